@@ -1,0 +1,274 @@
+// Package forge names what every forge (GitHub, GitLab, Gitea) has in common:
+// repositories, pulls, comments, reviews, people and teams. It holds nouns and
+// one interface; drivers live in sub-packages and keep their SDKs to themselves.
+//
+// Nothing in this package or below it knows about clusters or policy.
+package forge
+
+import (
+	"context"
+	"time"
+)
+
+// RepoRef finds a repository. ID is the forge's immutable number and decides;
+// Owner and Name are what the forge called it last and serve URLs and people.
+type RepoRef struct {
+	ID    int64  `json:"id"`
+	Owner string `json:"owner"`
+	Name  string `json:"name"`
+}
+
+// String is "owner/name".
+func (r RepoRef) String() string { return r.Owner + "/" + r.Name }
+
+// Repo is what the forge says of a repository.
+type Repo struct {
+	RepoRef
+	DefaultBranch string
+	CloneURL      string // HTTP(S), without credentials
+	WebURL        string
+	Archived      bool
+}
+
+// AccountType tells people from programs.
+type AccountType string
+
+// The account types that forges tell apart.
+const (
+	Person  AccountType = "person"
+	Bot     AccountType = "bot"
+	Deleted AccountType = "deleted" // GitHub's "ghost": nobody in particular
+)
+
+// User is an account. Accounts are compared by ID, never by Login, because a
+// login can be given up and registered by somebody else (threat 26). ID 0
+// means that the forge could not name an account.
+type User struct {
+	ID    int64       `json:"id"`
+	Login string      `json:"login"`
+	Type  AccountType `json:"type"`
+}
+
+// Branch is one end of a pull at the moment of reading.
+type Branch struct {
+	Name   string `json:"name"`
+	SHA    string `json:"sha"`
+	RepoID int64  `json:"repoId"` // 0 when the fork it came from is gone
+}
+
+// PullState is open or closed; a merged pull is closed with Merged set.
+type PullState string
+
+// The states of a pull.
+const (
+	Open   PullState = "open"
+	Closed PullState = "closed"
+)
+
+// Pull is a pull request (GitLab: merge request) as read from the forge.
+type Pull struct {
+	Number   int
+	Title    string
+	Body     string
+	WebURL   string
+	State    PullState
+	Draft    bool
+	Merged   bool
+	MergeSHA string // commit on the base branch, when Merged
+	MergedBy User
+	Author   User
+	Base     Branch
+	Head     Branch
+	// Mergeable is nil while the forge is still computing it.
+	Mergeable *bool
+	// MergeState is the forge's own word for why a merge would be refused
+	// (GitHub: clean, dirty, blocked, behind, unstable, draft, unknown).
+	MergeState string
+	UpdatedAt  time.Time
+}
+
+// Fork reports whether the head lives in another repository than the base.
+func (p Pull) Fork() bool { return p.Head.RepoID != p.Base.RepoID }
+
+// Commit is one commit of base..head with the accounts the forge attributes
+// it to. Author or Committer with ID 0 could not be attributed.
+type Commit struct {
+	SHA         string
+	Parents     []string
+	Subject     string
+	Author      User
+	Committer   User
+	CoAuthors   []User
+	AuthorEmail string
+	Verified    bool // the forge verified its signature
+}
+
+// Comment is a conversation comment. Times are the forge's clock.
+type Comment struct {
+	ID        int64
+	Author    User
+	Body      string
+	URL       string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Edited reports whether the body changed after the comment was made.
+func (c Comment) Edited() bool { return c.UpdatedAt.After(c.CreatedAt) }
+
+// ReviewState is what a review says.
+type ReviewState string
+
+// The review states that matter to a gate.
+const (
+	Approved         ReviewState = "approved"
+	ChangesRequested ReviewState = "changes_requested"
+	Commented        ReviewState = "commented"
+	Dismissed        ReviewState = "dismissed"
+)
+
+// Review is one submitted review. CommitSHA is the head it was made on.
+type Review struct {
+	ID          int64
+	Author      User
+	State       ReviewState
+	Body        string
+	CommitSHA   string
+	URL         string
+	SubmittedAt time.Time
+}
+
+// Permission is what an account may do in a repository, least first.
+type Permission int
+
+// The permissions in rising order.
+const (
+	None Permission = iota
+	Read
+	Write
+	Admin
+)
+
+// Reaction is one of the small marks a forge can put on a comment.
+type Reaction string
+
+// The reactions the bot uses.
+const (
+	Eyes     Reaction = "eyes"     // seen, working
+	Rocket   Reaction = "rocket"   // done
+	Confused Reaction = "confused" // refused or not understood
+)
+
+// CheckState is where a check run (or commit status) stands.
+type CheckState string
+
+// The states of a check. ActionRequired maps to failure where a forge lacks it.
+const (
+	Pending        CheckState = "pending"
+	Success        CheckState = "success"
+	Failure        CheckState = "failure"
+	ActionRequired CheckState = "action_required"
+)
+
+// Check is the bot's verdict on one commit. Name identifies it: writing a
+// check again under the same name and SHA replaces what was there. ID is the
+// forge's number of a check written before, 0 for a first one.
+type Check struct {
+	ID         int64
+	Name       string
+	SHA        string
+	State      CheckState
+	Title      string // one line
+	Summary    string // Markdown
+	DetailsURL string
+}
+
+// MergeMethod is how the forge should merge.
+type MergeMethod string
+
+// The merge methods. MethodMerge makes a merge commit.
+const (
+	MethodMerge  MergeMethod = "merge"
+	MethodSquash MergeMethod = "squash"
+	MethodRebase MergeMethod = "rebase"
+)
+
+// Team names a group of people: an organisation's team, or a (sub)group.
+type Team struct {
+	Org  string `json:"org"`
+	Slug string `json:"slug"`
+}
+
+// String is "org/slug".
+func (t Team) String() string { return t.Org + "/" + t.Slug }
+
+// Limits are the differences between forges, as data.
+type Limits struct {
+	Comment   int  // longest comment body, in characters
+	Summary   int  // longest check summary, in characters
+	HasChecks bool // check runs with a summary, rather than commit statuses
+}
+
+// Forge is what the bot needs of a forge. Implementations are safe for
+// concurrent use, return errors that Code understands, and never put a
+// credential into an error. Lists are complete (all pages) or an error.
+type Forge interface {
+	// Kind is "github", "gitlab" or "gitea".
+	Kind() string
+	Limits() Limits
+	// Self is the account the bot acts as.
+	Self(ctx context.Context) (User, error)
+	// Repo reads a repository by ID where the forge can, else by name.
+	Repo(ctx context.Context, ref RepoRef) (Repo, error)
+	// GitAuth is the value of an HTTP Authorization header for fetching from
+	// (and pushing to) the repository; "" for anonymous access.
+	GitAuth(ctx context.Context, ref RepoRef) (string, error)
+
+	// OpenPulls lists open pulls, newest first.
+	OpenPulls(ctx context.Context, ref RepoRef) ([]Pull, error)
+	Pull(ctx context.Context, ref RepoRef, number int) (Pull, error)
+	// Commits lists base..head, oldest first, complete beyond the forge's own
+	// truncation of pull commit lists.
+	Commits(ctx context.Context, ref RepoRef, p Pull) ([]Commit, error)
+	// Pushers lists accounts that pushed to the head branch since the pull's
+	// branch left base, as far as the forge tells; ok is false where it cannot.
+	Pushers(ctx context.Context, ref RepoRef, p Pull) (users []User, ok bool, err error)
+	Comments(ctx context.Context, ref RepoRef, number int) ([]Comment, error)
+	Reviews(ctx context.Context, ref RepoRef, number int) ([]Review, error)
+
+	CreateComment(ctx context.Context, ref RepoRef, number int, body string) (Comment, error)
+	UpdateComment(ctx context.Context, ref RepoRef, id int64, body string) (Comment, error)
+	DeleteComment(ctx context.Context, ref RepoRef, id int64) error
+	React(ctx context.Context, ref RepoRef, commentID int64, r Reaction) error
+	// SetCheck writes the check and returns its ID.
+	SetCheck(ctx context.Context, ref RepoRef, c Check) (int64, error)
+
+	// MergeBlockers lists, in plain words, what besides the check named own
+	// keeps the forge from merging the pull now; empty means nothing does.
+	MergeBlockers(ctx context.Context, ref RepoRef, p Pull, own string) ([]string, error)
+	// Merge merges the pull if its head is still headSHA and returns the
+	// commit on the base branch. ErrConflict tells that it no longer is.
+	Merge(ctx context.Context, ref RepoRef, number int, headSHA string, m MergeMethod) (string, error)
+
+	// Permission of an account, by ID; login only serves the API's URL and a
+	// mismatch of the two is None.
+	Permission(ctx context.Context, ref RepoRef, u User) (Permission, error)
+	// TeamMembers lists a team's members, child teams included.
+	TeamMembers(ctx context.Context, ref RepoRef, t Team) ([]User, error)
+}
+
+// Event is what a webhook delivery amounts to: a hint to look again.
+type Event struct {
+	Delivery string // the forge's unique id of the delivery
+	Type     string // the forge's name of the event, for logs
+	Repo     RepoRef
+	// Pull is the pull to reconcile, 0 when the event concerns none.
+	Pull int
+	// Branch is set for pushes to a branch (without refs/heads/), and for
+	// merge-queue groups.
+	Branch string
+	// HeadSHA is set for merge-queue groups: the commit that wants our check.
+	HeadSHA string
+	// Installation changes (added, removed, suspended repositories).
+	Installation bool
+}
