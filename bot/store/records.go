@@ -1,0 +1,95 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"lockkeeper/bot/audit"
+)
+
+// AppendRecord seals a record as the next of the chain and stores it. A zero
+// Time is the Store's clock. The record returned has its number and hash.
+func (s *Store) AppendRecord(ctx context.Context, r audit.Record) (audit.Record, error) {
+	if r.Time.IsZero() {
+		r.Time = s.now()
+	}
+	var sealed audit.Record
+	err := s.tx(ctx, "append an audit record", func(tx *sql.Tx) error {
+		head, err := auditHead(tx.QueryRowContext(ctx, headQuery))
+		if err != nil {
+			return err
+		}
+		if sealed, err = audit.Seal(head, r); err != nil {
+			return err
+		}
+		body, err := audit.Encode(sealed)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO records (seq, hash, time, repo_id, number, body) VALUES (?, ?, ?, ?, ?, ?)",
+			sealed.Seq, sealed.Hash, micros(sealed.Time), sealed.Repo.ID, sealed.Pull, string(body))
+		return err
+	})
+	if err != nil {
+		return audit.Record{}, err
+	}
+	return sealed, nil
+}
+
+const headQuery = "SELECT seq, hash FROM records ORDER BY seq DESC LIMIT 1"
+
+func auditHead(r row) (audit.Head, error) {
+	var head audit.Head
+	err := r.Scan(&head.Seq, &head.Hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		return audit.Genesis, nil
+	}
+	return head, err
+}
+
+// AuditHead returns the number and hash of the newest record.
+func (s *Store) AuditHead(ctx context.Context) (audit.Head, error) {
+	head, err := auditHead(s.db.QueryRowContext(ctx, headQuery))
+	if err != nil {
+		return audit.Head{}, fmt.Errorf("store: newest audit record: %w", err)
+	}
+	return head, nil
+}
+
+// Filter selects audit records; zero fields select all.
+type Filter struct {
+	RepoID int64
+	Number int
+	Since  time.Time // records from this time on
+	After  int64     // records with a greater Seq, for reading in pages
+	Limit  int       // at most so many, the oldest first; 0 for no limit
+}
+
+// Records lists audit records in the order they were written. Only an
+// unfiltered list is a chain that audit.Verify can follow.
+func (s *Store) Records(ctx context.Context, f Filter) ([]audit.Record, error) {
+	query, args := "SELECT body FROM records WHERE seq > ?", []any{f.After}
+	if f.RepoID != 0 {
+		query, args = query+" AND repo_id = ?", append(args, f.RepoID)
+	}
+	if f.Number != 0 {
+		query, args = query+" AND number = ?", append(args, f.Number)
+	}
+	if !f.Since.IsZero() {
+		query, args = query+" AND time >= ?", append(args, micros(f.Since))
+	}
+	query += " ORDER BY seq"
+	if f.Limit > 0 {
+		query, args = query+" LIMIT ?", append(args, f.Limit)
+	}
+	return list(ctx, s, "list audit records", func(r row) (audit.Record, error) {
+		var body string
+		if err := r.Scan(&body); err != nil {
+			return audit.Record{}, err
+		}
+		return audit.Decode([]byte(body))
+	}, query, args...)
+}
