@@ -1,0 +1,181 @@
+package kube
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"lockkeeper/cluster"
+)
+
+const (
+	lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+	placeholder = "(secret)"
+	// shortest is the length from which a secret value is searched for in
+	// texts: shorter ones would blank out ordinary words.
+	shortest = 4
+)
+
+// secretToken stands in for a secret value while objects are compared: equal
+// for equal values, keyed, and never shown.
+type secretToken string
+
+func isSecret(ref cluster.Ref) bool { return ref.Group == "" && ref.Kind == "Secret" }
+
+// masked is a copy of an object, fit to be shown: the values of a Secret become
+// tokens, and kubectl's copy of the whole object in an annotation becomes one
+// (for Secrets) or a short note.
+func (v *inventory) masked(ref cluster.Ref, obj map[string]any) map[string]any {
+	out := (&unstructured.Unstructured{Object: obj}).DeepCopy().Object
+	if isSecret(ref) {
+		for _, f := range []string{"data", "stringData"} {
+			m, ok := out[f].(map[string]any)
+			if !ok && out[f] != nil {
+				out[f] = v.token(out[f])
+			}
+			for k := range m {
+				m[k] = v.token(m[k])
+			}
+		}
+	}
+	ann, _, _ := unstructured.NestedMap(obj, "metadata", "annotations")
+	text, ok := ann[lastApplied].(string)
+	if !ok {
+		return out
+	}
+	shown := out["metadata"].(map[string]any)["annotations"].(map[string]any)
+	if isSecret(ref) {
+		shown[lastApplied] = v.token(text)
+	} else {
+		sum := sha256.Sum256([]byte(text))
+		shown[lastApplied] = fmt.Sprintf("(kubectl's copy of the object, sha256 %s)", hex.EncodeToString(sum[:6]))
+	}
+	return out
+}
+
+func (v *inventory) token(x any) secretToken {
+	b, err := json.Marshal(x)
+	if err != nil {
+		b = []byte(err.Error())
+	}
+	return secretToken(hex.EncodeToString(v.mac(b)))
+}
+
+// unmask replaces tokens in the changes by placeholders; the result maps the
+// paths of masked fields to what enters the digest for them.
+func unmask(fields []cluster.FieldChange) map[string]string {
+	secrets := map[string]string{}
+	for i := range fields {
+		f := &fields[i]
+		before, b := f.Before.(secretToken)
+		after, a := f.After.(secretToken)
+		if !a && !b {
+			continue
+		}
+		f.Masked = true
+		secrets[f.Path] = string(before) + ">" + string(after)
+		if b {
+			f.Before = placeholder
+		}
+		if a {
+			f.After = placeholder
+		}
+	}
+	return secrets
+}
+
+// foldStringData moves a Secret's stringData into data, as the server does.
+func foldStringData(ref cluster.Ref, obj map[string]any) {
+	if !isSecret(ref) {
+		return
+	}
+	plain, ok := obj["stringData"].(map[string]any)
+	if !ok {
+		return
+	}
+	data, ok := obj["data"].(map[string]any)
+	if !ok {
+		data = map[string]any{}
+	}
+	for k, val := range plain {
+		s, ok := val.(string)
+		if !ok {
+			return // not valid: the server refuses it and says so
+		}
+		data[k] = base64.StdEncoding.EncodeToString([]byte(s))
+	}
+	obj["data"] = data
+	delete(obj, "stringData")
+}
+
+// scrubber takes secret values out of texts that come from servers: errors and
+// warnings may quote what they were given.
+type scrubber struct {
+	mu     sync.Mutex
+	values map[string]bool
+}
+
+func newScrubber(objs ...[]cluster.Object) *scrubber {
+	s := &scrubber{values: map[string]bool{}}
+	for _, o := range slices.Concat(objs...) {
+		s.learn(o.Ref, o.Content)
+	}
+	return s
+}
+
+// learn remembers the values of an object, if it is a Secret.
+func (s *scrubber) learn(ref cluster.Ref, obj map[string]any) {
+	if !isSecret(ref) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range []string{"data", "stringData"} {
+		m, ok := obj[f].(map[string]any)
+		if !ok && obj[f] != nil {
+			s.add(fmt.Sprint(obj[f]))
+		}
+		for _, v := range m {
+			s.add(fmt.Sprint(v))
+		}
+	}
+}
+
+func (s *scrubber) add(v string) {
+	s.values[v] = true
+	if raw, err := base64.StdEncoding.DecodeString(v); err == nil {
+		s.values[string(raw)] = true
+	}
+	s.values[base64.StdEncoding.EncodeToString([]byte(v))] = true
+	quoted, _ := json.Marshal(v) // a string always encodes
+	s.values[strings.Trim(string(quoted), `"`)] = true
+}
+
+// text is t without secret values. A message about a Secret that quotes even a
+// short value is withheld whole.
+func (s *scrubber) text(ref cluster.Ref, t string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	longestFirst := slices.SortedFunc(maps.Keys(s.values), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
+	})
+	for _, v := range longestFirst {
+		switch {
+		case v == "" || !strings.Contains(t, v):
+		case len(v) >= shortest:
+			t = strings.ReplaceAll(t, v, placeholder)
+		case isSecret(ref):
+			return "the server refused this Secret; its message is withheld because it may quote a value: check the types and the base64 of its data"
+		}
+	}
+	return t
+}
