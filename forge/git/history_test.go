@@ -70,11 +70,16 @@ func TestMergesThatAddSomethingAreNotClean(t *testing.T) {
 		commit string
 		want   bool
 	}{
-		"clean":  {merge("clean", func() { w.git("merge", "-q", "--no-edit", "y") }), true},
-		"plain":  {merge("plain", func() { w.commit("no merge") }), false},
-		"ours":   {merge("ours", func() { w.git("merge", "-q", "--no-edit", "-s", "ours", "y") }), false},
-		"evil":   {merge("evil", func() { w.git("merge", "-q", "--no-commit", "y"); w.write("evil", "x"); w.commit("merge") }), false},
-		"octops": {merge("octops", func() { w.git("checkout", "-q", "-B", "z", root); w.write("z", "z"); w.commit("z"); w.git("merge", "-q", "--no-edit", "x", "y") }), false},
+		"clean": {merge("clean", func() { w.git("merge", "-q", "--no-edit", "y") }), true},
+		"plain": {merge("plain", func() { w.commit("no merge") }), false},
+		"ours":  {merge("ours", func() { w.git("merge", "-q", "--no-edit", "-s", "ours", "y") }), false},
+		"evil":  {merge("evil", func() { w.git("merge", "-q", "--no-commit", "y"); w.write("evil", "x"); w.commit("merge") }), false},
+		"octops": {merge("octops", func() {
+			w.git("checkout", "-q", "-B", "z", root)
+			w.write("z", "z")
+			w.commit("z")
+			w.git("merge", "-q", "--no-edit", "x", "y")
+		}), false},
 	} {
 		if got, err := r.IsCleanMerge(t.Context(), c.commit); err != nil || got != c.want {
 			t.Errorf("%s: IsCleanMerge = %v, %v; want %v", name, got, err, c.want)

@@ -127,6 +127,18 @@ func TestCredentialStaysSecret(t *testing.T) {
 	if _, err := m.Fetch(ctx, r.url, secret, "refs/heads/main"); err != nil {
 		t.Fatal(err)
 	}
+	r.answerWith(func(w http.ResponseWriter, _ *http.Request) { // while git runs
+		names, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, name := range names {
+			if argv, err := os.ReadFile(name); err == nil && strings.Contains(string(argv), "eC1h") {
+				t.Errorf("%s holds the credential: %q", name, argv)
+			}
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+	})
+	if _, err := m.Fetch(ctx, r.url, secret, "refs/heads/main"); err == nil {
+		t.Error("Fetch succeeded on HTTP 500")
+	}
 	config, err := os.ReadFile(filepath.Join(m.dir, "config"))
 	if err != nil || strings.Contains(string(config), "eC1h") {
 		t.Errorf("config on disk: %s, %v", config, err)
