@@ -1,0 +1,95 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"encoding/json"
+)
+
+// marker is the environment variable that turns a process into a rendering
+// child. Its value is the memory limit in bytes.
+const marker = "LOCKKEEPER_RENDER_CHILD"
+
+// Child must be called first thing in main, and in TestMain of tests that
+// render. In a process that a Renderer started it renders until the parent
+// closes the pipe, and exits; in any other process it returns at once.
+func Child() {
+	limit, set := os.LookupEnv(marker)
+	if !set {
+		return
+	}
+	memory, err := strconv.ParseInt(limit, 10, 64)
+	if err == nil {
+		// The garbage collector works harder near the limit; the hard limit that
+		// contain sets is above it.
+		debug.SetMemoryLimit(memory)
+		err = contain(memory)
+	}
+	h := hello{}
+	if err != nil {
+		h.Error = err.Error()
+	}
+	if send(os.Stdout, h, nil) != nil || err != nil {
+		os.Exit(1)
+	}
+	if err := serve(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "fatal error:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// serve renders target after target until the parent hangs up.
+func serve(in io.Reader, out io.Writer) error {
+	for {
+		var o order
+		if _, err := receive(in, &o); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		// Should the parent die, nobody else ends a rendering that hangs.
+		watchdog := time.AfterFunc(time.Duration(o.Millis)*time.Millisecond, func() { os.Exit(1) })
+		result, err := render(&remote{in, out}, o.Path)
+		if err != nil {
+			// The parent knows the error: it is what it answered.
+			result = outcome{}
+		}
+		watchdog.Stop()
+		body, err := json.Marshal(result)
+		if err != nil {
+			return fmt.Errorf("objects cannot be written as JSON")
+		}
+		if err := send(out, request{Op: done}, body); err != nil {
+			return err
+		}
+	}
+}
+
+// remote is the parent's tree, asked through the pipe.
+type remote struct {
+	in  io.Reader
+	out io.Writer
+}
+
+func (r *remote) ask(op Op, path string) (answer, error) {
+	if err := send(r.out, request{op, path}, nil); err != nil {
+		return answer{}, err
+	}
+	var rep reply
+	body, err := receive(r.in, &rep)
+	if err != nil {
+		return answer{}, err
+	}
+	if rep.Error != "" {
+		return answer{}, errors.New(rep.Error)
+	}
+	rep.Answer.data = body
+	return rep.Answer, nil
+}

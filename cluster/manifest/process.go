@@ -1,0 +1,205 @@
+package manifest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Reasons why a rendering has no result, apart from problems in the files.
+var (
+	ErrTimeout     = errors.New("rendering took too long and was stopped")
+	ErrMemory      = errors.New("rendering needed too much memory and was stopped")
+	ErrContainment = errors.New("the rendering process cannot be contained, so nothing is rendered")
+	errDied        = errors.New("the rendering process ended unexpectedly")
+)
+
+// child is a running rendering process.
+type child struct {
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    io.Reader
+	stderr tail
+	used   int
+	exited chan struct{} // closed when the process is gone
+}
+
+// start starts a child and waits until it is contained.
+func start(ctx context.Context, limits Limits) (*child, error) {
+	self, err := executable()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrContainment, err)
+	}
+	c := &child{cmd: exec.Command(self), exited: make(chan struct{})}
+	c.cmd.Args[0] = "lockkeeper-render"
+	c.cmd.Dir = "/"
+	c.cmd.Env = []string{"PATH=", marker + "=" + strconv.FormatInt(limits.Memory, 10)}
+	c.cmd.Stderr = &c.stderr
+	if c.in, err = c.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if c.out, err = c.cmd.StdoutPipe(); err != nil {
+		return nil, err
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the rendering process: %w", err)
+	}
+	var h hello
+	stop := c.killOn(ctx, limits.Timeout)
+	_, err = receive(c.out, &h)
+	why := stop()
+	go c.reap()
+	switch {
+	case why != nil:
+		c.kill()
+		return nil, why
+	case err == nil && h.Error != "":
+		c.kill()
+		return nil, fmt.Errorf("%w: %s", ErrContainment, h.Error)
+	case err != nil:
+		c.kill()
+		return nil, fmt.Errorf("%w at its start; does main call manifest.Child first?%s", errDied, c.stderr.cause())
+	}
+	return c, nil
+}
+
+// executable is the path of this program. On Linux it leads to the running
+// program even if its file was replaced by an upgrade.
+func executable() (string, error) {
+	if runtime.GOOS == "linux" {
+		if _, err := os.Stat("/proc/self/exe"); err == nil {
+			return "/proc/self/exe", nil
+		}
+	}
+	return os.Executable()
+}
+
+// reap waits for the process, which frees what the system keeps of it.
+func (c *child) reap() {
+	_ = c.cmd.Wait() // also waits until all of stderr is read
+	close(c.exited)
+}
+
+// kill ends the process and waits until it is gone.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill()
+	<-c.exited
+	_ = c.in.Close()
+}
+
+// killOn kills the child when ctx ends or the time is up. The returned function
+// ends the watch and tells whether, and why, the child was killed.
+func (c *child) killOn(ctx context.Context, after time.Duration) (stop func() error) {
+	var once sync.Once
+	var why error
+	end := func(err error) {
+		once.Do(func() {
+			if why = err; err != nil {
+				_ = c.cmd.Process.Kill()
+			}
+		})
+	}
+	timer := time.AfterFunc(after, func() { end(fmt.Errorf("%w (after %s)", ErrTimeout, after)) })
+	unwatch := context.AfterFunc(ctx, func() { end(ctx.Err()) })
+	return func() error {
+		timer.Stop()
+		unwatch()
+		end(nil)
+		return why
+	}
+}
+
+// render has the child render a target and answers its questions meanwhile. On
+// any error the child is of no further use.
+func (c *child) render(ctx context.Context, rec *recorder, dir string, limits Limits) (wireOutcome, error) {
+	stop := c.killOn(ctx, limits.Timeout)
+	out, err := c.converse(rec, order{dir, 2 * limits.Timeout.Milliseconds()})
+	if why := stop(); why != nil {
+		return wireOutcome{}, why
+	}
+	if err != nil {
+		return wireOutcome{}, c.autopsy(err, limits)
+	}
+	return out, nil
+}
+
+func (c *child) converse(rec *recorder, o order) (wireOutcome, error) {
+	if err := send(c.in, o, nil); err != nil {
+		return wireOutcome{}, err
+	}
+	for {
+		var req request
+		body, err := receive(c.out, &req)
+		if err != nil {
+			return wireOutcome{}, err
+		}
+		if req.Op == done {
+			var out wireOutcome
+			return out, json.Unmarshal(body, &out)
+		}
+		var rep reply
+		a, err := rec.ask(req.Op, req.Path)
+		if err != nil {
+			rep.Error = err.Error()
+		}
+		rep.Answer = a
+		if err := send(c.in, rep, a.data); err != nil {
+			return wireOutcome{}, err
+		}
+	}
+}
+
+// autopsy says why a child is gone in the middle of a rendering.
+func (c *child) autopsy(err error, limits Limits) error {
+	c.kill()
+	cause := c.stderr.cause()
+	if strings.Contains(cause, "out of memory") || strings.Contains(cause, "cannot allocate memory") {
+		return fmt.Errorf("%w (the limit is %d MiB)", ErrMemory, limits.Memory>>20)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrClosed) || isBrokenPipe(err) {
+		return fmt.Errorf("%w%s", errDied, cause)
+	}
+	return fmt.Errorf("%w: %w", errDied, err)
+}
+
+func isBrokenPipe(err error) bool { return strings.Contains(err.Error(), "broken pipe") }
+
+// tail keeps the first lines of the child's stderr: a crash of the Go runtime
+// starts with its cause.
+type tail struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write never fails: the child must not block on its stderr.
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if room := 16<<10 - t.buf.Len(); room > 0 {
+		t.buf.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
+// cause is what the runtime said, as ": out of memory". Other lines may quote
+// the rendered files, and are left out.
+func (t *tail) cause() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for line := range strings.SplitSeq(t.buf.String(), "\n") {
+		if why, is := strings.CutPrefix(line, "fatal error: "); is {
+			return ": " + why
+		}
+	}
+	return ""
+}

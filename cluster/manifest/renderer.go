@@ -1,0 +1,219 @@
+package manifest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	k8sjson "k8s.io/apimachinery/pkg/util/json"
+
+	"lockkeeper/cluster"
+)
+
+// Limits of one rendering. Zero values stand for the defaults.
+type Limits struct {
+	Timeout time.Duration // 30 s by default
+	Memory  int64         // bytes that a child may use, 1 GiB by default
+}
+
+// Renderer renders targets in child processes, as many at a time as there are
+// processors, and remembers results by their closure. It is safe for
+// concurrent use. Programs that use it call Child first thing in main.
+type Renderer struct {
+	limits Limits
+	cache  *cache
+	slots  chan struct{}
+
+	mu     sync.Mutex
+	idle   []*child
+	closed bool
+}
+
+// New returns a renderer. Close it to end its children.
+func New(limits Limits) *Renderer {
+	if limits.Timeout <= 0 {
+		limits.Timeout = 30 * time.Second
+	}
+	if limits.Memory <= 0 {
+		limits.Memory = 1 << 30
+	}
+	return &Renderer{limits: limits, cache: newCache(), slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+}
+
+// Close ends idle children. Renderings under way finish, and end theirs.
+func (r *Renderer) Close() {
+	r.mu.Lock()
+	idle := r.idle
+	r.idle, r.closed = nil, true
+	r.mu.Unlock()
+	for _, c := range idle {
+		c.kill()
+	}
+}
+
+// Render renders the target in the directory dir of a tree. Where an earlier
+// rendering of it depends on nothing that this tree answers differently, that
+// is the result, and no child runs.
+//
+// Problems in the files are an *Errors. Other errors say that nothing is known
+// about the target: ErrTimeout, ErrMemory, ErrContainment, what the tree
+// returned, or ctx's.
+func (r *Renderer) Render(ctx context.Context, fsys fs.FS, dir string) (*Rendering, error) {
+	dir = path.Clean(dir)
+	if !fs.ValidPath(dir) {
+		return nil, fmt.Errorf("render %q: not a path in the repository", dir)
+	}
+	t := r.cache.tree(fsys)
+	if hit := r.cache.find(t, dir); hit != nil {
+		return hit.result()
+	}
+	select {
+	case r.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("render %s: %w", dir, ctx.Err())
+	}
+	defer func() { <-r.slots }()
+	kept, err := r.render(ctx, t, dir)
+	if err != nil {
+		return nil, fmt.Errorf("render %s: %w", dir, err)
+	}
+	r.cache.add(dir, kept)
+	return kept.result()
+}
+
+func (r *Renderer) render(ctx context.Context, t *tree, dir string) (*remembered, error) {
+	c, err := r.child(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rec := &recorder{tree: t, asked: map[question]Asked{}}
+	out, err := c.render(ctx, rec, dir, r.limits)
+	if err != nil {
+		c.kill()
+		if rec.err != nil {
+			return nil, refusal(dir, rec.err)
+		}
+		return nil, err
+	}
+	r.release(c, out.Spent)
+	if rec.err != nil {
+		return nil, refusal(dir, rec.err)
+	}
+	return newRemembered(dir, out, rec.closure())
+}
+
+// refusal makes a problem of a file that is too large; other errors of a tree
+// are passed on.
+func refusal(dir string, err error) error {
+	var at *fs.PathError
+	if errors.Is(err, errTooLarge) && errors.As(err, &at) {
+		return &Errors{dir, []Problem{{at.Path, 0, errTooLarge.Error()}}}
+	}
+	return err
+}
+
+// maxRenderings is how often a child is used: what Kustomize keeps for good
+// must not add up.
+const maxRenderings = 500
+
+func (r *Renderer) child(ctx context.Context) (*child, error) {
+	r.mu.Lock()
+	if n := len(r.idle); n > 0 {
+		c := r.idle[n-1]
+		r.idle = r.idle[:n-1]
+		r.mu.Unlock()
+		return c, nil
+	}
+	r.mu.Unlock()
+	return start(ctx, r.limits)
+}
+
+func (r *Renderer) release(c *child, spent bool) {
+	c.used++
+	r.mu.Lock()
+	keep := !spent && !r.closed && c.used < maxRenderings
+	if keep {
+		r.idle = append(r.idle, c)
+	}
+	r.mu.Unlock()
+	if !keep {
+		c.kill()
+	}
+}
+
+// remembered is a finished rendering, good or bad, with what it depends on.
+type remembered struct {
+	rendering *Rendering
+	problems  *Errors
+	closure   Closure
+}
+
+func (m *remembered) result() (*Rendering, error) {
+	if m.problems != nil {
+		return nil, m.problems
+	}
+	return m.rendering, nil
+}
+
+func newRemembered(dir string, out wireOutcome, closure Closure) (*remembered, error) {
+	if len(out.Problems) > 0 {
+		return &remembered{problems: &Errors{dir, out.Problems}, closure: closure}, nil
+	}
+	r := &Rendering{Objects: make([]cluster.Object, len(out.Objects)), Closure: closure}
+	sums := make([]string, len(out.Objects))
+	for i, w := range out.Objects {
+		o := cluster.Object{Source: w.Source}
+		// Numbers become int64 or float64, which is what DeepCopyJSON wants.
+		if err := k8sjson.Unmarshal(w.Content, &o.Content); err != nil {
+			return nil, fmt.Errorf("object from %s: %w", w.Source, err)
+		}
+		o.APIVersion, _ = o.Content["apiVersion"].(string)
+		o.Ref = refOf(o.Content)
+		r.Objects[i] = o
+		canonical, err := Canonical(o)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(canonical)
+		sums[i] = hex.EncodeToString(sum[:])
+	}
+	slices.Sort(sums)
+	all := sha256.Sum256([]byte(strings.Join(sums, "\n")))
+	r.Digest = hex.EncodeToString(all[:])
+	return &remembered{rendering: r, closure: closure}, nil
+}
+
+// refOf reads the ref of an object that the child has checked.
+func refOf(content map[string]any) cluster.Ref {
+	meta, _ := content["metadata"].(map[string]any)
+	var ref cluster.Ref
+	ref.Kind, _ = content["kind"].(string)
+	ref.Name, _ = meta["name"].(string)
+	ref.Namespace, _ = meta["namespace"].(string)
+	api, _ := content["apiVersion"].(string)
+	if group, _, cut := strings.Cut(api, "/"); cut {
+		ref.Group = group
+	}
+	return ref
+}
+
+// wireOutcome is an outcome as the parent reads it: contents are decoded by
+// Kubernetes' own rules for numbers.
+type wireOutcome struct {
+	Objects []struct {
+		Source  string
+		Content json.RawMessage
+	}
+	Problems []Problem
+	Spent    bool
+}
