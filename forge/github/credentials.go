@@ -1,0 +1,258 @@
+package github
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/bradleyfalzon/ghinstallation/v2"
+	gh "github.com/google/go-github/v60/github"
+	// ghinstallation takes its token options from this version of go-github.
+	ghtoken "github.com/google/go-github/v88/github"
+
+	"lockkeeper/forge"
+)
+
+// credentials hands out clients and tokens that fit one repository.
+type credentials interface {
+	appID() int64 // 0 for a personal token
+	self(ctx context.Context) (*gh.User, error)
+	client(ctx context.Context, ref forge.RepoRef) (*gh.Client, error)
+	token(ctx context.Context, ref forge.RepoRef) (string, error)
+}
+
+// newClient builds a go-github client over rt.
+func (f *Forge) newClient(rt http.RoundTripper) *gh.Client {
+	c := gh.NewClient(f.wire.client(rt))
+	c.BaseURL = f.api
+	c.UserAgent = f.cfg.UserAgent
+	if c.UserAgent == "" {
+		c.UserAgent = "lockkeeper"
+	}
+	return c
+}
+
+// tokenCredentials is one personal token for everything.
+type tokenCredentials struct {
+	secret string
+	c      *gh.Client
+}
+
+func newTokenCredentials(f *Forge, token string) *tokenCredentials {
+	return &tokenCredentials{secret: token, c: f.newClient(bearer{token: token, next: f.wire})}
+}
+
+func (t *tokenCredentials) appID() int64 { return 0 }
+
+func (t *tokenCredentials) self(ctx context.Context) (*gh.User, error) {
+	u, _, err := t.c.Users.Get(ctx, "")
+	return u, err
+}
+
+func (t *tokenCredentials) client(context.Context, forge.RepoRef) (*gh.Client, error) {
+	return t.c, nil
+}
+
+func (t *tokenCredentials) token(context.Context, forge.RepoRef) (string, error) {
+	return t.secret, nil
+}
+
+type bearer struct {
+	token string
+	next  http.RoundTripper
+}
+
+func (b bearer) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Set("Authorization", "Bearer "+b.token)
+	return b.next.RoundTrip(req)
+}
+
+// appCredentials mints a token per repository (threat 19).
+type appCredentials struct {
+	f   *Forge
+	id  int64
+	jwt *ghinstallation.AppsTransport
+	app *gh.Client // acts as the App itself, not as an installation
+
+	mu    sync.Mutex
+	repos map[string]*installation
+}
+
+// installation is what reaches one repository. Its mutex makes concurrent
+// first calls share one look-up.
+type installation struct {
+	mu sync.Mutex
+	tr *ghinstallation.Transport
+	c  *gh.Client
+}
+
+func newAppCredentials(f *Forge, id int64, pem []byte) (*appCredentials, error) {
+	jwt, err := ghinstallation.NewAppsTransport(f.wire, id, pem)
+	if err != nil {
+		// The cause could quote the key.
+		return nil, errors.New("github: privateKey is not an RSA private key in PEM form; download a new one from the App's settings")
+	}
+	a := &appCredentials{f: f, id: id, jwt: jwt, repos: map[string]*installation{}}
+	a.app = f.newClient(cloning{jwt})
+	return a, nil
+}
+
+// cloning keeps the RoundTripper contract for AppsTransport, which writes the
+// headers of the request it was given.
+type cloning struct{ next http.RoundTripper }
+
+func (c cloning) RoundTrip(req *http.Request) (*http.Response, error) {
+	return c.next.RoundTrip(req.Clone(req.Context()))
+}
+
+func (a *appCredentials) appID() int64 { return a.id }
+
+// self reads the bot account. Only installation tokens may read accounts where
+// a server hides them from strangers, so the first installation's is used.
+func (a *appCredentials) self(ctx context.Context) (*gh.User, error) {
+	app, _, err := a.app.Apps.Get(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	list, _, err := a.app.Apps.ListInstallations(ctx, &gh.ListOptions{PerPage: 1})
+	if err != nil {
+		return nil, err
+	}
+	c := a.f.newClient(a.f.wire)
+	if len(list) > 0 {
+		c = a.f.newClient(a.transport(list[0].GetID(), &ghtoken.InstallationTokenOptions{
+			Permissions: &ghtoken.InstallationPermissions{Metadata: gh.String("read")},
+		}))
+	}
+	u, _, err := c.Users.Get(ctx, app.GetSlug()+"[bot]")
+	return u, err
+}
+
+func (a *appCredentials) client(ctx context.Context, ref forge.RepoRef) (*gh.Client, error) {
+	i, err := a.installation(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return i.c, nil
+}
+
+func (a *appCredentials) token(ctx context.Context, ref forge.RepoRef) (string, error) {
+	i, err := a.installation(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	return i.tr.Token(ctx)
+}
+
+func (a *appCredentials) installation(ctx context.Context, ref forge.RepoRef) (*installation, error) {
+	key := fmt.Sprint(ref.ID)
+	if ref.ID == 0 {
+		key = ref.String()
+	}
+	a.mu.Lock()
+	i := a.repos[key]
+	if i == nil {
+		i = &installation{}
+		a.repos[key] = i
+	}
+	a.mu.Unlock()
+
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.c != nil {
+		return i, nil
+	}
+	in, err := a.find(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	opts := &ghtoken.InstallationTokenOptions{Permissions: grantable(in.GetPermissions())}
+	if ref.ID != 0 {
+		opts.RepositoryIDs = []int64{ref.ID}
+	} else {
+		opts.Repositories = []string{ref.Name}
+	}
+	i.tr = a.transport(in.GetID(), opts)
+	i.c = a.f.newClient(forgetting{next: i.tr, forget: func() { a.forget(key, i) }})
+	return i, nil
+}
+
+func (a *appCredentials) find(ctx context.Context, ref forge.RepoRef) (*gh.Installation, error) {
+	if ref.ID != 0 {
+		in, _, err := a.app.Apps.FindRepositoryInstallationByID(ctx, ref.ID)
+		return in, err
+	}
+	if err := checkName(ref); err != nil {
+		return nil, err
+	}
+	in, _, err := a.app.Apps.FindRepositoryInstallation(ctx, ref.Owner, ref.Name)
+	return in, err
+}
+
+func (a *appCredentials) transport(id int64, opts *ghtoken.InstallationTokenOptions) *ghinstallation.Transport {
+	// A copy each: Transport writes to its AppsTransport.
+	jwt := *a.jwt
+	tr := ghinstallation.NewFromAppsTransport(&jwt, id)
+	tr.BaseURL = a.f.cfg.apiURL()
+	tr.InstallationTokenOptions = opts
+	return tr
+}
+
+// forget drops an installation, so that the next call looks it up again.
+func (a *appCredentials) forget(key string, i *installation) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.repos[key] == i {
+		delete(a.repos, key)
+	}
+}
+
+// forgetting notices that an installation or its token is no longer accepted:
+// the App was removed and installed again, or was granted other permissions.
+type forgetting struct {
+	next   http.RoundTripper
+	forget func()
+}
+
+func (g forgetting) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := g.next.RoundTrip(req)
+	var mint *ghinstallation.HTTPError
+	if errors.As(err, &mint) || err == nil && resp.StatusCode == http.StatusUnauthorized {
+		g.forget()
+	}
+	return resp, err
+}
+
+// grantable is what lockkeeper uses, less what the installation does not
+// grant: asking for more makes GitHub refuse the token, and personal accounts
+// have no members to read.
+func grantable(have *gh.InstallationPermissions) *ghtoken.InstallationPermissions {
+	if have == nil {
+		have = &gh.InstallationPermissions{}
+	}
+	p := &ghtoken.InstallationPermissions{Metadata: gh.String("read")}
+	for _, want := range []struct {
+		level string
+		have  *string
+		ask   **string
+	}{
+		{permissions["checks"], have.Checks, &p.Checks},
+		{permissions["contents"], have.Contents, &p.Contents},
+		{permissions["issues"], have.Issues, &p.Issues},
+		{permissions["members"], have.Members, &p.Members},
+		{permissions["pull_requests"], have.PullRequests, &p.PullRequests},
+		{permissions["statuses"], have.Statuses, &p.Statuses},
+	} {
+		switch {
+		case want.have == nil:
+		case *want.have == "read":
+			*want.ask = gh.String("read")
+		default:
+			*want.ask = gh.String(want.level)
+		}
+	}
+	return p
+}

@@ -1,0 +1,151 @@
+package github
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bradleyfalzon/ghinstallation/v2"
+	gh "github.com/google/go-github/v60/github"
+
+	"lockkeeper/forge"
+)
+
+// secondaryPause is how long GitHub asks to wait after a secondary limit that
+// came without Retry-After ("at least one minute").
+const secondaryPause = time.Minute
+
+// fail turns any error of a call into a *forge.Error about op. Messages are
+// GitHub's own words; addresses are left out because they may carry a query.
+func fail(op string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return &forge.Error{Op: op, Code: forge.Unavailable, Message: "stopped before the forge answered", Err: context.Canceled}
+	}
+	var (
+		done    *forge.Error
+		primary *gh.RateLimitError
+		abuse   *gh.AbuseRateLimitError
+		answer  *gh.ErrorResponse
+		otp     *gh.TwoFactorAuthError
+		mint    *ghinstallation.HTTPError
+		later   *gh.AcceptedError
+	)
+	switch {
+	case errors.As(err, &done):
+		e := *done
+		e.Op = op
+		return &e
+	case errors.As(err, &primary):
+		return limited(op, primary.Response, primary.Message, primary.Rate.Reset.Time)
+	case errors.As(err, &abuse):
+		until := time.Now().Add(secondaryPause)
+		if abuse.RetryAfter != nil {
+			until = time.Now().Add(*abuse.RetryAfter)
+		}
+		return limited(op, abuse.Response, abuse.Message, until)
+	case errors.As(err, &answer):
+		return answered(op, answer.Response, explain(answer))
+	case errors.As(err, &otp):
+		return answered(op, otp.Response, otp.Message)
+	case errors.As(err, &mint) && mint.Response != nil:
+		defer mint.Response.Body.Close()
+		return fail(op, gh.CheckResponse(mint.Response))
+	case errors.As(err, &later):
+		return &forge.Error{Op: op, Code: forge.Unavailable, Status: http.StatusAccepted, Message: "the forge is still preparing the answer"}
+	}
+	return unanswered(op, err)
+}
+
+// explain joins GitHub's message with its list of details.
+func explain(e *gh.ErrorResponse) string {
+	parts := []string{e.Message}
+	for _, d := range e.Errors {
+		switch {
+		case d.Message != "":
+			parts = append(parts, d.Message)
+		case d.Field != "":
+			parts = append(parts, d.Resource+" "+d.Field+" "+d.Code)
+		}
+	}
+	return strings.Trim(strings.Join(parts, "; "), "; ")
+}
+
+// answered maps a status. GitHub sends rate limits as 403 or 429, some with
+// Retry-After and some recognisable by their words only.
+func answered(op string, resp *http.Response, msg string) error {
+	if until, ok := slowDown(resp, msg); ok {
+		return limited(op, resp, msg, until)
+	}
+	return &forge.Error{Op: op, Code: codeOf(resp.StatusCode), Status: resp.StatusCode,
+		Message: msg, Unsent: resp.StatusCode < 500}
+}
+
+func codeOf(status int) forge.Code {
+	switch status {
+	case http.StatusUnauthorized:
+		return forge.Unauthorized
+	case http.StatusForbidden, http.StatusUnavailableForLegalReasons:
+		return forge.Forbidden
+	case http.StatusNotFound, http.StatusGone,
+		http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		// A write to a renamed repository is answered by a redirect, which is
+		// not followed: the caller has to read the new name first.
+		return forge.NotFound
+	case http.StatusMethodNotAllowed, http.StatusConflict:
+		return forge.Conflict
+	case http.StatusRequestTimeout:
+		return forge.Unavailable
+	}
+	if status >= 500 {
+		return forge.Unavailable
+	}
+	return forge.Invalid
+}
+
+func slowDown(resp *http.Response, msg string) (time.Time, bool) {
+	if resp.StatusCode != http.StatusForbidden && resp.StatusCode != http.StatusTooManyRequests {
+		return time.Time{}, false
+	}
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s >= 0 {
+		return time.Now().Add(time.Duration(s) * time.Second), true
+	}
+	if resp.Header.Get("X-RateLimit-Remaining") == "0" {
+		if s, err := strconv.ParseInt(resp.Header.Get("X-RateLimit-Reset"), 10, 64); err == nil {
+			return time.Unix(s, 0), true
+		}
+	}
+	low := strings.ToLower(msg)
+	if resp.StatusCode == http.StatusTooManyRequests || strings.Contains(low, "rate limit") || strings.Contains(low, "abuse detection") {
+		return time.Now().Add(secondaryPause), true
+	}
+	return time.Time{}, false
+}
+
+func limited(op string, resp *http.Response, msg string, until time.Time) error {
+	e := &forge.Error{Op: op, Code: forge.RateLimited, Message: msg, RetryAfter: until, Unsent: true}
+	if resp != nil {
+		e.Status = resp.StatusCode
+	}
+	return e
+}
+
+// unanswered is for calls without a (complete) answer: whether they had an
+// effect is unknown, unless no connection was made at all.
+func unanswered(op string, err error) error {
+	e := &forge.Error{Op: op, Code: forge.Unavailable, Err: err}
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		e.Unsent = true
+	}
+	// url.Error quotes the whole address.
+	var u *url.Error
+	if errors.As(err, &u) {
+		e.Err = u.Err
+	}
+	return e
+}

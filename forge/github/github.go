@@ -1,0 +1,253 @@
+// Package github drives GitHub (github.com, GitHub Enterprise Server, and the
+// look-alike in forge/forgetest) as a forge.Forge. It is the only package that
+// imports go-github and ghinstallation, so that a successor of either is a
+// change in this room.
+//
+// With App credentials every repository gets a token of its own, limited to
+// that repository and to the permissions lockkeeper uses. With a personal
+// token that token is used for everything. Both go through one chain of
+// transports that counts calls, repeats a cut GET once, answers unchanged GETs
+// from a cache by ETag, and refuses to speak to any host but the API's.
+package github
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+
+	gh "github.com/google/go-github/v60/github"
+
+	"lockkeeper/forge"
+)
+
+// Kind is what Forge.Kind returns.
+const Kind = "github"
+
+// PublicAPI is the REST address of github.com.
+const PublicAPI = "https://api.github.com"
+
+// Config says where GitHub is and who we are there. Exactly one of App
+// credentials (AppID and PrivateKey) or Token is given.
+type Config struct {
+	// APIURL is the REST root: empty for github.com, https://HOST/api/v3 for
+	// GitHub Enterprise Server. Plain http is accepted on loopback only.
+	APIURL string
+	// GraphQLURL is derived from APIURL when empty.
+	GraphQLURL string
+
+	AppID      int64
+	PrivateKey []byte // PEM
+
+	Token string // personal access token
+
+	// HTTPClient is used for its Transport and Timeout; nil means the defaults.
+	HTTPClient *http.Client
+	// UserAgent is sent with each request; GitHub refuses requests without one.
+	UserAgent string
+}
+
+// String names the forge and the kind of credential, never its value (threat 8).
+func (c Config) String() string {
+	cred := "token"
+	if c.AppID != 0 {
+		cred = fmt.Sprintf("app %d", c.AppID)
+	}
+	return fmt.Sprintf("github %s as %s", c.apiURL(), cred)
+}
+
+// GoString keeps %#v from printing credentials.
+func (c Config) GoString() string { return c.String() }
+
+// LogValue keeps slog from printing credentials.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+func (c Config) apiURL() string {
+	if c.APIURL == "" {
+		return PublicAPI
+	}
+	return strings.TrimRight(c.APIURL, "/")
+}
+
+// graphQLURL follows the two layouts GitHub has: /graphql beside the REST root
+// on github.com and ghe.com, /api/graphql beside /api/v3 on Enterprise Server.
+func (c Config) graphQLURL() string {
+	if c.GraphQLURL != "" {
+		return c.GraphQLURL
+	}
+	api := c.apiURL()
+	if rest, ok := strings.CutSuffix(api, "/v3"); ok {
+		return rest + "/graphql"
+	}
+	return api + "/graphql"
+}
+
+// Forge is GitHub as lockkeeper sees it.
+type Forge struct {
+	cfg     Config
+	api     *url.URL // REST root with a trailing slash
+	graphQL *url.URL
+	wire    *wire
+	creds   credentials
+
+	selfMu sync.Mutex
+	self   forge.User
+}
+
+var _ forge.Forge = (*Forge)(nil)
+
+// New checks the configuration. It makes no call: credentials are first tried
+// by Self or by the first call for a repository.
+func New(_ context.Context, cfg Config) (*Forge, error) {
+	f := &Forge{cfg: cfg}
+	var err error
+	if f.api, err = checkURL("apiURL", cfg.apiURL()+"/"); err != nil {
+		return nil, err
+	}
+	if f.graphQL, err = checkURL("graphqlURL", cfg.graphQLURL()); err != nil {
+		return nil, err
+	}
+	f.wire = newWire(cfg.HTTPClient, f.api, f.graphQL)
+	switch {
+	case cfg.AppID != 0 && cfg.Token != "":
+		return nil, errors.New("github: both App credentials and a token are set; remove one")
+	case cfg.AppID != 0:
+		f.creds, err = newAppCredentials(f, cfg.AppID, cfg.PrivateKey)
+		return f, err
+	case cfg.Token != "":
+		f.creds = newTokenCredentials(f, cfg.Token)
+		return f, nil
+	}
+	return nil, errors.New("github: no credentials; set appID with privateKey, or token")
+}
+
+func checkURL(field, raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("github: %s: %w", field, err)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("github: %s must not carry credentials, a query or a fragment", field)
+	case u.Host == "":
+		return nil, fmt.Errorf("github: %s %q names no host", field, raw)
+	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
+		return u, nil
+	}
+	return nil, fmt.Errorf("github: %s %q would send credentials unencrypted; use https", field, raw)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Kind is "github".
+func (f *Forge) Kind() string { return Kind }
+
+// Limits are GitHub's published limits; they count characters.
+func (f *Forge) Limits() forge.Limits {
+	return forge.Limits{Comment: 65536, Summary: 65535, HasChecks: f.creds.appID() != 0}
+}
+
+// Calls reports how many requests went over the wire, by method and route,
+// token minting included. Answers that were "not modified" count too, though
+// GitHub does not charge for them.
+func (f *Forge) Calls() map[string]int { return f.wire.counts() }
+
+// Self is the account the bot acts as: the App's bot account, or the owner of
+// the token. It is read once.
+func (f *Forge) Self(ctx context.Context) (forge.User, error) {
+	f.selfMu.Lock()
+	defer f.selfMu.Unlock()
+	if f.self.ID != 0 {
+		return f.self, nil
+	}
+	u, err := f.creds.self(ctx)
+	if err != nil {
+		return forge.User{}, fail("read the bot's own account", err)
+	}
+	f.self = toUser(u)
+	return f.self, nil
+}
+
+// Repo reads a repository by its ID, or by name when ref has no ID.
+func (f *Forge) Repo(ctx context.Context, ref forge.RepoRef) (forge.Repo, error) {
+	op := fmt.Sprintf("read repository %s (id %d)", ref, ref.ID)
+	c, err := f.creds.client(ctx, ref)
+	if err != nil {
+		return forge.Repo{}, fail(op, err)
+	}
+	var r *gh.Repository
+	if ref.ID != 0 {
+		r, _, err = c.Repositories.GetByID(ctx, ref.ID)
+	} else if err = checkName(ref); err == nil {
+		r, _, err = c.Repositories.Get(ctx, ref.Owner, ref.Name)
+	}
+	if err != nil {
+		return forge.Repo{}, fail(op, err)
+	}
+	return forge.Repo{
+		RepoRef:       forge.RepoRef{ID: r.GetID(), Owner: r.GetOwner().GetLogin(), Name: r.GetName()},
+		DefaultBranch: r.GetDefaultBranch(),
+		CloneURL:      r.GetCloneURL(),
+		WebURL:        r.GetHTMLURL(),
+		Archived:      r.GetArchived(),
+	}, nil
+}
+
+// GitAuth is a Basic authorization under the name GitHub gives to tokens.
+func (f *Forge) GitAuth(ctx context.Context, ref forge.RepoRef) (string, error) {
+	tok, err := f.creds.token(ctx, ref)
+	if err != nil {
+		return "", fail("get a Git credential for "+ref.String(), err)
+	}
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+tok)), nil
+}
+
+// repo returns a client for calls under /repos/OWNER/NAME.
+func (f *Forge) repo(ctx context.Context, ref forge.RepoRef) (*gh.Client, error) {
+	if err := checkName(ref); err != nil {
+		return nil, err
+	}
+	return f.creds.client(ctx, ref)
+}
+
+var nameRE = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+// checkName keeps a name from reaching into another path: go-github puts names
+// into URLs as they are.
+func checkName(ref forge.RepoRef) error {
+	for _, s := range []string{ref.Owner, ref.Name} {
+		if !nameRE.MatchString(s) || s == "." || s == ".." {
+			return &forge.Error{Code: forge.Invalid, Unsent: true,
+				Message: fmt.Sprintf("%q is not the name of a repository or owner", s)}
+		}
+	}
+	return nil
+}
+
+// ghost is the account that GitHub shows for people who left.
+const ghostID = 10137
+
+// toUser turns nil, which GitHub sends for deleted accounts and for commits it
+// cannot attribute, into ID 0.
+func toUser(u *gh.User) forge.User {
+	if u == nil || u.GetID() == 0 {
+		return forge.User{Type: forge.Deleted}
+	}
+	t := forge.Person
+	switch {
+	case u.GetID() == ghostID:
+		t = forge.Deleted
+	case u.GetType() == "Bot" || strings.HasSuffix(u.GetLogin(), "[bot]"):
+		t = forge.Bot
+	}
+	return forge.User{ID: u.GetID(), Login: u.GetLogin(), Type: t}
+}

@@ -1,0 +1,134 @@
+package github
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	gh "github.com/google/go-github/v60/github"
+
+	"lockkeeper/forge"
+)
+
+// perPage is the longest page GitHub gives.
+const perPage = 100
+
+// pages calls get until there is no next page.
+func pages[T any](get func(gh.ListOptions) ([]T, *gh.Response, error)) ([]T, error) {
+	var all []T
+	opts := gh.ListOptions{PerPage: perPage, Page: 1}
+	for {
+		some, resp, err := get(opts)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+		if resp.NextPage <= opts.Page {
+			return all, nil
+		}
+		opts.Page = resp.NextPage
+	}
+}
+
+// OpenPulls lists open pulls, newest first. Mergeable and MergeState are only
+// in what Pull reads.
+func (f *Forge) OpenPulls(ctx context.Context, ref forge.RepoRef) ([]forge.Pull, error) {
+	op := "list open pulls of " + ref.String()
+	c, err := f.repo(ctx, ref)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	list, err := pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
+		return c.PullRequests.List(ctx, ref.Owner, ref.Name, &gh.PullRequestListOptions{
+			State: "open", Sort: "created", Direction: "desc", ListOptions: o,
+		})
+	})
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	var pulls []forge.Pull
+	seen := map[int]bool{}
+	for _, p := range list {
+		// A pull opened between two pages moves the last entry of the first
+		// onto the second.
+		if !seen[p.GetNumber()] {
+			seen[p.GetNumber()] = true
+			pulls = append(pulls, toPull(p))
+		}
+	}
+	return pulls, nil
+}
+
+// Pull reads one pull.
+func (f *Forge) Pull(ctx context.Context, ref forge.RepoRef, number int) (forge.Pull, error) {
+	op := fmt.Sprintf("read pull %s#%d", ref, number)
+	c, err := f.repo(ctx, ref)
+	if err != nil {
+		return forge.Pull{}, fail(op, err)
+	}
+	p, _, err := c.PullRequests.Get(ctx, ref.Owner, ref.Name, number)
+	if err != nil {
+		return forge.Pull{}, fail(op, err)
+	}
+	if got := p.GetBase().GetRepo().GetID(); ref.ID != 0 && got != ref.ID {
+		// The name was given up and taken by another repository (threat 26).
+		return forge.Pull{}, fail(op, &forge.Error{Code: forge.NotFound,
+			Message: fmt.Sprintf("%s is now another repository (id %d, not %d)", ref, got, ref.ID)})
+	}
+	return toPull(p), nil
+}
+
+func toPull(p *gh.PullRequest) forge.Pull {
+	out := forge.Pull{
+		Number:     p.GetNumber(),
+		Title:      p.GetTitle(),
+		Body:       p.GetBody(),
+		WebURL:     p.GetHTMLURL(),
+		State:      forge.Closed,
+		Draft:      p.GetDraft(),
+		Merged:     p.GetMerged(),
+		Author:     toUser(p.User),
+		Base:       toBranch(p.GetBase()),
+		Head:       toBranch(p.GetHead()),
+		Mergeable:  p.Mergeable,
+		MergeState: p.GetMergeableState(),
+		UpdatedAt:  p.GetUpdatedAt().Time,
+	}
+	if p.GetState() == "open" {
+		out.State = forge.Open
+	}
+	if out.Merged {
+		// Before the merge GitHub keeps a trial merge's commit in this field.
+		out.MergeSHA = p.GetMergeCommitSHA()
+		out.MergedBy = toUser(p.MergedBy)
+	}
+	return out
+}
+
+func toBranch(b *gh.PullRequestBranch) forge.Branch {
+	return forge.Branch{Name: b.GetRef(), SHA: b.GetSHA(), RepoID: b.GetRepo().GetID()}
+}
+
+// Merge merges the pull if its head is still headSHA. GitHub pins the head
+// only; what the base was is for the caller to compare.
+func (f *Forge) Merge(ctx context.Context, ref forge.RepoRef, number int, headSHA string, m forge.MergeMethod) (string, error) {
+	op := fmt.Sprintf("merge pull %s#%d at %s", ref, number, headSHA)
+	c, err := f.repo(ctx, ref)
+	if err != nil {
+		return "", fail(op, err)
+	}
+	if headSHA == "" {
+		return "", fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: "a merge needs the SHA of the head it is meant for"})
+	}
+	res, resp, err := c.PullRequests.Merge(ctx, ref.Owner, ref.Name, number, "", &gh.PullRequestOptions{SHA: headSHA, MergeMethod: string(m)})
+	switch {
+	case err != nil && resp != nil && resp.StatusCode == http.StatusOK:
+		// Merged, but the answer was cut: never to be read as refused.
+		return "", fail(op, fmt.Errorf("the answer could not be read: %w", err))
+	case err != nil:
+		return "", fail(op, err)
+	case !res.GetMerged():
+		return "", fail(op, &forge.Error{Code: forge.Conflict, Unsent: true, Message: res.GetMessage()})
+	}
+	return res.GetSHA(), nil
+}

@@ -1,0 +1,192 @@
+package github
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	gh "github.com/google/go-github/v60/github"
+
+	"lockkeeper/forge"
+)
+
+// Comments lists the conversation of a pull, oldest first.
+func (f *Forge) Comments(ctx context.Context, ref forge.RepoRef, number int) ([]forge.Comment, error) {
+	op := fmt.Sprintf("list comments of pull %s#%d", ref, number)
+	c, err := f.repo(ctx, ref)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	list, err := pages(func(o gh.ListOptions) ([]*gh.IssueComment, *gh.Response, error) {
+		return c.Issues.ListComments(ctx, ref.Owner, ref.Name, number, &gh.IssueListCommentsOptions{ListOptions: o})
+	})
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	out := make([]forge.Comment, len(list))
+	for i, r := range list {
+		out[i] = toComment(r)
+	}
+	return out, nil
+}
+
+func toComment(r *gh.IssueComment) forge.Comment {
+	return forge.Comment{
+		ID:        r.GetID(),
+		Author:    toUser(r.User),
+		Body:      r.GetBody(),
+		URL:       r.GetHTMLURL(),
+		CreatedAt: r.GetCreatedAt().Time,
+		UpdatedAt: r.GetUpdatedAt().Time,
+	}
+}
+
+// CreateComment writes to the conversation of a pull.
+func (f *Forge) CreateComment(ctx context.Context, ref forge.RepoRef, number int, body string) (forge.Comment, error) {
+	op := fmt.Sprintf("comment on pull %s#%d", ref, number)
+	c, err := f.repo(ctx, ref)
+	if err != nil {
+		return forge.Comment{}, fail(op, err)
+	}
+	r, _, err := c.Issues.CreateComment(ctx, ref.Owner, ref.Name, number, &gh.IssueComment{Body: &body})
+	if err != nil {
+		return forge.Comment{}, fail(op, err)
+	}
+	return toComment(r), nil
+}
+
+// UpdateComment replaces the body of a comment; nobody is notified.
+func (f *Forge) UpdateComment(ctx context.Context, ref forge.RepoRef, id int64, body string) (forge.Comment, error) {
+	op := fmt.Sprintf("update comment %d in %s", id, ref)
+	c, err := f.repo(ctx, ref)
+	if err != nil {
+		return forge.Comment{}, fail(op, err)
+	}
+	r, _, err := c.Issues.EditComment(ctx, ref.Owner, ref.Name, id, &gh.IssueComment{Body: &body})
+	if err != nil {
+		return forge.Comment{}, fail(op, err)
+	}
+	return toComment(r), nil
+}
+
+// DeleteComment removes a comment.
+func (f *Forge) DeleteComment(ctx context.Context, ref forge.RepoRef, id int64) error {
+	op := fmt.Sprintf("delete comment %d in %s", id, ref)
+	c, err := f.repo(ctx, ref)
+	if err != nil {
+		return fail(op, err)
+	}
+	if _, err := c.Issues.DeleteComment(ctx, ref.Owner, ref.Name, id); err != nil {
+		return fail(op, err)
+	}
+	return nil
+}
+
+// React marks a comment; doing it twice leaves one mark.
+func (f *Forge) React(ctx context.Context, ref forge.RepoRef, commentID int64, r forge.Reaction) error {
+	op := fmt.Sprintf("react to comment %d in %s", commentID, ref)
+	c, err := f.repo(ctx, ref)
+	if err != nil {
+		return fail(op, err)
+	}
+	// forge.Reaction uses GitHub's own words.
+	if _, _, err := c.Reactions.CreateIssueCommentReaction(ctx, ref.Owner, ref.Name, commentID, string(r)); err != nil {
+		return fail(op, err)
+	}
+	return nil
+}
+
+// Reviews lists submitted reviews, oldest first. Drafts of reviews, which
+// GitHub shows to their author only, are left out.
+func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]forge.Review, error) {
+	op := fmt.Sprintf("list reviews of pull %s#%d", ref, number)
+	c, err := f.repo(ctx, ref)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	list, err := pages(func(o gh.ListOptions) ([]*gh.PullRequestReview, *gh.Response, error) {
+		return c.PullRequests.ListReviews(ctx, ref.Owner, ref.Name, number, &o)
+	})
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	var out []forge.Review
+	for _, r := range list {
+		state := forge.ReviewState(strings.ToLower(r.GetState()))
+		switch state {
+		case "pending":
+			continue
+		case forge.Approved, forge.ChangesRequested, forge.Commented, forge.Dismissed:
+		default:
+			return nil, fail(op, &forge.Error{Code: forge.Unavailable, Message: fmt.Sprintf("review %d has the unknown state %q", r.GetID(), r.GetState())})
+		}
+		out = append(out, forge.Review{
+			ID:          r.GetID(),
+			Author:      toUser(r.User),
+			State:       state,
+			Body:        r.GetBody(),
+			CommitSHA:   r.GetCommitID(),
+			URL:         r.GetHTMLURL(),
+			SubmittedAt: r.GetSubmittedAt().Time,
+		})
+	}
+	return out, nil
+}
+
+// Permission of an account. GitHub is asked by login; an answer about another
+// account means that the login was given up and taken (threat 26).
+func (f *Forge) Permission(ctx context.Context, ref forge.RepoRef, u forge.User) (forge.Permission, error) {
+	op := fmt.Sprintf("read the permission of %s in %s", u.Login, ref)
+	login := strings.TrimSuffix(u.Login, "[bot]")
+	if u.ID == 0 || !nameRE.MatchString(login) {
+		return forge.None, nil
+	}
+	c, err := f.repo(ctx, ref)
+	if err != nil {
+		return forge.None, fail(op, err)
+	}
+	level, _, err := c.Repositories.GetPermissionLevel(ctx, ref.Owner, ref.Name, u.Login)
+	if err != nil {
+		err = fail(op, err)
+		if forge.CodeOf(err) == forge.NotFound {
+			return forge.None, nil // no account of that name any more
+		}
+		return forge.None, err
+	}
+	if level.GetUser().GetID() != u.ID {
+		return forge.None, nil
+	}
+	// GitHub folds "maintain" into write and "triage" into read here.
+	switch level.GetPermission() {
+	case "admin":
+		return forge.Admin, nil
+	case "write", "maintain":
+		return forge.Write, nil
+	case "read", "triage":
+		return forge.Read, nil
+	}
+	return forge.None, nil
+}
+
+// TeamMembers lists a team's members; GitHub counts those of child teams in.
+func (f *Forge) TeamMembers(ctx context.Context, ref forge.RepoRef, t forge.Team) ([]forge.User, error) {
+	op := "list members of team " + t.String()
+	if err := checkName(forge.RepoRef{Owner: t.Org, Name: t.Slug}); err != nil {
+		return nil, fail(op, err)
+	}
+	c, err := f.repo(ctx, ref)
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	list, err := pages(func(o gh.ListOptions) ([]*gh.User, *gh.Response, error) {
+		return c.Teams.ListTeamMembersBySlug(ctx, t.Org, t.Slug, &gh.TeamListTeamMembersOptions{ListOptions: o})
+	})
+	if err != nil {
+		return nil, fail(op, err)
+	}
+	out := make([]forge.User, len(list))
+	for i, u := range list {
+		out[i] = toUser(u)
+	}
+	return out, nil
+}
