@@ -1,0 +1,463 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"lockkeeper/cluster"
+)
+
+// look is the work on one object while it is being planned.
+type look struct {
+	c       *Cluster
+	p       *prepared
+	w       wanted
+	k       kind
+	desired *unstructured.Unstructured
+	live    *unstructured.Unstructured // nil: not there
+	result  *unstructured.Unstructured // forced dry-run of desired
+	// base is the forced dry-run of the base render, nil when not asked for.
+	base      *unstructured.Unstructured
+	conflicts []metav1.StatusCause
+	migration *migration
+	digest    string
+}
+
+// planObject predicts what applying does to one object. Troubles with the
+// object alone are the outcome's problem; an error return means that the
+// cluster cannot be asked at all.
+func (c *Cluster) planObject(ctx context.Context, p *prepared, w wanted) (outcome, error) {
+	if w.merge == nil {
+		return c.planDelete(ctx, p, w)
+	}
+	digest, err := p.inv.digest(w.merge)
+	if err != nil {
+		return outcome{}, err
+	}
+	l := &look{c: c, p: p, w: w, desired: desiredOf(w.merge), digest: digest}
+	var ok bool
+	if l.k, ok = p.kinds.get(w.ref, w.merge.APIVersion); !ok {
+		return l.unserved(ctx)
+	}
+	if l.live, err = c.find(ctx, l.k, w.ref); err != nil {
+		return l.trouble(err)
+	}
+	if l.live == nil {
+		return l.create(ctx)
+	}
+	p.scrub.learn(w.ref, l.live.Object)
+	if l.live.GetDeletionTimestamp() != nil {
+		return l.problem("%s is being deleted%s: wait until it is gone, then plan again", w.ref, waitsFor(l.live)), nil
+	}
+	return l.update(ctx)
+}
+
+// find reads a live object; nil means that it is not there.
+func (c *Cluster) find(ctx context.Context, k kind, ref cluster.Ref) (*unstructured.Unstructured, error) {
+	var live *unstructured.Unstructured
+	err := c.request(ctx, func(ctx context.Context) (err error) {
+		live, err = c.resource(k.gvr, ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+		return err
+	})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return live, err
+}
+
+// dryApply is a dry-run of a server-side apply.
+func (c *Cluster) dryApply(ctx context.Context, k kind, u *unstructured.Unstructured, force bool) (*unstructured.Unstructured, error) {
+	body, err := json.Marshal(u.Object)
+	if err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", u.GetName(), err)
+	}
+	opts := metav1.PatchOptions{
+		DryRun: []string{metav1.DryRunAll}, FieldManager: Manager, Force: &force,
+		FieldValidation: metav1.FieldValidationStrict,
+	}
+	var out *unstructured.Unstructured
+	err = c.request(ctx, func(ctx context.Context) (err error) {
+		out, err = c.resource(k.gvr, u.GetNamespace()).Patch(ctx, u.GetName(), types.ApplyPatchType, body, opts)
+		return err
+	})
+	return out, err
+}
+
+func (l *look) create(ctx context.Context) (outcome, error) {
+	var err error
+	l.result, err = l.c.dryApply(ctx, l.k, l.desired, true)
+	switch {
+	case missingNamespace(err) && l.p.planned.namespaces[l.w.ref.Namespace]:
+		if err := decodesStrictly(l.desired); err != nil {
+			return l.problem("%s: %s", l.w.ref, l.p.scrub.text(l.w.ref, err.Error())), nil
+		}
+		return l.unverified("its namespace is created in the same pull")
+	case missingNamespace(err):
+		return l.problem("%s: the namespace %s does not exist: add it to the target, or create it first", l.w.ref, l.w.ref.Namespace), nil
+	case err != nil:
+		return l.trouble(err)
+	}
+	change := l.change(cluster.Create)
+	change.Fields = l.createFields(l.result)
+	out, err := l.finish(change, l.result)
+	if l.w.owned != nil {
+		out.drift = &cluster.Drift{Ref: l.w.ref, Deleted: true, Effect: "it was deleted behind lockkeeper's back: applying creates it again"}
+	}
+	return out, err
+}
+
+// createFields are the fields that Git sets, with the values the server makes
+// of them, and the known fields that the server will assign.
+func (l *look) createFields(result *unstructured.Unstructured) []cluster.FieldChange {
+	lk := keysOf(allFields(result)...)
+	got, given := l.shown(result), l.shown(l.desired)
+	fields := diffObjects(nil, project(got, given, "", lk).(map[string]any), lk)
+	mine := flatten(given, lk)
+	for path := range flatten(got, lk) {
+		if _, ok := mine[path]; !ok && serverAssigned(l.w.ref, path) {
+			fields = append(fields, cluster.FieldChange{Path: path, Op: cluster.Add, After: "(assigned by the server)", Server: true})
+		}
+	}
+	return sortFields(fields)
+}
+
+func (l *look) update(ctx context.Context) (outcome, error) {
+	if err := l.predict(ctx); err != nil {
+		switch {
+		case immutable(err) != nil:
+			return l.replace(immutable(err))
+		case l.p.planned.defines(l.w.ref) && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || undeclared(err)):
+			return l.unserved(ctx)
+		}
+		return l.trouble(err)
+	}
+	if err := l.predictBase(ctx); err != nil {
+		return l.trouble(err)
+	}
+	predicted, err := l.migrate(ctx)
+	if err != nil {
+		return l.trouble(err)
+	}
+	change := l.change(l.action())
+	if change.Fields, err = l.fields(ctx, predicted); err != nil {
+		return l.trouble(err)
+	}
+	l.ownership(&change, predicted)
+	if l.stands(&change) {
+		return l.tracked(), nil
+	}
+	out, err := l.finish(change, predicted)
+	out.drift = l.drift(predicted)
+	return out, err
+}
+
+// predict dry-runs the apply: unforced first, which lists conflicts, and
+// forced if there are any.
+func (l *look) predict(ctx context.Context) (err error) {
+	l.result, err = l.c.dryApply(ctx, l.k, l.desired, false)
+	if l.conflicts = conflictsOf(err); len(l.conflicts) > 0 {
+		l.result, err = l.c.dryApply(ctx, l.k, l.desired, true)
+	}
+	return err
+}
+
+// predictBase asks what the base render would give, where that tells what
+// drifted (it is what was applied last) or what Git set before an adoption.
+func (l *look) predictBase(ctx context.Context) error {
+	if l.w.base == nil {
+		return nil
+	}
+	digest, err := l.p.inv.digest(l.w.base)
+	if err != nil || !l.adopts() && l.w.owned.Digest != digest {
+		return err
+	}
+	if digest == l.digest && l.w.base.APIVersion == l.w.merge.APIVersion {
+		l.base = l.result
+		return nil
+	}
+	k, ok := l.p.kinds.get(l.w.ref, l.w.base.APIVersion)
+	if !ok {
+		return nil // an API version that is no longer served cannot have drifted in its own terms
+	}
+	l.base, err = l.c.dryApply(ctx, k, desiredOf(l.w.base), true)
+	if hopeless(err) {
+		return err
+	}
+	if err != nil && !l.adopts() {
+		return fmt.Errorf("what the base branch says of it is no longer accepted, so its drift cannot be told: %w", err)
+	}
+	return nil
+}
+
+// adopts reports whether the live object is not the one that lockkeeper made.
+func (l *look) adopts() bool {
+	return l.w.owned == nil || l.w.owned.UID != l.live.GetUID()
+}
+
+func (l *look) action() cluster.Action {
+	switch {
+	case l.w.from != "":
+		return cluster.Transfer
+	case l.adopts():
+		return cluster.Adopt
+	}
+	return cluster.Update
+}
+
+// migrate plans the move of field ownership that an adoption needs, and asks
+// the server what the object then becomes.
+func (l *look) migrate(ctx context.Context) (*unstructured.Unstructured, error) {
+	if !l.adopts() {
+		return l.result, nil
+	}
+	git := ourFields(l.result).Union(ourFields(l.base))
+	if l.migration = planMigration(l.live, git, l.w.merge.APIVersion); l.migration == nil {
+		return l.result, nil
+	}
+	without := l.migration.withoutAbandoned(l.result)
+	if equalJSON(without.Object, l.result.Object) {
+		return l.result, nil
+	}
+	var predicted *unstructured.Unstructured
+	err := l.c.request(ctx, func(ctx context.Context) (err error) {
+		predicted, err = l.c.resource(l.k.gvr, l.w.ref.Namespace).Update(ctx, without,
+			metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: Manager})
+		return err
+	})
+	return predicted, err
+}
+
+// fields lists what changes, and marks what the server assigns: the known
+// fields, and those that differ when the server is asked once more.
+func (l *look) fields(ctx context.Context, predicted *unstructured.Unstructured) ([]cluster.FieldChange, error) {
+	lk := keysOf(allFields(l.live, l.result)...)
+	fields := diffObjects(l.shown(l.live), l.shown(predicted), lk)
+	given := flatten(l.shown(l.desired), lk)
+	foreign := func(f cluster.FieldChange) bool {
+		_, ok := given[f.Path]
+		return !ok && f.Op != cluster.Remove
+	}
+	if !slices.ContainsFunc(fields, foreign) || l.migration != nil {
+		return fields, nil
+	}
+	again, err := l.c.dryApply(ctx, l.k, l.desired, true)
+	if err != nil {
+		return nil, err
+	}
+	second := flatten(l.shown(again), lk)
+	for i, f := range fields {
+		if v, ok := second[f.Path]; foreign(f) && (serverAssigned(l.w.ref, f.Path) || !ok || !equalJSON(v, f.After)) {
+			fields[i].Server = true
+		}
+	}
+	return fields, nil
+}
+
+// ownership fills in who else has a say in the object's fields.
+func (l *look) ownership(change *cluster.Change, predicted *unstructured.Unstructured) {
+	names := pathNames(l.live)
+	before, owners := ourFields(l.live).Union(ourFields(l.base)), l.result.GetManagedFields()
+	if l.migration != nil {
+		change.Managers = l.migration.managers
+		before, owners = before.Union(l.migration.fields), l.migration.entries
+	}
+	for _, cause := range l.conflicts {
+		manager := managerOf(cause)
+		if slices.Contains(change.Managers, manager) {
+			continue
+		}
+		path, ok := names[cause.Field]
+		if !ok {
+			path = strings.TrimPrefix(cause.Field, ".")
+		}
+		change.Takeovers = append(change.Takeovers, cluster.Ownership{Path: path, Manager: manager})
+	}
+	change.Takeovers = sortedOwnership(change.Takeovers)
+	change.Stays = staying(before, ourFields(l.result), predicted, owners)
+	ours := ourFields(l.live)
+	if change.Action == cluster.Update && len(change.Fields) == 0 && !ours.Equals(ourFields(l.result)) {
+		change.Reason = "no value changes, only who owns the fields"
+	}
+}
+
+// stands reports whether there is nothing to do but to remember the object.
+func (l *look) stands(change *cluster.Change) bool {
+	if len(change.Fields) > 0 || l.w.from != "" || l.migration != nil {
+		return false
+	}
+	return ourFields(l.live).Equals(ourFields(l.result))
+}
+
+func (l *look) tracked() outcome {
+	if o := l.w.owned; o != nil && o.Digest == l.digest && o.UID == l.live.GetUID() {
+		return outcome{}
+	}
+	return outcome{track: &entry{
+		Owner: l.p.request.Target.Owner(), Ref: l.w.ref, APIVersion: l.w.merge.APIVersion, UID: l.live.GetUID(),
+		Digest: l.digest, Revision: l.p.request.Revision, Generation: l.live.GetGeneration(),
+		ResourceVersion: l.live.GetResourceVersion(),
+	}}
+}
+
+func (l *look) change(a cluster.Action) cluster.Change {
+	return cluster.Change{
+		Ref: l.w.ref, APIVersion: l.w.merge.APIVersion, Source: l.w.merge.Source,
+		Action: a, From: l.w.from, Pending: l.w.pending,
+	}
+}
+
+// finish masks, digests and packs a change.
+func (l *look) finish(change cluster.Change, predicted *unstructured.Unstructured) (outcome, error) {
+	it := &item{
+		want: l.w, gvr: l.k.gvr, namespaced: l.w.ref.Namespace != "", desired: l.desired,
+		live: l.live, predicted: predicted, force: len(l.conflicts) > 0, digest: l.digest,
+	}
+	if l.migration != nil {
+		var err error
+		if it.migrate, err = l.migration.patch(l.live); err != nil {
+			return outcome{}, err
+		}
+	}
+	return seal(l.p, it, change)
+}
+
+// seal masks and digests a change.
+func seal(p *prepared, it *item, change cluster.Change) (outcome, error) {
+	change.Fields = sortFields(change.Fields)
+	secrets := unmask(change.Fields)
+	var err error
+	change.Digest, err = cluster.DigestChange(p.request.Target, change, func(path string) string { return secrets[path] })
+	if err != nil {
+		return outcome{}, err
+	}
+	it.change = change
+	return outcome{item: it}, nil
+}
+
+func sortFields(fields []cluster.FieldChange) []cluster.FieldChange {
+	slices.SortStableFunc(fields, func(a, b cluster.FieldChange) int { return strings.Compare(a.Path, b.Path) })
+	return fields
+}
+
+// shown is the masked content of an object.
+func (l *look) shown(u *unstructured.Unstructured) map[string]any {
+	return shownPart(l.p.inv.masked(l.w.ref, u.Object))
+}
+
+func (l *look) problem(format string, args ...any) outcome {
+	pr := problem(l.w.merge, format, args...)
+	return outcome{problem: &pr}
+}
+
+// trouble turns an error about one object into a problem in people's words,
+// and passes on errors that concern the whole cluster.
+func (l *look) trouble(err error) (outcome, error) {
+	if hopeless(err) {
+		return outcome{}, l.c.explain(err)
+	}
+	return l.problem("%s: %s", l.w.ref, l.p.scrub.text(l.w.ref, refusal(l.c, err))), nil
+}
+
+// hopeless are errors after which no other object need be tried.
+func hopeless(err error) bool {
+	var u *url.Error
+	return apierrors.IsUnauthorized(err) || errors.As(err, &u) || errors.Is(err, context.Canceled)
+}
+
+// refusal says what the server had against an object: each field with its
+// message where it names fields.
+func refusal(c *Cluster, err error) string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return err.Error()
+	}
+	if apierrors.IsForbidden(err) && !strings.Contains(err.Error(), "admission") {
+		return c.explain(err).Error()
+	}
+	var parts []string
+	if d := status.Status().Details; d != nil {
+		for _, cause := range d.Causes {
+			if cause.Field != "" {
+				parts = append(parts, cause.Field+": "+cause.Message)
+			}
+		}
+	}
+	if len(parts) == 0 {
+		return err.Error()
+	}
+	return "the API server refuses it: " + strings.Join(parts, "; ")
+}
+
+func missingNamespace(err error) bool {
+	var status apierrors.APIStatus
+	return apierrors.IsNotFound(err) && errors.As(err, &status) &&
+		status.Status().Details != nil && status.Status().Details.Kind == "namespaces"
+}
+
+func undeclared(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "field not declared in schema")
+}
+
+// conflictsOf lists the fields that others changed, from a refused apply.
+func conflictsOf(err error) []metav1.StatusCause {
+	var status apierrors.APIStatus
+	if !apierrors.IsConflict(err) || !errors.As(err, &status) || status.Status().Details == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(status.Status().Details.Causes), func(c metav1.StatusCause) bool {
+		return c.Type != metav1.CauseTypeFieldManagerConflict
+	})
+}
+
+// managerOf reads the name out of: conflict with "kubectl-edit" using apps/v1.
+func managerOf(cause metav1.StatusCause) string {
+	_, rest, _ := strings.Cut(cause.Message, "conflict with ")
+	if quoted, err := strconv.QuotedPrefix(rest); err == nil {
+		if name, err := strconv.Unquote(quoted); err == nil {
+			return name
+		}
+	}
+	return rest
+}
+
+// pathNames maps the server's spelling of the paths of an object to ours.
+func pathNames(u *unstructured.Unstructured) map[string]string {
+	out := map[string]string{}
+	for _, s := range allFields(u) {
+		s.Iterate(func(p fieldpath.Path) { out[p.String()] = pathOf(p) })
+	}
+	return out
+}
+
+func waitsFor(u *unstructured.Unstructured) string {
+	if len(u.GetFinalizers()) == 0 {
+		return ""
+	}
+	return " (it waits for " + strings.Join(u.GetFinalizers(), ", ") + ")"
+}
+
+// serverAssigned are the fields that the API server fills with values of its
+// own; a dry-run answers with placeholders for them.
+func serverAssigned(ref cluster.Ref, path string) bool {
+	switch ref.GroupKind() {
+	case "Service":
+		return strings.HasPrefix(path, "spec.clusterIP") || path == "spec.healthCheckNodePort" || strings.HasSuffix(path, ".nodePort")
+	case "Job.batch":
+		return strings.Contains(path, "controller-uid")
+	case "PersistentVolumeClaim":
+		return path == "spec.volumeName"
+	}
+	return false
+}

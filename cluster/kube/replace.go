@@ -1,0 +1,181 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"lockkeeper/cluster"
+)
+
+// immutableSaid is how API servers say that a field cannot change. Anything
+// else that is invalid is a mistake, never a reason to delete an object.
+var immutableSaid = []string{
+	"immutable", "may not change once set", "may not be changed in an update", "cannot change roleRef",
+	"updates to statefulset spec for fields other than", "pod updates may not change fields other than",
+	"updates to parameters are forbidden", "updates to provisioner are forbidden", "updates to reclaimPolicy are forbidden",
+}
+
+// immutable lists the fields that keep an object from being updated in place,
+// if that is all the server has against it.
+func immutable(err error) []string {
+	var status apierrors.APIStatus
+	if !apierrors.IsInvalid(err) || !errors.As(err, &status) || status.Status().Details == nil {
+		return nil
+	}
+	fields := map[string]bool{}
+	for _, cause := range status.Status().Details.Causes {
+		said := func(s string) bool { return strings.Contains(cause.Message, s) }
+		if cause.Field == "" || !slices.ContainsFunc(immutableSaid, said) {
+			return nil
+		}
+		fields[cause.Field] = true
+	}
+	return slices.Sorted(maps.Keys(fields))
+}
+
+// keepsData are kinds whose deletion loses data: they are never replaced.
+var keepsData = map[string]string{
+	"PersistentVolumeClaim": "the data on its volume",
+	"PersistentVolume":      "the data on it",
+	"Namespace":             "everything in it",
+	"CustomResourceDefinition.apiextensions.k8s.io": "all objects of its kind",
+}
+
+// replace predicts a delete and create. The server cannot dry-run that, so the
+// change compares what Git sets with what is live.
+func (l *look) replace(fields []string) (outcome, error) {
+	list := strings.Join(fields, ", ")
+	if what, ok := keepsData[l.w.ref.GroupKind()]; ok {
+		return l.problem("%s: %s cannot be changed on a live object, and replacing it would lose %s: give the new one another name and move over, or take the change back", l.w.ref, list, what), nil
+	}
+	change := l.change(cluster.Replace)
+	change.Reason = list + " cannot be changed on a live object: it is deleted and created again"
+	change.Unverified = "a replace cannot be dry-run"
+	if l.adopts() {
+		change.Managers = managersOf(l.live)
+	}
+	change.Fields = l.gitFields()
+	out, err := l.finish(change, nil)
+	if out.item != nil {
+		out.item.force = true
+	}
+	return out, err
+}
+
+// gitFields compares what Git sets with what is live, without the server's help.
+func (l *look) gitFields() []cluster.FieldChange {
+	lk := keysOf(allFields(l.live)...)
+	given := l.shown(l.desired)
+	if l.live == nil {
+		return diffObjects(nil, given, lk)
+	}
+	live := l.shown(l.live)
+	fields := diffObjects(project(live, given, "", lk).(map[string]any), given, lk)
+	if l.w.base == nil {
+		return fields
+	}
+	there := flatten(live, lk)
+	for _, f := range diffObjects(l.shown(desiredOf(l.w.base)), given, lk) {
+		if v, ok := there[f.Path]; ok && f.Op == cluster.Remove {
+			fields = append(fields, cluster.FieldChange{Path: f.Path, Op: cluster.Remove, Before: v})
+		}
+	}
+	return sortFields(fields)
+}
+
+// planDelete predicts the removal of an object that Git no longer has.
+func (c *Cluster) planDelete(ctx context.Context, p *prepared, w wanted) (outcome, error) {
+	apiVersion := ""
+	switch {
+	case w.base != nil:
+		apiVersion = w.base.APIVersion
+	case w.owned != nil:
+		apiVersion = w.owned.APIVersion
+	}
+	k, apiVersion, ok := p.kinds.any(w.ref, apiVersion)
+	if !ok {
+		if len(p.kinds.broken) > 0 {
+			return outcome{problem: &cluster.Problem{Ref: &w.ref, Message: fmt.Sprintf("%s is to be deleted, but the API service of its kind does not answer", w.ref)}}, nil
+		}
+		return outcome{drop: true}, nil // its CRD is gone, and so is it
+	}
+	live, err := c.find(ctx, k, w.ref)
+	if hopeless(err) {
+		return outcome{}, c.explain(err)
+	}
+	if err != nil {
+		return outcome{problem: &cluster.Problem{Ref: &w.ref, Message: fmt.Sprintf("%s: %s", w.ref, refusal(c, err))}}, nil
+	}
+	if live == nil {
+		return outcome{drop: true}, nil
+	}
+	change := cluster.Change{Ref: w.ref, APIVersion: apiVersion, Action: cluster.Delete, Pending: w.pending}
+	if w.base != nil {
+		change.Source = w.base.Source
+	}
+	if w.owned == nil || w.owned.UID != live.GetUID() {
+		change.Managers = managersOf(live)
+	}
+	if change.Reason, err = c.takesAlong(ctx, p, w.ref, live); err != nil {
+		return outcome{}, c.explain(err)
+	}
+	return seal(p, &item{want: w, gvr: k.gvr, namespaced: w.ref.Namespace != "", live: live}, change)
+}
+
+// takesAlong says what else a delete removes.
+func (c *Cluster) takesAlong(ctx context.Context, p *prepared, ref cluster.Ref, live *unstructured.Unstructured) (string, error) {
+	switch ref.GroupKind() {
+	case "Namespace":
+		pods, err := c.count(ctx, schema.GroupVersionResource{Version: "v1", Resource: "pods"}, ref.Name)
+		if err != nil {
+			return "", err
+		}
+		claims, err := c.count(ctx, schema.GroupVersionResource{Version: "v1", Resource: "persistentvolumeclaims"}, ref.Name)
+		return fmt.Sprintf("everything in the namespace goes with it, among that %s and %s", counted(pods, "pod"), counted(claims, "volume claim")), err
+	case "CustomResourceDefinition.apiextensions.k8s.io":
+		group, _, _ := unstructured.NestedString(live.Object, "spec", "group")
+		name, _, _ := unstructured.NestedString(live.Object, "spec", "names", "kind")
+		k, _, ok := p.kinds.any(cluster.Ref{Group: group, Kind: name}, "")
+		if !ok {
+			return "all objects of its kind go with it", nil
+		}
+		n, err := c.count(ctx, k.gvr, "")
+		return fmt.Sprintf("all objects of its kind go with it: %s", counted(n, name)), err
+	case "PersistentVolumeClaim":
+		return "the volume behind it may be deleted with its data, as its storage class says", nil
+	}
+	return "", nil
+}
+
+func counted(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// count counts objects with one small metadata-only LIST.
+func (c *Cluster) count(ctx context.Context, gvr schema.GroupVersionResource, namespace string) (int64, error) {
+	var page *metav1.PartialObjectMetadataList
+	err := c.request(ctx, func(ctx context.Context) (err error) {
+		page, err = c.meta.Resource(gvr).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: 1})
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	n := int64(len(page.Items))
+	if page.RemainingItemCount != nil {
+		n += *page.RemainingItemCount
+	}
+	return n, nil
+}
