@@ -42,6 +42,9 @@ func (f *Forge) setCheckRun(ctx context.Context, c *gh.Client, ref forge.RepoRef
 	}
 	status, conclusion := runState(k.State)
 	out := &gh.CheckRunOutput{Title: &k.Title, Summary: &k.Summary}
+	if k.Summary == "" {
+		out.Summary = &k.Title // GitHub wants both
+	}
 	var url *string
 	if k.DetailsURL != "" {
 		url = &k.DetailsURL

@@ -181,14 +181,14 @@ func (a *appCredentials) installation(ctx context.Context, ref forge.RepoRef) (*
 }
 
 func (a *appCredentials) find(ctx context.Context, ref forge.RepoRef) (*gh.Installation, error) {
-	if ref.ID != 0 {
-		in, _, err := a.app.Apps.FindRepositoryInstallationByID(ctx, ref.ID)
+	// By name is the documented way, and follows renames. A name that another
+	// repository took over leads to an installation that mints no token for
+	// our ID.
+	if checkName(ref) == nil {
+		in, _, err := a.app.Apps.FindRepositoryInstallation(ctx, ref.Owner, ref.Name)
 		return in, err
 	}
-	if err := checkName(ref); err != nil {
-		return nil, err
-	}
-	in, _, err := a.app.Apps.FindRepositoryInstallation(ctx, ref.Owner, ref.Name)
+	in, _, err := a.app.Apps.FindRepositoryInstallationByID(ctx, ref.ID)
 	return in, err
 }
 

@@ -29,7 +29,7 @@ type appForge struct {
 func newAppForge() *appForge {
 	a := &appForge{granted: `{"checks":"write","contents":"write","issues":"write","metadata":"read","pull_requests":"write","statuses":"write","actions":"write","administration":"write"}`}
 	a.answers = answers{
-		"GET /repositories/7/installation": func(w http.ResponseWriter, r *http.Request) {
+		"GET /repos/acme/shop/installation": func(w http.ResponseWriter, r *http.Request) {
 			say(200, `{"id":99,"permissions":`+a.granted+`}`)(w, r)
 		},
 		"POST /app/installations/99/access_tokens": a.mint,
@@ -94,7 +94,7 @@ func TestTokenIsSharedUntilItExpires(t *testing.T) {
 	}
 	wg.Wait()
 	got := f.Calls()
-	if got["GET /repositories/{id}/installation"] != 1 || got["POST /app/installations/{id}/access_tokens"] != 1 {
+	if got["GET /repos/{name}/{name}/installation"] != 1 || got["POST /app/installations/{id}/access_tokens"] != 1 {
 		t.Errorf("calls: %v", got)
 	}
 }

@@ -275,10 +275,10 @@ func TestCountersCarryNoNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		"/api/v3/repos/acme/shop/pulls/7":                          "/repos/{name}/{name}/pulls/{id}",
+		"/api/v3/repos/acme/shop/pulls/7":                           "/repos/{name}/{name}/pulls/{id}",
 		"/api/v3/repos/pulls/issues/commits/" + shaHead + "/status": "/repos/{name}/{name}/commits/{sha}/status",
-		"/api/v3/orgs/acme/teams/ops/members":                      "/orgs/{name}/teams/{name}/members",
-		"/api/v3/repos/a/b/rules/branches/feature%2Fx":             "/repos/{name}/{name}/rules/branches/{name}",
+		"/api/v3/orgs/acme/teams/ops/members":                       "/orgs/{name}/teams/{name}/members",
+		"/api/v3/repos/a/b/rules/branches/feature%2Fx":              "/repos/{name}/{name}/rules/branches/{name}",
 		"/api/graphql": "/api/graphql",
 	} {
 		u, err := url.Parse("https://ghe.example" + path)

@@ -1,0 +1,224 @@
+// Package contract is what every forge driver has to do, as one test suite. A
+// driver's test calls Run with a Fixture that plays the other people: they open
+// pulls, comment, review and push, while the driver under test acts as the bot.
+//
+// The suite goes by what forge.Forge promises. Where forges truly differ, the
+// difference is data in Traits.
+package contract
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"lockkeeper/forge"
+)
+
+// Own is the name of the bot's check in the suite.
+const Own = "lockkeeper"
+
+// Traits are the differences between forges that the suite takes as given.
+type Traits struct {
+	// CoAuthors: the forge names the accounts of co-authors.
+	CoAuthors bool
+	// Pushers: the forge tells who pushed to a branch.
+	Pushers bool
+	// ChildTeams: teams have child teams, whose members count.
+	ChildTeams bool
+	// Reregister: logins can be given up and registered anew.
+	Reregister bool
+	// Methods are the merge methods that it offers.
+	Methods []forge.MergeMethod
+}
+
+// Fixture is a forge for one test, and the people on it. Its methods fail the
+// test when they cannot do what was asked.
+type Fixture interface {
+	Traits() Traits
+	// Driver is the driver under test, acting as the bot. With wrap, every
+	// request goes through the transport that it returns.
+	Driver(t *testing.T, wrap func(http.RoundTripper) http.RoundTripper) forge.Forge
+	// Person registers an account with the e-mail address Email(login).
+	Person(t *testing.T, login string) forge.User
+	// Reregister deletes the account and registers its login for somebody else.
+	Reregister(t *testing.T, u forge.User) forge.User
+	// Repo makes a private repository of an organisation, with a branch main
+	// that holds README.md and into which the bot may merge.
+	Repo(t *testing.T, name string) forge.RepoRef
+	Grant(t *testing.T, ref forge.RepoRef, u forge.User, p forge.Permission)
+	// Team makes a team in the repository's organisation, below parent if any.
+	Team(t *testing.T, ref forge.RepoRef, slug, parent string, members ...forge.User) forge.Team
+	// Fork copies the repository to the person's account.
+	Fork(t *testing.T, ref forge.RepoRef, by forge.User) forge.RepoRef
+	// Push makes commits, pushes them and returns the new tip.
+	Push(t *testing.T, ref forge.RepoRef, by forge.User, p Push) string
+	OpenPull(t *testing.T, ref forge.RepoRef, by forge.User, p NewPull) int
+	EditPull(t *testing.T, ref forge.RepoRef, number int, by forge.User, e PullEdit)
+	Comment(t *testing.T, ref forge.RepoRef, number int, by forge.User, body string) int64
+	EditComment(t *testing.T, ref forge.RepoRef, number int, id int64, by forge.User, body string)
+	// Review submits a review of the pull's present head.
+	Review(t *testing.T, ref forge.RepoRef, number int, by forge.User, s forge.ReviewState, body string) int64
+	Dismiss(t *testing.T, ref forge.RepoRef, number int, review int64, by forge.User)
+	// Reactions counts a comment's reactions by the forge's words.
+	Reactions(t *testing.T, ref forge.RepoRef, number int, comment int64) map[string]int
+	// Protect demands checks by name and a number of approving reviews.
+	Protect(t *testing.T, ref forge.RepoRef, branch string, checks []string, reviews int)
+	// Status is another system's result for a commit.
+	Status(t *testing.T, ref forge.RepoRef, sha, name string, good bool)
+	// Checks lists what is shown under the name on a commit now.
+	Checks(t *testing.T, ref forge.RepoRef, sha, name string) []Shown
+}
+
+// Shown is a check as people see it. State is "pending", "success" or
+// "failure": forges that tell more fold it into these.
+type Shown struct {
+	State forge.CheckState
+	Title string
+}
+
+// Push is a series of commits on a branch.
+type Push struct {
+	// Branch receives them; Also are further branches for the same tip.
+	Branch string
+	Also   []string
+	// From is the branch or SHA to build on, "" the Branch itself.
+	From    string
+	Force   bool
+	Commits []Commit
+}
+
+// Commit is one commit; Author and Committer are logins, or any other word
+// for somebody without an account.
+type Commit struct {
+	Author    string
+	Committer string // "" is the author
+	Message   string
+	Files     map[string]string
+	Merge     string // branch that becomes the second parent
+}
+
+// NewPull is a pull to open. HeadRepo is where the head lives if not in ref.
+type NewPull struct {
+	Title, Body, Head, Base string
+	HeadRepo                forge.RepoRef
+	Draft                   bool
+}
+
+// PullEdit changes what is not empty.
+type PullEdit struct {
+	Title string
+	Base  string
+	State forge.PullState
+	Ready bool
+}
+
+// Email is the address that people in the suite commit with.
+func Email(login string) string { return login + "@example.com" }
+
+// Run holds a driver to the contract. newFixture is called once per case.
+func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, *env)
+	}{
+		{"identity", identity},
+		{"repository by id", repository},
+		{"pull life cycle", pullLife},
+		{"open pulls over pages", openPulls},
+		{"comments", comments},
+		{"comments over pages", commentPages},
+		{"comment at the limit", commentLimit},
+		{"reactions", reactions},
+		{"reviews", reviews},
+		{"reviews over pages", reviewPages},
+		{"commits", commits},
+		{"co-authors", coAuthors},
+		{"commits beyond 250", manyCommits},
+		{"pushers", pushers},
+		{"fork", fork},
+		{"teams", teams},
+		{"team over pages", teamPages},
+		{"permissions", permissions},
+		{"login taken over", takenOver},
+		{"check", check},
+		{"merge", merge},
+		{"merge methods", mergeMethods},
+		{"merge refused", mergeRefused},
+		{"merge blocked by checks", blockedByChecks},
+		{"merge blocked by reviews", blockedByReviews},
+		{"errors", failures},
+		{"cut connection", cutConnection},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			e := &env{Fixture: f, f: f.Driver(t, nil)}
+			e.ref = f.Repo(t, "shop")
+			c.test(t, e)
+		})
+	}
+}
+
+// env is a case's forge, with a repository to work in.
+type env struct {
+	Fixture
+	f   forge.Forge
+	ref forge.RepoRef
+}
+
+// person is somebody who may write.
+func (e *env) person(t *testing.T, login string) forge.User {
+	t.Helper()
+	u := e.Person(t, login)
+	e.Grant(t, e.ref, u, forge.Write)
+	return u
+}
+
+// pull opens a pull of one commit from a branch of that name.
+func (e *env) pull(t *testing.T, by forge.User, branch string) int {
+	t.Helper()
+	e.Push(t, e.ref, by, Push{Branch: branch, From: "main", Commits: []Commit{
+		{Author: by.Login, Message: "Change " + branch, Files: map[string]string{branch + ".txt": "hello\n"}},
+	}})
+	return e.OpenPull(t, e.ref, by, NewPull{Title: "Add " + branch, Body: "why", Head: branch, Base: "main"})
+}
+
+// read reads a pull once the forge knows whether it can be merged.
+func (e *env) read(t *testing.T, number int) forge.Pull {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		p, err := e.f.Pull(ctx, e.ref, number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Mergeable != nil || p.State == forge.Closed {
+			return p
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal("the forge never said whether the pull can be merged")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// must is for calls that have to work.
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// wantCode checks that an error is of a kind.
+func wantCode(t *testing.T, what string, err error, want forge.Code) {
+	t.Helper()
+	if got := forge.CodeOf(err); got != want {
+		t.Errorf("%s: code %q, want %q (%v)", what, got, want, err)
+	}
+}

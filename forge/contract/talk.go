@@ -1,0 +1,158 @@
+package contract
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"lockkeeper/forge"
+)
+
+func comments(t *testing.T, e *env) {
+	alice := e.person(t, "alice")
+	n := e.pull(t, alice, "x")
+	ctx := t.Context()
+	hers := e.Comment(t, e.ref, n, alice, "/plan\r\n"+unicode)
+	mine := must[forge.Comment](t)(e.f.CreateComment(ctx, e.ref, n, "<!-- marker -->\n"+unicode))
+	if mine.ID == 0 || mine.URL == "" || mine.CreatedAt.IsZero() || mine.Edited() {
+		t.Errorf("created: %+v", mine)
+	}
+	list := must[[]forge.Comment](t)(e.f.Comments(ctx, e.ref, n))
+	if len(list) != 2 || list[0].ID != hers || list[1].ID != mine.ID {
+		t.Fatalf("want hers, then mine: %+v", list)
+	}
+	if list[0].Author != alice || !strings.Contains(list[0].Body, unicode) || list[0].Edited() || list[1].Body != mine.Body || list[1].Author != mine.Author {
+		t.Errorf("listed: %+v", list)
+	}
+
+	e.EditComment(t, e.ref, n, hers, alice, "/apply")
+	changed := must[forge.Comment](t)(e.f.UpdateComment(ctx, e.ref, mine.ID, "new body"))
+	if changed.ID != mine.ID || changed.Body != "new body" {
+		t.Errorf("updated: %+v", changed)
+	}
+	list = must[[]forge.Comment](t)(e.f.Comments(ctx, e.ref, n))
+	if len(list) != 2 || list[0].Body != "/apply" || !list[0].Edited() || list[1].Body != "new body" {
+		t.Errorf("after the edits: %+v", list)
+	}
+
+	if err := e.f.DeleteComment(ctx, e.ref, mine.ID); err != nil {
+		t.Fatal(err)
+	}
+	if list = must[[]forge.Comment](t)(e.f.Comments(ctx, e.ref, n)); len(list) != 1 || list[0].ID != hers {
+		t.Errorf("after the deletion: %+v", list)
+	}
+	_, err := e.f.UpdateComment(ctx, e.ref, mine.ID, "again")
+	wantCode(t, "update of a deleted comment", err, forge.NotFound)
+	_, err = e.f.CreateComment(ctx, e.ref, n+1000, "hello")
+	wantCode(t, "comment on an unknown pull", err, forge.NotFound)
+}
+
+func commentPages(t *testing.T, e *env) {
+	alice := e.person(t, "alice")
+	n := e.pull(t, alice, "x")
+	for i := range 205 {
+		e.Comment(t, e.ref, n, alice, fmt.Sprintf("comment %d", i))
+	}
+	list := must[[]forge.Comment](t)(e.f.Comments(t.Context(), e.ref, n))
+	if len(list) != 205 {
+		t.Fatalf("%d comments, want 205", len(list))
+	}
+	for i, c := range list {
+		if c.Body != fmt.Sprintf("comment %d", i) {
+			t.Fatalf("comment %d is %q", i, c.Body)
+		}
+	}
+	// Read again, as a cache may now answer, after a change on the last page.
+	e.EditComment(t, e.ref, n, list[204].ID, alice, "edited")
+	if list = must[[]forge.Comment](t)(e.f.Comments(t.Context(), e.ref, n)); len(list) != 205 || list[204].Body != "edited" {
+		t.Errorf("%d comments after an edit, the last %q", len(list), list[len(list)-1].Body)
+	}
+}
+
+func commentLimit(t *testing.T, e *env) {
+	n := e.pull(t, e.person(t, "alice"), "x")
+	limit := e.f.Limits().Comment
+	// Characters, not bytes.
+	full := strings.Repeat("ü", limit)
+	c := must[forge.Comment](t)(e.f.CreateComment(t.Context(), e.ref, n, full))
+	if c.Body != full {
+		t.Errorf("%d characters came back as %d", limit, len([]rune(c.Body)))
+	}
+	_, err := e.f.CreateComment(t.Context(), e.ref, n, full+"x")
+	wantCode(t, "one character too many", err, forge.Invalid)
+	var fe *forge.Error
+	if errors.As(err, &fe) && !fe.Unsent {
+		t.Error("a refused comment is not marked as without effect")
+	}
+}
+
+func reactions(t *testing.T, e *env) {
+	alice := e.person(t, "alice")
+	n := e.pull(t, alice, "x")
+	id := e.Comment(t, e.ref, n, alice, "/plan")
+	for _, r := range []forge.Reaction{forge.Eyes, forge.Rocket, forge.Confused, forge.Eyes} {
+		if err := e.f.React(t.Context(), e.ref, id, r); err != nil {
+			t.Fatalf("%s: %v", r, err)
+		}
+	}
+	got := e.Reactions(t, e.ref, n, id)
+	for _, r := range []string{"eyes", "rocket", "confused"} {
+		if got[r] != 1 {
+			t.Errorf("%d of %s: %v", got[r], r, got)
+		}
+	}
+	wantCode(t, "reaction to an unknown comment", e.f.React(t.Context(), e.ref, id+100000, forge.Eyes), forge.NotFound)
+}
+
+func reviews(t *testing.T, e *env) {
+	alice, bob, carol := e.person(t, "alice"), e.person(t, "bob"), e.person(t, "carol")
+	n := e.pull(t, alice, "x")
+	old := e.read(t, n).Head.SHA
+	approval := e.Review(t, e.ref, n, bob, forge.Approved, unicode)
+	tip := e.Push(t, e.ref, alice, Push{Branch: "x", Commits: []Commit{{Author: "alice", Message: "More", Files: map[string]string{"b": "1\n"}}}})
+	denial := e.Review(t, e.ref, n, carol, forge.ChangesRequested, "no")
+	e.Review(t, e.ref, n, carol, forge.Commented, "hm")
+
+	list := must[[]forge.Review](t)(e.f.Reviews(t.Context(), e.ref, n))
+	if len(list) != 3 {
+		t.Fatalf("%d reviews: %+v", len(list), list)
+	}
+	var last time.Time
+	for i, want := range []forge.Review{
+		{ID: approval, Author: bob, State: forge.Approved, Body: unicode, CommitSHA: old},
+		{ID: denial, Author: carol, State: forge.ChangesRequested, Body: "no", CommitSHA: tip},
+		{ID: list[2].ID, Author: carol, State: forge.Commented, Body: "hm", CommitSHA: tip},
+	} {
+		got := list[i]
+		if got.SubmittedAt.Before(last) || got.SubmittedAt.IsZero() || got.URL == "" {
+			t.Errorf("review %d: %+v", i, got)
+		}
+		last = got.SubmittedAt
+		got.SubmittedAt, got.URL = time.Time{}, ""
+		if got != want {
+			t.Errorf("review %d is\n%+v, want\n%+v", i, got, want)
+		}
+	}
+	e.Dismiss(t, e.ref, n, denial, alice)
+	list = must[[]forge.Review](t)(e.f.Reviews(t.Context(), e.ref, n))
+	for _, r := range list {
+		if r.ID == denial && r.State != forge.Dismissed {
+			t.Errorf("a dismissed review is %q", r.State)
+		}
+	}
+}
+
+func reviewPages(t *testing.T, e *env) {
+	bob := e.person(t, "bob")
+	n := e.pull(t, e.person(t, "alice"), "x")
+	for i := range 101 {
+		e.Review(t, e.ref, n, bob, forge.Commented, fmt.Sprint(i))
+	}
+	e.Review(t, e.ref, n, bob, forge.Approved, "finally")
+	list := must[[]forge.Review](t)(e.f.Reviews(t.Context(), e.ref, n))
+	if len(list) != 102 || list[101].State != forge.Approved {
+		t.Errorf("%d reviews", len(list))
+	}
+}
