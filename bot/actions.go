@@ -1,0 +1,89 @@
+package bot
+
+import (
+	"lockkeeper/bot/policy"
+	"lockkeeper/bot/report"
+	"lockkeeper/forge"
+)
+
+// Action is one thing that Decide wants done. Every action can be carried out
+// again after a crash without harm: it either finds its effect in place or
+// repeats it to the same end.
+type Action interface{ name() string }
+
+// Take claims a command, so that it acts once, and acknowledges it with a
+// reaction.
+type Take struct{ Command Command }
+
+// Admit lets a fork's head be planned.
+type Admit struct {
+	SHA string
+	By  forge.User
+}
+
+// Ask has a draft's head planned.
+type Ask struct{ SHA string }
+
+// SetSync chooses the target whose base is planned as a whole; "" goes back to
+// the pull's own plan.
+type SetSync struct{ Target string }
+
+// Forget drops the current plan, so that a new one is made.
+type Forget struct{}
+
+// MakePlan plans the pull and stores the outcome.
+type MakePlan struct{}
+
+// AddVote remembers an approval or its withdrawal.
+type AddVote struct{ Vote policy.Vote }
+
+// SetHold holds the pull, or lifts the hold with a nil Hold.
+type SetHold struct {
+	Hold *policy.Hold
+	By   forge.User
+}
+
+// Apply asks the gate, and carries out the current plan if it passes.
+type Apply struct {
+	// Command asked for it; nil when a merge or a restart did.
+	Command *Command
+	Targets []string // empty: all of the plan
+	Actor   forge.User
+	// ID of the operation: the same command is the same operation.
+	ID string
+	// Resume continues an operation that a stop of the process cut short.
+	Resume bool
+}
+
+// Unlock gives up the targets that the pull holds, leaving them as they are.
+type Unlock struct{ By forge.User }
+
+// NoteMerge records that the pull was merged, and by whom.
+type NoteMerge struct{}
+
+// Publish writes the report into the sticky comment.
+type Publish struct{ Bodies []string }
+
+// WriteCheck writes the check on the head.
+type WriteCheck struct{ Check forge.Check }
+
+// Answer replies to a command and ends it.
+type Answer struct {
+	Command Command
+	Reply   report.Reply
+}
+
+func (Take) name() string       { return "take" }
+func (Admit) name() string      { return "admit" }
+func (Ask) name() string        { return "ask" }
+func (SetSync) name() string    { return "set-sync" }
+func (Forget) name() string     { return "forget" }
+func (MakePlan) name() string   { return "plan" }
+func (AddVote) name() string    { return "vote" }
+func (SetHold) name() string    { return "hold" }
+func (Apply) name() string      { return "apply" }
+func (Unlock) name() string     { return "unlock" }
+func (NoteMerge) name() string  { return "note-merge" }
+func (Publish) name() string    { return "publish" }
+func (WriteCheck) name() string { return "check" }
+func (Answer) name() string     { return "answer" }

@@ -1,0 +1,451 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lockkeeper/bot/audit"
+	"lockkeeper/bot/config"
+	"lockkeeper/bot/report"
+	"lockkeeper/bot/store"
+	"lockkeeper/cluster"
+)
+
+// apply takes the leases, asks the gate, and carries the plan out. What stops
+// half-way because this process is told to stop stays a running operation, and
+// is continued by the next one.
+func (b *Bot) apply(ctx context.Context, g *gathered, a Apply) (*gathered, error) {
+	held, reasons, err := b.lease(ctx, g, a)
+	if err != nil {
+		return g, err
+	}
+	if len(reasons) > 0 {
+		return g, b.refuse(ctx, g, a, reasons)
+	}
+	next, err := b.again(ctx, g)
+	if err != nil {
+		return g, err
+	}
+	g = next
+	for _, name := range clusterNames(g) {
+		if err := b.bootstrap(ctx, name); err != nil {
+			return g, b.refuseAndRelease(ctx, g, a, held, []string{err.Error()})
+		}
+	}
+	p, no, err := b.gate(ctx, g, a)
+	if err != nil {
+		return g, err
+	}
+	if no != nil {
+		g.Memory.Plan, g.Plan = nil, nil // what the gate saw is planned and shown anew
+		return g, b.refuseAndRelease(ctx, g, a, held, no.reasons)
+	}
+	if err := b.start(ctx, g, a, p); err != nil {
+		return g, err
+	}
+	results, err := b.carryOut(ctx, p, b.follow(ctx, g, a))
+	g.Results = results
+	if ctx.Err() != nil {
+		return g, errors.Join(b.interrupted(ctx, g, a), context.Cause(ctx))
+	}
+	return b.finish(ctx, g, a, err)
+}
+
+func clusterNames(g *gathered) []string {
+	var out []string
+	for _, t := range g.planTargets() {
+		if !slices.Contains(out, t.Cluster) {
+			out = append(out, t.Cluster)
+		}
+	}
+	return out
+}
+
+// lease takes the targets, all or none. The pull is the holder, so that a
+// restarted process has them still.
+func (b *Bot) lease(ctx context.Context, g *gathered, a Apply) (taken []string, reasons []string, err error) {
+	for _, t := range g.planTargets() {
+		if len(a.Targets) > 0 && !slices.Contains(a.Targets, t.Name) {
+			continue
+		}
+		key := targetKey(t)
+		_, ok, current, err := b.store.Acquire(ctx, key, g.key.String(), "apply of "+short(g.Pull.Head.SHA), 0)
+		if err != nil {
+			return taken, nil, err
+		}
+		if !ok {
+			reasons = append(reasons, fmt.Sprintf("%s is held by %s since %s (%s)", t.Name, holderName(current.Holder),
+				current.Acquired.UTC().Format("15:04 MST"), current.Purpose))
+			continue
+		}
+		if !slices.Contains(g.Memory.Leases, key) {
+			taken = append(taken, key)
+		}
+	}
+	if len(reasons) > 0 {
+		return nil, reasons, b.free(ctx, taken)
+	}
+	return taken, nil, nil
+}
+
+// free releases leases and wakes nobody.
+func (b *Bot) free(ctx context.Context, keys []string) error {
+	ctx = context.WithoutCancel(ctx)
+	for _, key := range keys {
+		l, err := b.store.Lease(ctx, key)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := b.store.Release(ctx, l); err != nil && !errors.Is(err, store.ErrLeaseLost) {
+			return err
+		}
+	}
+	return nil
+}
+
+// release gives up every target that the pull holds, and has the other pulls
+// looked at again: what they planned against may have changed.
+func (b *Bot) release(ctx context.Context, g *gathered) error {
+	if err := b.free(ctx, g.Memory.Leases); err != nil {
+		return err
+	}
+	g.Memory.Leases = nil
+	return b.wantOthers(ctx, g)
+}
+
+// wantOthers has the other known pulls of the repository looked at again.
+func (b *Bot) wantOthers(ctx context.Context, g *gathered) error {
+	return b.store.Want(context.WithoutCancel(ctx), fmt.Sprintf("base/%d/%s", g.key.repo, g.Pull.Base.Name))
+}
+
+func (b *Bot) refuseAndRelease(ctx context.Context, g *gathered, a Apply, taken, reasons []string) error {
+	if err := b.free(ctx, taken); err != nil {
+		return err
+	}
+	return b.refuse(ctx, g, a, reasons)
+}
+
+// refuse answers who asked, and ends an operation that a restart could not
+// continue.
+func (b *Bot) refuse(ctx context.Context, g *gathered, a Apply, reasons []string) error {
+	if a.Resume {
+		return b.giveUp(ctx, g, a, reasons)
+	}
+	if a.Command == nil {
+		// Asked by a merge: the report says what is missing, and the next event
+		// asks again.
+		g.Tried = true
+		return b.record(ctx, g, audit.Record{Type: audit.Refusal, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "refused", Reason: strings.Join(reasons, "; ")})
+	}
+	return b.runAll(ctx, g, refuse(g.State, *a.Command, reasons...))
+}
+
+func (s *State) planDigest() string {
+	if s.Memory.Plan == nil {
+		return ""
+	}
+	return s.Memory.Plan.Digest
+}
+
+// runAll carries out actions that change nothing but the conversation.
+func (b *Bot) runAll(ctx context.Context, g *gathered, actions []Action) error {
+	for _, a := range actions {
+		if _, err := b.run(ctx, g, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveUp ends an interrupted operation that may no longer go on, truthfully:
+// the fresh plan shows what is left of it.
+func (b *Bot) giveUp(ctx context.Context, g *gathered, a Apply, reasons []string) error {
+	msg := "The process was stopped in the middle, and going on is no longer allowed: " + strings.Join(reasons, "; ") + ". The plan above shows what is left to do."
+	g.Memory.Last.Outcome, g.Memory.Last.Message = "interrupted", msg
+	g.Memory.Plan, g.Operation = nil, nil
+	if err := b.end(ctx, g, a, "interrupted", msg); err != nil {
+		return err
+	}
+	if a.Command == nil {
+		return nil
+	}
+	return b.runAll(ctx, g, reply(g.State, *a.Command, report.Reply{Kind: report.ReplyFailed, Text: msg, Items: reasons}))
+}
+
+// start writes down the intent before anything is touched (invariant 7).
+func (b *Bot) start(ctx context.Context, g *gathered, a Apply, p *permit) error {
+	var targets, keys []string
+	for _, t := range p.out.Targets {
+		targets = append(targets, t.Plan.Target.Name)
+		keys = append(keys, targetKey(t.Plan.Target))
+	}
+	if !a.Resume {
+		err := b.store.StartOperation(ctx, store.Operation{
+			ID: a.ID, Kind: string(g.Kind), RepoID: g.key.repo, Number: g.key.number, Targets: targets,
+			Head: g.Pull.Head.SHA, PlanDigest: outputDigest(p.out), CommentID: commentID(a), Actor: a.Actor,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, k := range keys {
+		if !slices.Contains(g.Memory.Leases, k) {
+			g.Memory.Leases = append(g.Memory.Leases, k)
+		}
+	}
+	g.Memory.Last = &Operation{ID: a.ID, Kind: g.Kind, Actor: a.Actor.Login, Head: g.Pull.Head.SHA, Plan: g.planDigest(), Outcome: "running"}
+	g.Operation = nil
+	err := b.record(ctx, g, audit.Record{
+		Type: audit.ApplyStart, Actor: b.actor(a.Actor), CommentID: commentID(a), Operation: a.ID,
+		PlanDigest: outputDigest(p.out), Target: strings.Join(targets, ","), Facts: facts(changeDigests(p.out)),
+	})
+	if err != nil {
+		return err
+	}
+	return b.save(ctx, g)
+}
+
+func commentID(a Apply) int64 {
+	if a.Command == nil {
+		return 0
+	}
+	return a.Command.Comment.ID
+}
+
+// follow returns the progress function of an operation: it notes the steps in
+// the store and moves the report, no more often than b.progress. It never
+// blocks; the last state is published by finish.
+func (b *Bot) follow(ctx context.Context, g *gathered, a Apply) func([]cluster.Result) {
+	var mu sync.Mutex
+	var last time.Time
+	busy := false
+	return func(results []cluster.Result) {
+		mu.Lock()
+		defer mu.Unlock()
+		now := b.now()
+		if busy || (!last.IsZero() && now.Sub(last) < b.progress) {
+			return
+		}
+		busy, last = true, now
+		snapshot := cloneResults(results)
+		done := func() { mu.Lock(); busy = false; mu.Unlock() }
+		b.background.Go(func() {
+			defer done()
+			b.showProgress(ctx, g, a, snapshot)
+		})
+	}
+}
+
+func cloneResults(in []cluster.Result) []cluster.Result {
+	out := slices.Clone(in)
+	for i := range out {
+		out[i].Steps = slices.Clone(out[i].Steps)
+	}
+	return out
+}
+
+// showProgress edits the report in place. It works on a copy of the state: the
+// operation itself goes on meanwhile. A report that cannot be edited now is no
+// reason to stop applying.
+func (b *Bot) showProgress(ctx context.Context, g *gathered, a Apply, results []cluster.Result) {
+	if err := b.store.UpdateOperation(ctx, a.ID, facts(results)); err != nil {
+		b.log.WarnContext(ctx, "progress not stored", "key", g.key.String(), "error", err)
+	}
+	state := *g.State
+	state.Results = results
+	bodies, err := report.Sticky(state.View(), state.Limits)
+	if err != nil || len(state.Memory.Sticky) == 0 {
+		return
+	}
+	if _, err := b.forge.UpdateComment(ctx, g.Operator.Ref(), state.Memory.Sticky[0].ID, bodies[0]); err != nil {
+		b.log.WarnContext(ctx, "progress not shown", "key", g.key.String(), "error", err)
+	}
+}
+
+// interrupted notes how far an operation got when the process has to stop.
+func (b *Bot) interrupted(ctx context.Context, g *gathered, a Apply) error {
+	b.background.Wait()
+	ctx = context.WithoutCancel(ctx)
+	if err := b.store.UpdateOperation(ctx, a.ID, facts(g.Results)); err != nil {
+		return err
+	}
+	return b.save(ctx, g)
+}
+
+// finish ends an operation: the outcome is stored and recorded, the pull
+// merged if that belongs to it, the targets released, and the asker answered.
+func (b *Bot) finish(ctx context.Context, g *gathered, a Apply, failure error) (*gathered, error) {
+	b.background.Wait()
+	last := g.Memory.Last
+	last.Outcome, last.Message = outcome(g.Results, failure)
+	// The merge comes before the end is noted: a process that dies in between
+	// resumes the operation, and finds the merge done.
+	var err error
+	if last.Outcome == "succeeded" {
+		err = b.succeeded(ctx, g, a)
+	} else if untouched(g.Results) {
+		err = b.release(ctx, g)
+	}
+	if err != nil {
+		return g, err
+	}
+	if err := b.end(ctx, g, a, last.Outcome, last.Message); err != nil {
+		return g, err
+	}
+	g.Memory.Plan, g.Plan = nil, nil // what is left is planned anew
+	next, err := b.again(ctx, g)
+	if err != nil {
+		return g, err
+	}
+	next.Results = g.Results
+	if err := b.settle(ctx, next); err != nil {
+		return next, err
+	}
+	if a.Command == nil {
+		return next, nil
+	}
+	kind := report.ReplyApplied
+	if last.Outcome != "succeeded" {
+		kind = report.ReplyFailed
+	}
+	return next, b.runAll(ctx, next, reply(next.State, *a.Command, report.Reply{Kind: kind, Text: last.Message, Items: failures(g.Results)}))
+}
+
+// end closes the operation in the store and in the audit trail.
+func (b *Bot) end(ctx context.Context, g *gathered, a Apply, outcome, message string) error {
+	err := b.store.FinishOperation(context.WithoutCancel(ctx), a.ID, outcome, facts(g.Results))
+	if err != nil && !errors.Is(err, store.ErrFinished) {
+		return err
+	}
+	return b.record(ctx, g, audit.Record{
+		Type: audit.ApplyEnd, Actor: b.actor(a.Actor), CommentID: commentID(a), Operation: a.ID,
+		Outcome: outcome, Reason: message, Facts: facts(stepsOnly(g.Results)),
+	})
+}
+
+// succeeded merges after an apply on comment, and leaves sync mode.
+func (b *Bot) succeeded(ctx context.Context, g *gathered, a Apply) error {
+	last := g.Memory.Last
+	switch {
+	case last.Kind == PlanSync:
+		g.Memory.Sync = ""
+		return b.release(ctx, g)
+	case last.Kind == PlanRestore:
+		return b.release(ctx, g)
+	case last.Kind != PlanPull || g.Operator.Apply != config.ApplyOnComment || len(a.Targets) > 0 && !b.nothingLeft(ctx, g):
+		return nil
+	}
+	if err := b.passCheck(ctx, g); err != nil {
+		return err
+	}
+	sha, err := b.merge(ctx, g, a)
+	if err != nil {
+		last.Message += " It is applied and NOT merged: " + err.Error() + " Its targets stay locked until it is merged, or closed and restored."
+		return nil
+	}
+	last.Merged = true
+	last.Message += " Merged as " + short(sha) + "."
+	return nil
+}
+
+// nothingLeft reports whether the targets that were not named have no change
+// left, so that the pull may be merged.
+func (b *Bot) nothingLeft(ctx context.Context, g *gathered) bool {
+	out, err := b.plan(ctx, g, nil)
+	return err == nil && len(planChanges(out)) == 0 && len(planProblems(out)) == 0
+}
+
+// passCheck makes our own check succeed, which a merge may require.
+func (b *Bot) passCheck(ctx context.Context, g *gathered) error {
+	v := g.View()
+	v.Phase = report.Applied
+	title, summary, err := report.Check(v, g.Limits.Summary)
+	if err != nil {
+		return err
+	}
+	return b.writeCheck(ctx, g, checkOf(g.State, "success", title, summary))
+}
+
+// settle releases the targets of a pull that has nothing left to hold them
+// for: it is merged and what was applied is what the merge made, or nothing of
+// it was ever applied.
+func (b *Bot) settle(ctx context.Context, g *gathered) error {
+	last := g.Memory.Last
+	done := g.Pull.Merged && last != nil && (last.Kind == PlanPull && last.Merged || last.Kind == PlanMerged && last.Outcome == "succeeded")
+	if !done {
+		return nil
+	}
+	if last.Kind == PlanMerged {
+		g.Memory.PendingMerge, g.Memory.PendingTargets = "", nil
+	}
+	return b.release(ctx, g)
+}
+
+// outcome sums up an operation in a word and a sentence.
+func outcome(results []cluster.Result, failure error) (string, string) {
+	changes, bad := 0, 0
+	for _, r := range results {
+		for _, s := range r.Steps {
+			changes++
+			if s.State != cluster.Healthy {
+				bad++
+			}
+		}
+	}
+	switch {
+	case failure != nil:
+		return "failed", fmt.Sprintf("Stopped: %v.", failure)
+	case bad > 0:
+		return "failed", fmt.Sprintf("%d of %d changes are in place and healthy, %d are not. `/apply` goes on from here.", changes-bad, changes, bad)
+	case changes == 0:
+		return "succeeded", "There was nothing left to change."
+	case changes == 1:
+		return "succeeded", "The change is applied and healthy."
+	}
+	return "succeeded", fmt.Sprintf("All %d changes are applied and healthy.", changes)
+}
+
+// untouched reports whether the clusters are as they were before.
+func untouched(results []cluster.Result) bool {
+	for _, r := range results {
+		for _, s := range r.Steps {
+			if s.State != cluster.Failed && s.State != cluster.Skipped && s.State != cluster.Waiting {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// failures lists what went wrong, object by object.
+func failures(results []cluster.Result) []string {
+	var out []string
+	for _, r := range results {
+		for _, s := range r.Steps {
+			if s.State != cluster.Healthy {
+				out = append(out, fmt.Sprintf("%s: %s %s: %s %s", r.Target.Name, s.Action, s.Ref, s.State, s.Message))
+			}
+		}
+	}
+	return out
+}
+
+// stepsOnly drops events from results: records hold outcomes, not what
+// foreign programs printed.
+func stepsOnly(results []cluster.Result) []cluster.Result {
+	out := cloneResults(results)
+	for i := range out {
+		for j := range out[i].Steps {
+			out[i].Steps[j].Events = nil
+		}
+	}
+	return out
+}

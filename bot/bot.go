@@ -1,0 +1,267 @@
+package bot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"lockkeeper/bot/audit"
+	"lockkeeper/bot/config"
+	"lockkeeper/bot/plan"
+	"lockkeeper/bot/store"
+	"lockkeeper/cluster"
+	"lockkeeper/forge"
+	"lockkeeper/forge/git"
+)
+
+// Config is what a Bot works with. All fields are required unless they say
+// otherwise.
+type Config struct {
+	Server   *config.Server
+	Forge    forge.Forge
+	Store    *store.Store
+	Mirrors  *git.Cache
+	Renderer plan.Renderer
+	// Clusters by the names of the server file.
+	Clusters map[string]cluster.Cluster
+	Log      *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Version of lockkeeper, for records.
+	Version string
+	// CheckName is how the check on a head is called; "" means "lockkeeper".
+	CheckName string
+	// Progress is the least time between two edits of a comment while an
+	// operation runs; 0 means 3 seconds.
+	Progress time.Duration
+}
+
+// Bot reconciles pulls. It is safe for concurrent use; the store sees to it
+// that one pull is reconciled once at a time.
+type Bot struct {
+	server    *config.Server
+	forge     forge.Forge
+	store     *store.Store
+	mirrors   *git.Cache
+	planner   *plan.Planner
+	clusters  map[string]cluster.Cluster
+	log       *slog.Logger
+	now       func() time.Time
+	version   string
+	checkName string
+	progress  time.Duration
+	self      forge.User
+
+	background sync.WaitGroup // edits of the report while an operation runs
+
+	mu    sync.Mutex
+	repos map[int64]forge.Repo // forgotten when the process ends
+	ready map[string]bool      // clusters whose namespace and key are there
+}
+
+// New makes a Bot and asks the forge who it is.
+func New(ctx context.Context, c Config) (*Bot, error) {
+	self, err := c.Forge.Self(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find out which account the bot has: %w", err)
+	}
+	b := &Bot{
+		server: c.Server, forge: c.Forge, store: c.Store, mirrors: c.Mirrors, clusters: c.Clusters,
+		log: c.Log, now: c.Now, version: c.Version, checkName: c.CheckName, progress: c.Progress,
+		self: self, repos: map[int64]forge.Repo{}, ready: map[string]bool{},
+	}
+	if b.now == nil {
+		b.now = time.Now
+	}
+	if b.checkName == "" {
+		b.checkName = "lockkeeper"
+	}
+	if b.progress == 0 {
+		b.progress = 3 * time.Second
+	}
+	b.planner = &plan.Planner{Renderer: c.Renderer, Clusters: b.cluster, MaxDeletes: c.Server.MaxDeletes}
+	return b, nil
+}
+
+// cluster finds a cluster by name.
+func (b *Bot) cluster(name string) (cluster.Cluster, error) {
+	c, ok := b.clusters[name]
+	if !ok {
+		return nil, fmt.Errorf("the server file names no cluster %q", name)
+	}
+	return c, nil
+}
+
+// repository reads a repository once per process.
+func (b *Bot) repository(ctx context.Context, op config.Repository) (forge.Repo, error) {
+	b.mu.Lock()
+	repo, ok := b.repos[op.ID]
+	b.mu.Unlock()
+	if ok {
+		return repo, nil
+	}
+	repo, err := b.forge.Repo(ctx, op.Ref())
+	if err != nil {
+		return repo, err
+	}
+	if repo.ID != op.ID {
+		return repo, fmt.Errorf("the forge says that %s has the id %d, and the server file says %d; correct the file", op.Name, repo.ID, op.ID)
+	}
+	b.mu.Lock()
+	b.repos[op.ID] = repo
+	b.mu.Unlock()
+	return repo, nil
+}
+
+// Bootstrap makes lockkeeper's namespace and key on every cluster. Clusters
+// that cannot be reached are tried again before the next operation.
+func (b *Bot) Bootstrap(ctx context.Context) {
+	for name := range b.clusters {
+		if err := b.bootstrap(ctx, name); err != nil {
+			b.log.WarnContext(ctx, "the cluster is not ready", "cluster", name, "error", err)
+		}
+	}
+}
+
+func (b *Bot) bootstrap(ctx context.Context, name string) error {
+	b.mu.Lock()
+	done := b.ready[name]
+	b.mu.Unlock()
+	if done {
+		return nil
+	}
+	c, err := b.cluster(name)
+	if err != nil {
+		return err
+	}
+	if err := c.Bootstrap(ctx); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.ready[name] = true
+	b.mu.Unlock()
+	return nil
+}
+
+// Wants names the work that an event asks for: events are hints (threat 15),
+// and all that they change is what is looked at next.
+func Wants(e forge.Event) []string {
+	switch {
+	case e.Pull != 0:
+		return []string{pullKey{e.Repo.ID, e.Pull}.String()}
+	case e.HeadSHA != "":
+		return []string{fmt.Sprintf("group/%d/%s", e.Repo.ID, e.HeadSHA)}
+	case e.Branch != "":
+		return []string{fmt.Sprintf("base/%d/%s", e.Repo.ID, e.Branch)}
+	}
+	return nil
+}
+
+// Handle does the work behind a key of the store's queue.
+func (b *Bot) Handle(ctx context.Context, key string) error {
+	kind, rest, _ := strings.Cut(key, "/")
+	first, second, _ := strings.Cut(rest, "/")
+	var repo int64
+	if _, err := fmt.Sscan(first, &repo); err != nil {
+		return fmt.Errorf("work key %q: %w", key, err)
+	}
+	var err error
+	switch kind {
+	case "pull":
+		var number int
+		if _, err = fmt.Sscan(second, &number); err == nil {
+			err = b.Reconcile(ctx, repo, number)
+		}
+	case "base":
+		err = b.wantPulls(ctx, repo, second)
+	case "sweep":
+		err = b.sweep(ctx, repo)
+	case "group":
+		err = b.answerGroup(ctx, repo, second)
+	default:
+		err = fmt.Errorf("work key %q: unknown kind", key)
+	}
+	return b.resting(ctx, key, err)
+}
+
+// resting turns a rate limit into a later try, and logs what failed.
+func (b *Bot) resting(ctx context.Context, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var fe *forge.Error
+	if errors.As(err, &fe) && fe.Code == forge.RateLimited && fe.RetryAfter.After(b.now()) {
+		b.log.WarnContext(ctx, "the forge asks to slow down", "key", key, "until", fe.RetryAfter)
+		return store.Later(err, fe.RetryAfter)
+	}
+	b.log.ErrorContext(ctx, "work failed and is tried again", "key", key, "error", err)
+	return err
+}
+
+// maxRounds bounds how often Decide is asked in one reconcile; a real pull
+// needs a handful.
+const maxRounds = 30
+
+// Reconcile leads one pull to the state it should be in.
+func (b *Bot) Reconcile(ctx context.Context, repo int64, number int) error {
+	g, err := b.gather(ctx, pullKey{repo, number})
+	if err != nil || g == nil {
+		return err
+	}
+	for range maxRounds {
+		actions := Decide(g.State)
+		if len(actions) == 0 {
+			return b.save(ctx, g)
+		}
+		for _, a := range actions {
+			b.log.DebugContext(ctx, "action", "key", g.key.String(), "action", a.name())
+			if g, err = b.run(ctx, g, a); err != nil {
+				return fmt.Errorf("%s: %w", a.name(), err)
+			}
+		}
+		if err := b.save(ctx, g); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("pull %d of repository %d does not come to rest", number, repo)
+}
+
+// save stores what the bot knows of the pull.
+func (b *Bot) save(ctx context.Context, g *gathered) error {
+	doc, err := json.Marshal(g.Memory)
+	if err != nil {
+		return fmt.Errorf("save what is known of %s: %w", g.key, err)
+	}
+	g.version, err = b.store.SavePull(context.WithoutCancel(ctx), g.key.repo, g.key.number, doc, g.version)
+	return err
+}
+
+// record appends to the audit trail, with what every record of a pull carries.
+func (b *Bot) record(ctx context.Context, g *gathered, r audit.Record) error {
+	r.Repo, r.Pull, r.Tool, r.Time = g.Operator.Ref(), g.key.number, b.version, b.now()
+	if r.Head == "" {
+		r.Head = g.Pull.Head.SHA
+	}
+	if r.Base == "" {
+		r.Base = g.BaseSHA
+	}
+	if r.PlanDigest == "" && g.Memory.Plan != nil {
+		r.PlanDigest = g.Memory.Plan.Digest
+	}
+	r.PolicyRevision = g.Policy.Revision()
+	_, err := b.store.AppendRecord(context.WithoutCancel(ctx), r)
+	return err
+}
+
+// actor names an account in a record.
+func (b *Bot) actor(u forge.User) audit.Actor {
+	if u.ID == 0 {
+		return audit.Actor{}
+	}
+	return audit.Actor{Forge: b.forge.Kind(), ID: u.ID, Login: u.Login}
+}

@@ -1,0 +1,202 @@
+// Package config reads lockkeeper's two files: `.lockkeeper.yaml` in a
+// repository, which asks, and the operator's server file, which allows. The
+// running bot, `lockkeeper check` and the offline commands share its parsers.
+//
+// Parsing is strict, and returns every problem with file and line rather than
+// the first one.
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/invopop/jsonschema"
+	"go.yaml.in/yaml/v3"
+
+	"lockkeeper/forge"
+)
+
+// RepoFile is the name of the repository's file, at its root.
+const RepoFile = ".lockkeeper.yaml"
+
+// File is `.lockkeeper.yaml`.
+type File struct {
+	// Targets are the directories that are rendered and applied.
+	Targets []Target `yaml:"targets" json:"targets" jsonschema:"minItems=1"`
+	// Environments carry the approval policy, by the names targets use. An
+	// environment that is not listed asks for one approval.
+	Environments map[string]Environment `yaml:"environments,omitempty" json:"environments,omitempty"`
+}
+
+// Target is one entry of File.Targets.
+type Target struct {
+	// Path is a directory, or a glob (`*` within a segment, `**` across) of
+	// directories that each become a target.
+	Path string `yaml:"path" json:"path" jsonschema:"minLength=1"`
+	// Name is what people type; default: the path. Not allowed with a glob.
+	Name string `yaml:"name,omitempty" json:"name,omitempty"`
+	// Cluster is a name from the operator's file.
+	Cluster string `yaml:"cluster" json:"cluster" jsonschema:"minLength=1"`
+	// Environment selects the policy.
+	Environment string `yaml:"environment" json:"environment" jsonschema:"minLength=1"`
+	// Namespace is given to objects that name none.
+	Namespace string `yaml:"namespace,omitempty" json:"namespace,omitempty"`
+	// Timeout is how long apply waits for health; default 5m.
+	Timeout Duration `yaml:"timeout,omitempty" json:"timeout,omitempty"`
+}
+
+// Environment is the policy of one environment.
+type Environment struct {
+	// Approvals that a change needs before it is applied.
+	Approvals *Approvals `yaml:"approvals,omitempty" json:"approvals,omitempty"`
+}
+
+// Approvals asks for people who did not contribute to the pull.
+type Approvals struct {
+	// Required is how many different people must approve; 0 asks for none.
+	Required int `yaml:"required" json:"required" jsonschema:"minimum=0"`
+	// From limits whose approval counts; empty: anybody with write access.
+	From People `yaml:"from,omitempty" json:"from,omitempty"`
+}
+
+// People are accounts and teams.
+type People struct {
+	// Users are logins, or `login#id`: then the account id decides, and a
+	// login that was given up and registered again does not match.
+	Users []string `yaml:"users,omitempty" json:"users,omitempty"`
+	// Teams are `org/slug`.
+	Teams []string `yaml:"teams,omitempty" json:"teams,omitempty"`
+}
+
+// Empty reports whether nobody is listed.
+func (p People) Empty() bool { return len(p.Users) == 0 && len(p.Teams) == 0 }
+
+// ParseTeam splits "org/slug".
+func ParseTeam(s string) (forge.Team, bool) {
+	org, slug, ok := strings.Cut(s, "/")
+	return forge.Team{Org: org, Slug: slug}, ok && org != "" && slug != ""
+}
+
+// Duration is a time.Duration written as "90s", "5m" or "1h".
+type Duration time.Duration
+
+// UnmarshalYAML reads a duration string.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	v, err := time.ParseDuration(n.Value)
+	if err != nil || v < 0 {
+		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: got %q, want a duration such as 90s, 5m or 1h", n.Line, n.Value)}}
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalYAML writes the duration as a string.
+func (d Duration) MarshalYAML() (any, error) { return time.Duration(d).String(), nil }
+
+// JSONSchema describes the string form.
+func (Duration) JSONSchema() *jsonschema.Schema {
+	return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`}
+}
+
+// ParseFile reads `.lockkeeper.yaml`. The error is of type Problems and lists
+// all of them; the file is usable only if it is nil.
+func ParseFile(name string, data []byte) (*File, error) {
+	var f File
+	doc := decode(name, data, &f)
+	if len(doc.problems) == 0 {
+		f.validate(doc)
+	}
+	return &f, doc.problems.orNil()
+}
+
+func (f *File) validate(d *document) {
+	if len(f.Targets) == 0 {
+		d.add("targets: none given; list at least one directory to apply (`lockkeeper init` writes the file)", "targets")
+	}
+	names := map[string]int{}
+	for i, t := range f.Targets {
+		t.validate(d, i)
+		name := t.Name
+		if name == "" {
+			name = t.Path
+		}
+		if first, ok := names[name]; ok {
+			d.add(fmt.Sprintf("targets[%d]: the name %q is taken by targets[%d]; names are unique", i, name, first), "targets", i)
+		}
+		names[name] = i
+	}
+	for _, name := range sortedKeys(f.Environments) {
+		f.Environments[name].validate(d, "environments", name)
+	}
+}
+
+func (t Target) validate(d *document, i int) {
+	at := func(field, msg string) { d.add(fmt.Sprintf("targets[%d].%s: %s", i, field, msg), "targets", i, field) }
+	if problem := checkPath(t.Path); problem != "" {
+		at("path", problem)
+	}
+	if t.Name != "" && IsGlob(t.Path) {
+		at("name", "not possible with a glob, where each directory is named by its path; remove it")
+	}
+	if t.Name != "" && !validName(t.Name) {
+		at("name", fmt.Sprintf("got %q, want letters, digits, '.', '_', '-' and '/'", t.Name))
+	}
+	if t.Cluster == "" {
+		at("cluster", "missing; name a cluster of the operator's file")
+	}
+	if t.Environment == "" {
+		at("environment", "missing; for example staging or production")
+	}
+}
+
+func (e Environment) validate(d *document, where ...any) {
+	if e.Approvals == nil {
+		return
+	}
+	a := e.Approvals
+	path := fmt.Sprintf("%s.%s.approvals", where[len(where)-2], where[len(where)-1])
+	at := append(slices.Clone(where), "approvals")
+	if a.Required < 0 {
+		d.add(fmt.Sprintf("%s.required: got %d, want 0 or more", path, a.Required), append(at, "required")...)
+	}
+	if a.Required > 0 && len(a.From.Teams) == 0 && len(a.From.Users) > 0 && len(a.From.Users) < a.Required {
+		d.add(fmt.Sprintf("%s: asks for %d approvals from %d people, which can never be met", path, a.Required, len(a.From.Users)), append(at, "required")...)
+	}
+	for i, t := range a.From.Teams {
+		if _, ok := ParseTeam(t); !ok {
+			d.add(fmt.Sprintf("%s.from.teams: got %q, want organisation/team", path, t), append(at, "from", "teams", i)...)
+		}
+	}
+	for i, u := range a.From.Users {
+		if u == "" || strings.ContainsAny(u, " @/") {
+			d.add(fmt.Sprintf("%s.from.users: got %q, want a login without @", path, u), append(at, "from", "users", i)...)
+		}
+	}
+}
+
+// validName allows what the chat commands' parser accepts as a target.
+func validName(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-/", r))
+	})
+}
+
+// checkPath says what is wrong with a target path, or "".
+func checkPath(p string) string {
+	switch {
+	case p == "":
+		return "missing; give a directory of the repository"
+	case strings.HasPrefix(p, "/") || slices.Contains(strings.Split(p, "/"), ".."):
+		return fmt.Sprintf("got %q, want a path inside the repository, relative to its root", p)
+	case strings.HasSuffix(p, "/") || strings.HasPrefix(p, "./") || strings.Contains(p, "//"):
+		return fmt.Sprintf("got %q, want it in short form: %q", p, strings.TrimSuffix(strings.TrimPrefix(strings.ReplaceAll(p, "//", "/"), "./"), "/"))
+	case !IsGlob(p) && p != "." && !validName(p):
+		return fmt.Sprintf("got %q, want letters, digits, '.', '_', '-' and '/'", p)
+	}
+	return ""
+}
+
+// IsGlob reports whether a path has glob characters.
+func IsGlob(p string) bool { return strings.ContainsAny(p, "*?[{") }

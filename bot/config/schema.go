@@ -1,0 +1,31 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/invopop/jsonschema"
+)
+
+// Schema returns the JSON Schema of `.lockkeeper.yaml` (kind "repository") or
+// of the operator's file (kind "server"), generated from the Go types.
+func Schema(kind string) ([]byte, error) {
+	r := jsonschema.Reflector{FieldNameTag: "yaml", DoNotReference: true, RequiredFromJSONSchemaTags: false}
+	var s *jsonschema.Schema
+	switch kind {
+	case "repository":
+		s = r.Reflect(&File{})
+		s.Title = RepoFile
+	case "server":
+		s = r.Reflect(&Server{})
+		s.Title = "lockkeeper server file"
+	default:
+		return nil, fmt.Errorf("schema: got %q, want repository or server", kind)
+	}
+	s.ID = ""
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("schema of %s: %w", kind, err)
+	}
+	return append(b, '\n'), nil
+}

@@ -1,0 +1,249 @@
+package config
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"lockkeeper/cluster"
+	"lockkeeper/forge"
+)
+
+// Server is the operator's file: which forges, clusters and repositories there
+// are, and what a repository can never loosen.
+type Server struct {
+	// Listen is the address of the webhook door; default ":8080".
+	Listen string `yaml:"listen,omitempty" json:"listen,omitempty"`
+	// Store is the path of the SQLite file.
+	Store string `yaml:"store" json:"store"`
+	// Cache is a directory for Git mirrors; everything in it can be thrown away.
+	Cache string `yaml:"cache" json:"cache"`
+	// GitHub is the installation to work with.
+	GitHub GitHub `yaml:"github" json:"github"`
+	// Clusters by the names that targets use.
+	Clusters map[string]Cluster `yaml:"clusters" json:"clusters"`
+	// Repositories that are handled; all others are ignored.
+	Repositories []Repository `yaml:"repositories" json:"repositories"`
+	// Floors are the least that an environment asks for, whatever a
+	// repository's file says.
+	Floors map[string]Environment `yaml:"floors,omitempty" json:"floors,omitempty"`
+	// Sweep is how often open pulls are compared with what the bot knows, in
+	// case a webhook was lost; default 5m.
+	Sweep Duration `yaml:"sweep,omitempty" json:"sweep,omitempty"`
+	// MaxDeletes refuses a plan that deletes more objects of a target than
+	// this; default 25.
+	MaxDeletes int `yaml:"maxDeletes,omitempty" json:"maxDeletes,omitempty" jsonschema:"minimum=0"`
+}
+
+// GitHub says how to reach GitHub and as whom. Either App or TokenFile is set.
+type GitHub struct {
+	// APIURL is for GitHub Enterprise Server: https://HOST/api/v3.
+	APIURL string `yaml:"apiURL,omitempty" json:"apiURL,omitempty"`
+	// App is a GitHub App (`lockkeeper setup` makes one).
+	App *App `yaml:"app,omitempty" json:"app,omitempty"`
+	// TokenFile holds a personal access token; commit statuses are then
+	// written instead of check runs.
+	TokenFile string `yaml:"tokenFile,omitempty" json:"tokenFile,omitempty"`
+	// WebhookSecretFiles hold the secrets that deliveries may be signed with;
+	// more than one while a secret is being rotated.
+	WebhookSecretFiles []string `yaml:"webhookSecretFiles" json:"webhookSecretFiles" jsonschema:"minItems=1"`
+	// ServiceAccounts are account ids that commit on behalf of people, and are
+	// not people; default GitHub's web-flow (19864447).
+	ServiceAccounts []int64 `yaml:"serviceAccounts,omitempty" json:"serviceAccounts,omitempty"`
+}
+
+// App is a GitHub App's identity.
+type App struct {
+	ID             int64  `yaml:"id" json:"id"`
+	PrivateKeyFile string `yaml:"privateKeyFile" json:"privateKeyFile"`
+}
+
+// Cluster is how to reach one cluster.
+type Cluster struct {
+	// Kubeconfig is a file; empty means the pod's own service account.
+	Kubeconfig string `yaml:"kubeconfig,omitempty" json:"kubeconfig,omitempty"`
+	// Context within the kubeconfig; empty means its current one.
+	Context string `yaml:"context,omitempty" json:"context,omitempty"`
+}
+
+// ApplyMode is when a pull is applied.
+type ApplyMode string
+
+// The apply modes.
+const (
+	ApplyOnComment ApplyMode = "comment" // on /apply, which then merges
+	ApplyOnMerge   ApplyMode = "merge"   // after the merge
+)
+
+// Repository is what the operator allows one repository.
+type Repository struct {
+	// ID is the forge's number; it decides. Name (owner/name) is for people.
+	ID   int64  `yaml:"id" json:"id" jsonschema:"minimum=1"`
+	Name string `yaml:"name" json:"name"`
+	// Bases are the branches whose pulls are handled; default: the default branch.
+	Bases []string `yaml:"bases,omitempty" json:"bases,omitempty"`
+	// Apply is when pulls are applied; default comment.
+	Apply ApplyMode `yaml:"apply,omitempty" json:"apply,omitempty" jsonschema:"enum=comment,enum=merge"`
+	// Merge is how /apply merges; default squash.
+	Merge forge.MergeMethod `yaml:"merge,omitempty" json:"merge,omitempty" jsonschema:"enum=merge,enum=squash,enum=rebase"`
+	// Allow are the places that the repository's targets may have.
+	Allow []Allowance `yaml:"allow" json:"allow" jsonschema:"minItems=1"`
+}
+
+// Ref is the repository as the forge package names it.
+func (r Repository) Ref() forge.RepoRef {
+	owner, name, _ := strings.Cut(r.Name, "/")
+	return forge.RepoRef{ID: r.ID, Owner: owner, Name: name}
+}
+
+// Allowance lets targets under Paths use clusters and environments, within a
+// fence. A target needs one allowance that permits all it asks for.
+type Allowance struct {
+	Paths        []string `yaml:"paths" json:"paths" jsonschema:"minItems=1"`
+	Clusters     []string `yaml:"clusters" json:"clusters" jsonschema:"minItems=1"`
+	Environments []string `yaml:"environments" json:"environments" jsonschema:"minItems=1"`
+	// Namespaces are globs; see the fence in the README.
+	Namespaces []string `yaml:"namespaces" json:"namespaces"`
+	// ClusterKinds are cluster-scoped kinds, as ClusterRole.rbac.authorization.k8s.io.
+	ClusterKinds []string `yaml:"clusterKinds,omitempty" json:"clusterKinds,omitempty"`
+}
+
+// GitHubWebFlow is the account that commits for people in GitHub's web pages.
+const GitHubWebFlow = 19864447
+
+// ParseServer reads the operator's file and fills in defaults. The error is of
+// type Problems.
+func ParseServer(name string, data []byte) (*Server, error) {
+	var s Server
+	d := decode(name, data, &s)
+	if len(d.problems) == 0 {
+		s.defaults()
+		s.validate(d)
+	}
+	return &s, d.problems.orNil()
+}
+
+func (s *Server) defaults() {
+	if s.Listen == "" {
+		s.Listen = ":8080"
+	}
+	if s.Sweep == 0 {
+		s.Sweep = Duration(5 * 60 * 1e9)
+	}
+	if s.MaxDeletes == 0 {
+		s.MaxDeletes = 25
+	}
+	if s.GitHub.ServiceAccounts == nil {
+		s.GitHub.ServiceAccounts = []int64{GitHubWebFlow}
+	}
+	for i := range s.Repositories {
+		r := &s.Repositories[i]
+		if r.Apply == "" {
+			r.Apply = ApplyOnComment
+		}
+		if r.Merge == "" {
+			r.Merge = forge.MethodSquash
+		}
+	}
+}
+
+func (s *Server) validate(d *document) {
+	require := func(ok bool, msg string, at ...any) {
+		if !ok {
+			d.add(msg, at...)
+		}
+	}
+	require(s.Store != "", "store: missing; give the path of the SQLite file")
+	require(s.Cache != "", "cache: missing; give a directory for Git mirrors")
+	require(len(s.GitHub.WebhookSecretFiles) > 0, "github.webhookSecretFiles: none; lockkeeper refuses to listen without a webhook secret", "github")
+	require((s.GitHub.App != nil) != (s.GitHub.TokenFile != ""), "github: give either app or tokenFile", "github")
+	if a := s.GitHub.App; a != nil {
+		require(a.ID > 0 && a.PrivateKeyFile != "", "github.app: needs id and privateKeyFile", "github", "app")
+	}
+	require(len(s.Clusters) > 0, "clusters: none given; name at least one", "clusters")
+	require(len(s.Repositories) > 0, "repositories: none given; list those that lockkeeper should handle, by id", "repositories")
+	ids := map[int64]int{}
+	for i, r := range s.Repositories {
+		if first, ok := ids[r.ID]; ok {
+			d.add(fmt.Sprintf("repositories[%d].id: %d is taken by repositories[%d]", i, r.ID, first), "repositories", i, "id")
+		}
+		ids[r.ID] = i
+		s.validateRepository(d, i, r)
+	}
+	for _, name := range sortedKeys(s.Floors) {
+		s.Floors[name].validate(d, "floors", name)
+	}
+}
+
+func (s *Server) validateRepository(d *document, i int, r Repository) {
+	at := func(field, msg string) {
+		d.add(fmt.Sprintf("repositories[%d].%s: %s", i, field, msg), "repositories", i, field)
+	}
+	if r.ID <= 0 {
+		at("id", "missing; the forge's number of the repository decides which one is meant, names can be given up")
+	}
+	if strings.Count(r.Name, "/") != 1 {
+		at("name", fmt.Sprintf("got %q, want owner/name", r.Name))
+	}
+	if r.Apply != ApplyOnComment && r.Apply != ApplyOnMerge {
+		at("apply", fmt.Sprintf("got %q, want comment or merge", r.Apply))
+	}
+	if !slices.Contains([]forge.MergeMethod{forge.MethodMerge, forge.MethodSquash, forge.MethodRebase}, r.Merge) {
+		at("merge", fmt.Sprintf("got %q, want merge, squash or rebase", r.Merge))
+	}
+	if len(r.Allow) == 0 {
+		at("allow", "nothing is allowed; say which paths may go to which clusters and environments")
+	}
+	for j, a := range r.Allow {
+		s.validateAllowance(d, i, j, a)
+	}
+}
+
+func (s *Server) validateAllowance(d *document, i, j int, a Allowance) {
+	at := func(field, msg string) {
+		d.add(fmt.Sprintf("repositories[%d].allow[%d].%s: %s", i, j, field, msg), "repositories", i, "allow", j, field)
+	}
+	for _, g := range a.Paths {
+		if !doublestar.ValidatePattern(g) {
+			at("paths", fmt.Sprintf("%q is not a glob", g))
+		}
+	}
+	for _, g := range a.Namespaces {
+		if _, err := path.Match(g, ""); err != nil {
+			at("namespaces", fmt.Sprintf("%q is not a glob", g))
+		}
+	}
+	for _, c := range a.Clusters {
+		if _, ok := s.Clusters[c]; !ok {
+			at("clusters", fmt.Sprintf("%q is not among clusters (%s)", c, strings.Join(sortedKeys(s.Clusters), ", ")))
+		}
+	}
+	for field, list := range map[string][]string{"paths": a.Paths, "clusters": a.Clusters, "environments": a.Environments} {
+		if len(list) == 0 {
+			at(field, "none given")
+		}
+	}
+}
+
+// Repository finds the operator's entry of a repository id.
+func (s *Server) Repository(id int64) (Repository, bool) {
+	i := slices.IndexFunc(s.Repositories, func(r Repository) bool { return r.ID == id })
+	if i < 0 {
+		return Repository{}, false
+	}
+	return s.Repositories[i], true
+}
+
+// Fence is what the allowance lets a target touch.
+func (a Allowance) Fence() cluster.Fence {
+	return cluster.Fence{Namespaces: a.Namespaces, ClusterKinds: a.ClusterKinds}
+}
+
+// permits reports whether the allowance covers a target.
+func (a Allowance) permits(dir, clusterName, environment string) bool {
+	return slices.ContainsFunc(a.Paths, func(g string) bool { return doublestar.MatchUnvalidated(g, dir) }) &&
+		slices.Contains(a.Clusters, clusterName) && slices.Contains(a.Environments, environment)
+}

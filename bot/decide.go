@@ -1,0 +1,254 @@
+package bot
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"lockkeeper/bot/command"
+	"lockkeeper/bot/config"
+	"lockkeeper/bot/policy"
+	"lockkeeper/bot/report"
+	"lockkeeper/forge"
+)
+
+// Decide says what to do next about a pull. It is pure: the same state gives
+// the same actions. The runner carries them out and asks again until nothing
+// is left to do, so each answer is only the next step: what was interrupted,
+// what was said, what is stale, what is not published yet.
+func Decide(s *State) []Action {
+	if s.Operation != nil {
+		return []Action{resume(s)}
+	}
+	if s.Pull.Merged && !s.Memory.MergedSeen {
+		return []Action{NoteMerge{}}
+	}
+	if acts := take(s); len(acts) > 0 {
+		return acts
+	}
+	if s.Wanted() && s.planned() && !s.Fresh() {
+		return []Action{pendingCheck(s), MakePlan{}}
+	}
+	if acts := publish(s); len(acts) > 0 {
+		return acts
+	}
+	for _, c := range s.Commands {
+		return answer(s, c)
+	}
+	if s.applyAfterMerge() {
+		by := s.Pull.MergedBy
+		return []Action{Apply{Actor: by, ID: hash("merge", itoa(s.Operator.ID), itoa(int64(s.Pull.Number)), s.Memory.Plan.Digest)}}
+	}
+	return nil
+}
+
+// planned reports whether a plan would still mean something: not for a pull
+// that was closed without having been applied.
+func (s *State) planned() bool {
+	return s.Pull.State == forge.Open || s.Pull.Merged || len(s.Memory.Leases) > 0 || s.Memory.Sync != ""
+}
+
+// resume continues an operation whose process was stopped.
+func resume(s *State) Action {
+	op := s.Operation
+	a := Apply{ID: op.ID, Targets: op.Targets, Actor: op.Actor, Resume: true}
+	for i, c := range s.Commands {
+		if operationID(c) == op.ID {
+			a.Command = &s.Commands[i]
+		}
+	}
+	return a
+}
+
+// operationID makes the same command the same operation, however often it is
+// seen.
+func operationID(c Command) string {
+	return hash("command", itoa(c.Comment.ID), itoa(int64(c.Index)))
+}
+
+// take claims the commands that nobody took up yet, with what has to happen
+// before a plan: admitting a fork, asking for a draft's plan, choosing a sync.
+func take(s *State) []Action {
+	var out []Action
+	for _, c := range s.Commands {
+		if c.Begun {
+			continue
+		}
+		out = append(out, Take{c})
+		if c.Parsed.Err == nil && !c.Late && allowed(s, c) == "" {
+			out = append(out, before(s, c)...)
+		}
+	}
+	return out
+}
+
+func before(s *State, c Command) []Action {
+	switch c.Parsed.Name {
+	case command.Plan:
+		var out []Action
+		if c.Parsed.SHA != "" && !strings.HasPrefix(s.Pull.Head.SHA, c.Parsed.SHA) {
+			return nil
+		}
+		if s.Pull.Fork() && c.Parsed.SHA != "" {
+			out = append(out, Admit{SHA: s.Pull.Head.SHA, By: c.Comment.Author})
+		}
+		if s.Pull.Draft {
+			out = append(out, Ask{SHA: s.Pull.Head.SHA})
+		}
+		if s.Memory.Sync != "" {
+			out = append(out, SetSync{})
+		}
+		return append(out, Forget{})
+	case command.Sync:
+		return []Action{SetSync{Target: c.Parsed.Targets[0]}, Forget{}}
+	}
+	return nil
+}
+
+// allowed says why the author may not give this command, or "".
+func allowed(s *State, c Command) string {
+	writer := "only somebody with write access to the repository may do that"
+	switch c.Parsed.Name {
+	case command.Help, command.Status, command.Explain, command.Unapprove:
+		return ""
+	case command.Approve, command.Unlock:
+		if why := policy.MayApprove(s.Policy, s.Facts(nil, nil), c.Comment.Author); why != "" {
+			return "an approval of yours does not count: " + why
+		}
+		if c.Parsed.Name == command.Unlock && !s.mayUnlock(c) {
+			return "only somebody whose approval counts for the held targets may do that"
+		}
+		return ""
+	case command.Plan:
+		if c.Parsed.SHA == "" && !s.Pull.Fork() && c.Comment.Author.ID == s.Pull.Author.ID {
+			return ""
+		}
+	}
+	if !c.Writer {
+		return writer
+	}
+	return ""
+}
+
+// mayUnlock asks for somebody who could approve in every environment that the
+// pull touches.
+func (s *State) mayUnlock(c Command) bool {
+	f := s.Facts(s.Changes(), nil)
+	for _, t := range s.planTargets() {
+		if !policy.Eligible(s.Policy, f, t.Environment, c.Comment.Author) {
+			return false
+		}
+	}
+	return c.Writer || len(s.planTargets()) > 0
+}
+
+// pendingCheck shows at once that the head is being looked at.
+func pendingCheck(s *State) Action {
+	return WriteCheck{checkOf(s, forge.Pending, "Planning "+short(s.Pull.Head.SHA),
+		"The manifests are rendered and compared with the clusters.")}
+}
+
+func (m *Memory) checkID(sha string) int64 {
+	if m.Check.SHA == sha {
+		return m.Check.ID
+	}
+	return 0
+}
+
+// publish writes the report and the check where they differ from what stands.
+func publish(s *State) []Action {
+	if s.silent() {
+		return nil
+	}
+	v := s.View()
+	bodies, err := report.Sticky(v, s.Limits)
+	if err != nil {
+		bodies = []string{fmt.Sprintf("<!-- lockkeeper:%s part=1 -->\nThe report cannot be shown: %v", v.Key, err)}
+	}
+	var out []Action
+	if !s.posted(bodies) || !s.isPublished() {
+		out = append(out, Publish{bodies})
+	}
+	if c, ok := s.wantedCheck(v); ok {
+		out = append(out, WriteCheck{c})
+	}
+	return out
+}
+
+// silent pulls are not talked about: nothing was ever said, and there is
+// nothing to say: closed pulls that the bot meets for the first time.
+func (s *State) silent() bool {
+	if s.Pull.Merged {
+		return len(s.Memory.Sticky) == 0 && s.Operator.Apply == config.ApplyOnComment && len(s.Changes()) == 0
+	}
+	return len(s.Memory.Sticky) == 0 && s.Pull.State == forge.Closed
+}
+
+// posted reports whether the sticky comments already say this.
+func (s *State) posted(bodies []string) bool {
+	return slices.EqualFunc(s.Memory.Sticky, bodies, func(p Posted, body string) bool { return p.Hash == hash(body) })
+}
+
+// isPublished reports whether the current plan is remembered as published.
+func (s *State) isPublished() bool {
+	if !s.Fresh() {
+		return true
+	}
+	n := len(s.Memory.Publications)
+	if n == 0 {
+		return false
+	}
+	last := s.Memory.Publications[n-1]
+	return last.Head == s.Pull.Head.SHA && last.Digest == s.Memory.Plan.Digest && last.PolicyRevision == s.Policy.Revision()
+}
+
+func (s *State) wantedCheck(v report.View) (forge.Check, bool) {
+	state, ok := s.check(v)
+	if !ok {
+		return forge.Check{}, false
+	}
+	title, summary, err := report.Check(v, s.Limits.Summary)
+	if err != nil {
+		title, summary = "The summary cannot be shown", err.Error()
+	}
+	c := checkOf(s, state, title, summary)
+	return c, s.Memory.Check.SHA != c.SHA || s.Memory.Check.Hash != checkHash(c)
+}
+
+func checkOf(s *State, state forge.CheckState, title, summary string) forge.Check {
+	c := forge.Check{
+		ID: s.Memory.checkID(s.Pull.Head.SHA), Name: s.CheckName, SHA: s.Pull.Head.SHA,
+		State: state, Title: title, Summary: summary,
+	}
+	if len(s.Memory.Sticky) > 0 {
+		c.DetailsURL = s.Memory.Sticky[0].URL
+	}
+	return c
+}
+
+func checkHash(c forge.Check) string { return hash(string(c.State), c.Title, c.Summary) }
+
+// applyAfterMerge reports whether a merged pull should be applied by itself
+// now: the plan is fresh and published, the gate would pass, and this very
+// plan has not failed before.
+func (s *State) applyAfterMerge() bool {
+	if s.Tried || !s.Pull.Merged || s.Operator.Apply != config.ApplyOnMerge || s.Memory.Sync != "" || !s.Fresh() || len(s.Changes()) == 0 {
+		return false
+	}
+	last := s.Memory.Last
+	if last != nil && last.Kind == PlanMerged && last.Plan == s.Memory.Plan.Digest {
+		return false
+	}
+	return s.Verdict().OK && len(s.heldTargets()) == 0
+}
+
+// heldTargets are the plan's targets that another pull holds.
+func (s *State) heldTargets() []string {
+	var out []string
+	for _, t := range s.planTargets() {
+		if l, ok := s.Holders[targetKey(t)]; ok {
+			out = append(out, fmt.Sprintf("%s is held by %s (%s)", t.Name, holderName(l.Holder), l.Purpose))
+		}
+	}
+	return out
+}

@@ -1,0 +1,34 @@
+// Package bot is lockkeeper itself: it looks at a pull request, decides what to
+// do about it, and does it. This is the tour of the code.
+//
+// A webhook (bot/web) only says which pull to look at; the store (bot/store)
+// keeps that until it is done. For each such pull, [Bot.Reconcile]
+//
+//  1. gathers a [State] from the forge, from Git objects and from the store
+//     (gather.go), whatever the webhook said;
+//  2. asks [Decide], which is pure, for the next actions (decide.go; what
+//     commands lead to is in answers.go);
+//  3. runs them (run.go; applying is in apply.go, behind the gate in gate.go);
+//  4. and asks again, until there is nothing left to do.
+//
+// What is said to people is a view of the state (view.go), written by
+// bot/report. What a change of trees means for clusters is bot/plan's. Who has
+// to agree is bot/policy's, which is pure as well.
+//
+// # Invariants
+//
+//  1. What was approved is what is applied: gate plans again under the leases
+//     and passes only changes that were published, and approved, by digest.
+//  2. One gate: carryOut is the only caller of [cluster.Cluster].Apply, and
+//     takes a permit, which only gate makes.
+//  3. Policy and approvers come from the base branch and the operator's file.
+//  4. The forge is re-read: events carry no state.
+//  5. Planning writes nothing.
+//  6. No secret value leaves a cluster: plans arrive masked.
+//  7. The intent to apply is stored before a cluster is touched; what a crash
+//     cut short is resumed, through the gate.
+//  8. Every refusal lists its reasons.
+//  9. An error is never read as "no change": a target that cannot be planned is
+//     a problem of the plan.
+//  10. A target stays in its fence, which cluster.Fence checks before any request.
+package bot

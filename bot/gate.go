@@ -1,0 +1,243 @@
+package bot
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"lockkeeper/bot/audit"
+	"lockkeeper/bot/config"
+	"lockkeeper/bot/plan"
+	"lockkeeper/bot/policy"
+	"lockkeeper/cluster"
+	"lockkeeper/forge"
+)
+
+// permit is the gate's word that a plan may be carried out. Only gate makes
+// one, and only carryOut, which needs it, reaches a cluster's Apply.
+type permit struct {
+	out     *plan.Output
+	verdict policy.Verdict
+	facts   policy.Facts
+}
+
+// refusal is a gate's no, with its reasons.
+type refusal struct{ reasons []string }
+
+// gate is the one way to a cluster. It is asked with the leases held and with
+// everything read anew. It passes only if the pull, its plan and its approvals
+// are still what people saw: every change that is left was published for this
+// head, and every rule of the policy holds for it (invariants 1 and 2).
+func (b *Bot) gate(ctx context.Context, g *gathered, a Apply) (*permit, *refusal, error) {
+	if g.PlanKey == "" || !g.Wanted() {
+		return nil, &refusal{append(g.whyNoPlan(), g.Verdict().AllMissing()...)}, nil
+	}
+	if !g.Fresh() && a.Resume {
+		// The base may have moved while the process was down; what counts is
+		// that nothing is done that people did not see, which unseen checks.
+		if err := b.makePlan(ctx, g); err != nil {
+			return nil, nil, err
+		}
+	}
+	if !g.Fresh() {
+		return nil, &refusal{[]string{"the pull or its base changed in the meantime; look at the new plan"}}, nil
+	}
+	if reasons, err := b.mergeable(ctx, g); err != nil || len(reasons) > 0 {
+		return nil, &refusal{reasons}, err
+	}
+	if reasons, err := b.earlier(ctx, g); err != nil || len(reasons) > 0 {
+		return nil, &refusal{reasons}, err
+	}
+	out, err := b.plan(ctx, g, a.Targets)
+	if err != nil {
+		return nil, nil, err
+	}
+	facts := g.Facts(planChanges(out), planProblems(out))
+	if news := unseen(g.Memory, g.Pull.Head.SHA, out); len(news) > 0 {
+		facts.Blocked = append(facts.Blocked, news...)
+	}
+	p := &permit{out: out, facts: facts, verdict: policy.Evaluate(g.Policy, facts)}
+	if err := b.recordGate(ctx, g, a, p); err != nil {
+		return nil, nil, err
+	}
+	if !p.verdict.OK {
+		return nil, &refusal{p.verdict.AllMissing()}, nil
+	}
+	return p, nil, nil
+}
+
+// unseen lists the changes that the last publication for this head did not
+// show. A change that was shown and is no longer planned needs no mention: its
+// object was examined again and stands as predicted.
+func unseen(m *Memory, head string, out *plan.Output) []string {
+	if len(m.Publications) == 0 || m.Publications[len(m.Publications)-1].Head != head {
+		return []string{"no plan of this head was published yet"}
+	}
+	shown := m.Publications[len(m.Publications)-1].Digests
+	var news []string
+	for _, c := range planChanges(out) {
+		if !slices.Contains(shown, c.Digest) {
+			news = append(news, fmt.Sprintf("%s: what would be done to %s is no longer what the plan showed; look at the new plan", c.Target, c.Ref))
+		}
+	}
+	return news
+}
+
+// mergeable asks the forge, for a pull that is merged after its apply, whether
+// everything that the merge needs besides our own check holds already.
+func (b *Bot) mergeable(ctx context.Context, g *gathered) ([]string, error) {
+	if g.Kind != PlanPull {
+		return nil, nil
+	}
+	if g.Operator.Apply == config.ApplyOnMerge {
+		return []string{"this repository applies after the merge: merge the pull"}, nil
+	}
+	reasons, err := b.forge.MergeBlockers(ctx, g.Operator.Ref(), g.Pull, g.CheckName)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range reasons {
+		reasons[i] = "it could not be merged afterwards: " + r
+	}
+	return reasons, nil
+}
+
+// earlier keeps merged pulls in the order of their merges: one that is merged
+// and not applied goes first where it shares a target (first-parent order).
+func (b *Bot) earlier(ctx context.Context, g *gathered) ([]string, error) {
+	if g.Kind != PlanMerged {
+		return nil, nil
+	}
+	numbers, err := b.store.ListPulls(ctx, g.key.repo)
+	if err != nil {
+		return nil, err
+	}
+	var reasons []string
+	for _, n := range numbers {
+		if n == g.key.number {
+			continue
+		}
+		shared, err := b.waitsFor(ctx, g, n)
+		if err != nil {
+			return nil, err
+		}
+		if len(shared) > 0 {
+			reasons = append(reasons, fmt.Sprintf("#%d was merged before and is not applied yet (%s); apply it first", n, strings.Join(shared, ", ")))
+		}
+	}
+	return reasons, nil
+}
+
+// waitsFor lists the targets that another pull, merged before this one, still
+// has to apply.
+func (b *Bot) waitsFor(ctx context.Context, g *gathered, number int) ([]string, error) {
+	doc, _, err := b.store.LoadPull(ctx, g.key.repo, number)
+	if err != nil {
+		return nil, err
+	}
+	m, err := decodeMemory(doc)
+	if err != nil || m.PendingMerge == "" || m.PendingMerge == g.Pull.MergeSHA {
+		return nil, err
+	}
+	before, err := g.src.repo.IsAncestor(ctx, m.PendingMerge, g.Pull.MergeSHA)
+	if err != nil || !before {
+		return nil, err
+	}
+	var shared []string
+	for _, t := range g.planTargets() {
+		if slices.Contains(m.PendingTargets, targetKey(t)) {
+			shared = append(shared, t.Name)
+		}
+	}
+	return shared, nil
+}
+
+func (b *Bot) recordGate(ctx context.Context, g *gathered, a Apply, p *permit) error {
+	r := audit.Record{
+		Type: audit.Gate, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "deny",
+		PlanDigest: outputDigest(p.out), Reason: strings.Join(p.verdict.AllMissing(), "; "),
+		Facts: facts(struct {
+			Facts   policy.Facts   `json:"facts"`
+			Verdict policy.Verdict `json:"verdict"`
+		}{p.facts, p.verdict}),
+	}
+	if a.Command != nil {
+		r.CommentID = a.Command.Comment.ID
+	}
+	if p.verdict.OK {
+		r.Outcome = "allow"
+	}
+	return b.record(ctx, g, r)
+}
+
+// carryOut applies a permitted plan, target after target; a failure keeps the
+// following ones from being touched.
+func (b *Bot) carryOut(ctx context.Context, p *permit, progress func([]cluster.Result)) ([]cluster.Result, error) {
+	var done []cluster.Result
+	for _, t := range p.out.Targets {
+		if len(done) > 0 && !done[len(done)-1].OK() {
+			done = append(done, skipped(t.Plan))
+			continue
+		}
+		c, err := b.cluster(t.Plan.Target.Cluster)
+		if err != nil {
+			return done, err
+		}
+		current := pendingResult(t.Plan)
+		done = append(done, current)
+		progress(done)
+		res, err := c.Apply(ctx, t.Plan, func(s cluster.Step) {
+			mark(&done[len(done)-1], s)
+			progress(done)
+		})
+		if res != nil {
+			done[len(done)-1] = *res
+		}
+		if err != nil {
+			return done, fmt.Errorf("apply %s: %w", t.Plan.Target.Name, err)
+		}
+		progress(done)
+	}
+	return done, nil
+}
+
+func pendingResult(p *cluster.Plan) cluster.Result {
+	r := cluster.Result{Target: p.Target}
+	for _, c := range p.Changes {
+		r.Steps = append(r.Steps, cluster.Step{Ref: c.Ref, Action: c.Action, State: cluster.Waiting})
+	}
+	return r
+}
+
+func skipped(p *cluster.Plan) cluster.Result {
+	r := pendingResult(p)
+	for i := range r.Steps {
+		r.Steps[i].State, r.Steps[i].Message = cluster.Skipped, "a target before it failed"
+	}
+	return r
+}
+
+// mark updates a result in place; the slice is shared with nobody meanwhile.
+func mark(r *cluster.Result, s cluster.Step) {
+	for i := range r.Steps {
+		if r.Steps[i].Ref == s.Ref {
+			r.Steps[i] = s
+			return
+		}
+	}
+	r.Steps = append(r.Steps, s)
+}
+
+// merge merges an applied pull with its head pinned (threat 16).
+func (b *Bot) merge(ctx context.Context, g *gathered, a Apply) (string, error) {
+	sha, err := b.forge.Merge(ctx, g.Operator.Ref(), g.key.number, g.Pull.Head.SHA, g.Operator.Merge)
+	r := audit.Record{Type: audit.Merge, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "merged", Reason: "as " + sha}
+	if err != nil {
+		r.Outcome, r.Reason = "failed", string(forge.CodeOf(err))
+	}
+	if rerr := b.record(ctx, g, r); rerr != nil {
+		return sha, rerr
+	}
+	return sha, err
+}

@@ -1,0 +1,473 @@
+package bot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lockkeeper/bot/command"
+	"lockkeeper/bot/config"
+	"lockkeeper/bot/plan"
+	"lockkeeper/bot/policy"
+	"lockkeeper/bot/store"
+	"lockkeeper/forge"
+	"lockkeeper/forge/git"
+)
+
+// lateCommand is the age at which a command that was never taken up, for
+// example during an outage, is answered with "please repeat" instead of run.
+const lateCommand = 2 * time.Hour
+
+// sources are the trees that a plan of the pull compares, and where they are.
+type sources struct {
+	repo        *git.Mirror
+	base, merge fs.FS
+	baseSHA     string // commit that base is the tree of
+	tree        string // SHA of the merge tree
+	revision    string // what the inventory will call the applied state
+}
+
+// gathered is a State with what only the runner needs.
+type gathered struct {
+	*State
+	key     pullKey
+	version int64 // of the stored memory
+	src     *sources
+}
+
+// pullKey names a pull in the store and in work keys.
+type pullKey struct {
+	repo   int64
+	number int
+}
+
+// String is the work key: "pull/<repository id>/<number>".
+func (k pullKey) String() string { return fmt.Sprintf("pull/%d/%d", k.repo, k.number) }
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+// gather reads everything about a pull. It returns nil when the pull is not
+// ours to handle.
+func (b *Bot) gather(ctx context.Context, key pullKey) (*gathered, error) {
+	op, ok := b.server.Repository(key.repo)
+	if !ok {
+		return nil, nil
+	}
+	repo, err := b.repository(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	pull, err := b.forge.Pull(ctx, op.Ref(), key.number)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(bases(op, repo), pull.Base.Name) {
+		return nil, nil
+	}
+	g := &gathered{key: key, State: &State{
+		Now: b.now(), Self: b.self, Operator: op, CheckName: b.checkName, Limits: b.forge.Limits(), Pull: pull,
+	}}
+	if err := b.recall(ctx, g); err != nil {
+		return nil, err
+	}
+	if err := b.listen(ctx, g); err != nil {
+		return nil, err
+	}
+	if err := b.look(ctx, g, repo); err != nil {
+		return nil, err
+	}
+	return g, b.people(ctx, g)
+}
+
+// bases are the branches that the operator lets pulls aim at.
+func bases(op config.Repository, repo forge.Repo) []string {
+	if len(op.Bases) > 0 {
+		return op.Bases
+	}
+	return []string{repo.DefaultBranch}
+}
+
+// recall loads what the bot knows itself.
+func (b *Bot) recall(ctx context.Context, g *gathered) error {
+	doc, version, err := b.store.LoadPull(ctx, g.key.repo, g.key.number)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if g.Memory, err = decodeMemory(doc); err != nil {
+		return err
+	}
+	g.version = version
+	g.Memory.retarget(g.Pull.Base.Name)
+	if g.Memory.Plan != nil {
+		if g.Plan, err = b.loadPlan(ctx, g.Memory.Plan.ID); err != nil {
+			return err
+		}
+	}
+	return b.recallOperation(ctx, g)
+}
+
+func (b *Bot) loadPlan(ctx context.Context, id string) (*plan.Output, error) {
+	row, err := b.store.Plan(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out plan.Output
+	if err := json.Unmarshal(row.Body, &out); err != nil {
+		return nil, fmt.Errorf("read stored plan %s: %w", id, err)
+	}
+	return &out, nil
+}
+
+// recallOperation finds the running or last operation. The store decides: it
+// was told before the memory of the pull was saved.
+func (b *Bot) recallOperation(ctx context.Context, g *gathered) error {
+	ops, err := b.store.Operations(ctx, g.key.repo, g.key.number)
+	if err != nil {
+		return err
+	}
+	for _, op := range ops {
+		last := g.Memory.Last
+		if op.Finished.IsZero() {
+			g.Operation = &op
+			if last == nil || last.ID != op.ID {
+				last = &Operation{ID: op.ID, Kind: PlanKind(op.Kind), Actor: op.Actor.Login, Head: op.Head, Outcome: "running"}
+				g.Memory.Last = last
+			}
+		}
+		if last == nil || last.ID != op.ID {
+			continue
+		}
+		if !op.Finished.IsZero() && last.Outcome == "running" {
+			last.Outcome = op.State
+		}
+		if len(op.Detail) > 0 {
+			if err := json.Unmarshal(op.Detail, &g.Results); err != nil {
+				return fmt.Errorf("read operation %s: %w", op.ID, err)
+			}
+		}
+	}
+	return nil
+}
+
+// listen reads what people said.
+func (b *Bot) listen(ctx context.Context, g *gathered) error {
+	ref, n := g.Operator.Ref(), g.Pull.Number
+	eg, ectx := errgroup.WithContext(ctx)
+	eg.Go(func() (err error) { g.Comments, err = b.forge.Comments(ectx, ref, n); return })
+	eg.Go(func() (err error) { g.Reviews, err = b.forge.Reviews(ectx, ref, n); return })
+	eg.Go(func() (err error) { g.Commits, err = b.forge.Commits(ectx, ref, g.Pull); return })
+	eg.Go(func() error {
+		users, ok, err := b.forge.Pushers(ectx, ref, g.Pull)
+		if err == nil && ok {
+			g.Pushers = users
+		}
+		return err
+	})
+	if err := eg.Wait(); err != nil {
+		return err
+	}
+	// A report that somebody deleted is written again.
+	g.Memory.Sticky = slices.DeleteFunc(g.Memory.Sticky, func(p Posted) bool {
+		return !slices.ContainsFunc(g.Comments, func(c forge.Comment) bool { return c.ID == p.ID })
+	})
+	return b.commands(ctx, g)
+}
+
+// commands finds the chat commands without an outcome.
+func (b *Bot) commands(ctx context.Context, g *gathered) error {
+	known, err := b.store.Commands(ctx, g.key.repo, g.key.number)
+	if err != nil {
+		return err
+	}
+	type place struct {
+		comment int64
+		index   int
+	}
+	done, begun := map[place]bool{}, map[place]bool{}
+	for _, c := range known {
+		at := place{c.CommentID, c.Index}
+		done[at], begun[at] = !c.Finished.IsZero(), true
+	}
+	for _, c := range g.Comments {
+		// Bots, and our own text, are never commands (threat 22); nor is what
+		// somebody edited into an old comment (threat 11).
+		if c.Author.ID == g.Self.ID || c.Author.Type != forge.Person || c.Edited() {
+			continue
+		}
+		for i, p := range command.Parse(c.Body) {
+			at := place{c.ID, i}
+			if done[at] {
+				continue
+			}
+			g.Commands = append(g.Commands, Command{
+				Comment: c, Index: i, Parsed: p, Begun: begun[at],
+				Late: !begun[at] && g.Now.Sub(c.CreatedAt) > lateCommand,
+			})
+		}
+	}
+	return nil
+}
+
+// look brings the Git objects here and works out what a plan would compare.
+func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
+	mirror := b.mirrors.Mirror(itoa(g.key.repo))
+	auth, err := b.forge.GitAuth(ctx, g.Operator.Ref())
+	if err != nil {
+		return err
+	}
+	wants := []string{"refs/heads/" + g.Pull.Base.Name, g.Pull.Head.SHA}
+	if g.Pull.Merged {
+		wants = append(wants, g.Pull.MergeSHA)
+	}
+	shas, err := mirror.Fetch(ctx, repo.CloneURL, auth, wants...)
+	if err != nil {
+		return err
+	}
+	g.BaseSHA, g.src = shas[0], &sources{repo: mirror}
+	g.Kind = kind(g.State)
+	if err := b.trees(ctx, g); err != nil {
+		return err
+	}
+	if g.src.base == nil {
+		return nil
+	}
+	b.policy(g)
+	if g.src.merge != nil {
+		g.PlanKey = hash(string(g.Kind), g.Memory.Sync, g.Pull.Head.SHA, g.src.baseSHA, g.src.tree, b.operatorDigest(g.Operator))
+	}
+	return b.holders(ctx, g)
+}
+
+// kind says which plan the pull wants.
+func kind(s *State) PlanKind {
+	switch {
+	case s.Pull.Merged && s.Memory.Sync == "":
+		return PlanMerged
+	case s.Pull.State == forge.Closed && !s.Pull.Merged:
+		return PlanRestore
+	case s.Memory.Sync != "":
+		return PlanSync
+	}
+	return PlanPull
+}
+
+// trees finds the two trees that the plan compares.
+func (b *Bot) trees(ctx context.Context, g *gathered) error {
+	base, head := g.BaseSHA, g.Pull.Head.SHA
+	switch g.Kind {
+	case PlanMerged:
+		return b.mergedTrees(ctx, g)
+	case PlanSync:
+		return b.setTrees(ctx, g, base, base, base)
+	}
+	tree, conflicts, err := g.src.repo.MergeTree(ctx, base, head)
+	switch {
+	case errors.Is(err, git.ErrUnrelated):
+		g.Blocked = append(g.Blocked, "the head and the base branch have no common history")
+		return b.setTrees(ctx, g, base, "", "")
+	case err != nil:
+		return err
+	case len(conflicts) > 0:
+		g.Blocked = append(g.Blocked, "the head conflicts with "+g.Pull.Base.Name+" in "+strings.Join(conflicts, ", ")+"; merge or rebase, and push")
+		return b.setTrees(ctx, g, base, "", "")
+	}
+	if g.Kind == PlanRestore {
+		// What was applied was the merge result; base is to come back.
+		if err := b.setTrees(ctx, g, base, tree, base); err != nil {
+			return err
+		}
+		g.src.base, g.src.merge = g.src.merge, g.src.base
+		g.src.tree, err = g.src.repo.TreeOf(ctx, base)
+		return err
+	}
+	return b.setTrees(ctx, g, base, tree, head)
+}
+
+// mergedTrees compares the merge commit with what the last plan saw as base,
+// or else with its first parent.
+func (b *Bot) mergedTrees(ctx context.Context, g *gathered) error {
+	merge := g.Pull.MergeSHA
+	if p := g.Memory.Plan; p != nil && p.Kind == PlanMerged {
+		return b.setTrees(ctx, g, p.Base, merge, merge)
+	} else if p != nil && p.Kind == PlanPull && p.Base != merge {
+		ok, err := g.src.repo.IsAncestor(ctx, p.Base, merge)
+		if err != nil && !errors.Is(err, git.ErrNoRevision) {
+			return err
+		}
+		if ok {
+			return b.setTrees(ctx, g, p.Base, merge, merge)
+		}
+	}
+	c, err := g.src.repo.ReadCommit(ctx, merge)
+	if err != nil {
+		return err
+	}
+	if len(c.Parents) == 0 {
+		g.Blocked = append(g.Blocked, "the merge commit has no parent to compare with")
+		return nil
+	}
+	return b.setTrees(ctx, g, c.Parents[0], merge, merge)
+}
+
+// setTrees opens both trees; merge may be a tree, a commit, or "" for none.
+func (b *Bot) setTrees(ctx context.Context, g *gathered, base, merge, revision string) error {
+	open := func(rev string) (*git.Tree, error) {
+		tree, err := g.src.repo.TreeOf(ctx, rev)
+		if err != nil {
+			return nil, err
+		}
+		return g.src.repo.Tree(ctx, tree)
+	}
+	bt, err := open(base)
+	if err != nil {
+		return err
+	}
+	g.src.base, g.src.baseSHA, g.src.revision = bt, base, revision
+	if merge == "" {
+		return nil
+	}
+	mt, err := openTreeish(ctx, g.src.repo, merge)
+	if err != nil {
+		return err
+	}
+	g.src.merge, g.src.tree = mt, mt.SHA()
+	return nil
+}
+
+// openTreeish opens a tree by its own SHA or by its commit's.
+func openTreeish(ctx context.Context, repo *git.Mirror, rev string) (*git.Tree, error) {
+	if tree, err := repo.Tree(ctx, rev); err == nil {
+		return tree, nil
+	}
+	tree, err := repo.TreeOf(ctx, rev)
+	if err != nil {
+		return nil, err
+	}
+	return repo.Tree(ctx, tree)
+}
+
+// policy compiles the policy of the base branch. A broken file blocks: the
+// policy that somebody meant is not known.
+func (b *Bot) policy(g *gathered) {
+	file, _, err := plan.Load(g.src.base, &g.Operator)
+	var problems config.Problems
+	if err != nil && (file == nil || !errors.As(err, &problems)) {
+		g.Blocked = append(g.Blocked, fmt.Sprintf("%s of the base branch cannot be used: %v", config.RepoFile, err))
+	}
+	g.Policy = compile(file, b.server)
+}
+
+// compile turns the repository's environments and the operator's floors into
+// one policy. An environment that the repository does not list asks for one
+// approval.
+func compile(file *config.File, server *config.Server) policy.Policy {
+	p := policy.Policy{Default: policy.Rule{Required: 1}, ServiceAccounts: server.GitHub.ServiceAccounts}
+	rule := func(env string, e config.Environment, floor bool) {
+		if e.Approvals != nil {
+			p.Rules = append(p.Rules, policy.Rule{
+				Environment: env, Required: e.Approvals.Required,
+				Users: e.Approvals.From.Users, Teams: e.Approvals.From.Teams, Floor: floor,
+			})
+		}
+	}
+	if file != nil {
+		for _, env := range sortedKeys(file.Environments) {
+			rule(env, file.Environments[env], false)
+		}
+	}
+	for _, env := range sortedKeys(server.Floors) {
+		rule(env, server.Floors[env], true)
+	}
+	return p
+}
+
+// operatorDigest makes plans stale when the operator changes what is allowed.
+func (b *Bot) operatorDigest(op config.Repository) string {
+	doc, err := json.Marshal(op)
+	if err != nil { // plain data cannot fail to marshal
+		return ""
+	}
+	return hash(string(doc), fmt.Sprint(b.server.MaxDeletes))
+}
+
+// holders finds out who else holds the targets of the current plan.
+func (b *Bot) holders(ctx context.Context, g *gathered) error {
+	g.Holders = map[string]store.Lease{}
+	if g.Plan == nil {
+		return nil
+	}
+	leases, err := b.store.Leases(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range leases {
+		if l.Holder != g.key.String() {
+			g.Holders[l.Key] = l
+		}
+	}
+	return nil
+}
+
+// people finds out who may write, and who is in the teams that the policy
+// names. Both are asked only when somebody said something that matters.
+func (b *Bot) people(ctx context.Context, g *gathered) error {
+	speakers := map[int64]forge.User{}
+	votes := 0
+	for _, v := range g.votes() {
+		speakers[v.User.ID] = v.User
+		votes++
+	}
+	for _, c := range g.Commands {
+		speakers[c.Comment.Author.ID] = c.Comment.Author
+	}
+	delete(speakers, 0)
+	g.Writers = map[int64]bool{}
+	for id, u := range speakers {
+		p, err := b.forge.Permission(ctx, g.Operator.Ref(), u)
+		if err != nil && forge.CodeOf(err) != forge.NotFound {
+			return err
+		}
+		g.Writers[id] = p >= forge.Write
+	}
+	for i, c := range g.Commands {
+		g.Commands[i].Writer = g.Writers[c.Comment.Author.ID]
+		votes++
+	}
+	g.Teams = map[string][]int64{}
+	if votes == 0 {
+		return nil
+	}
+	return b.teams(ctx, g)
+}
+
+func (b *Bot) teams(ctx context.Context, g *gathered) error {
+	var envs []string
+	for _, r := range g.Policy.Rules {
+		envs = append(envs, r.Environment)
+	}
+	for _, t := range g.Policy.Teams(envs) {
+		members, err := b.forge.TeamMembers(ctx, g.Operator.Ref(), t)
+		if forge.CodeOf(err) == forge.NotFound {
+			continue // a team that is not there has no members: fails closed
+		}
+		if err != nil {
+			return err
+		}
+		for _, u := range members {
+			g.Teams[t.String()] = append(g.Teams[t.String()], u.ID)
+		}
+		slices.Sort(g.Teams[t.String()])
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package bot
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"lockkeeper/bot/policy"
+)
+
+// Memory is what the bot itself knows of a pull and nobody else could tell it
+// again: what it published, who voted by command, what it posted where.
+type Memory struct {
+	// Base is the base branch that everything below was said about; when a
+	// pull is retargeted, all of it is void (threat 29).
+	Base string `json:"base,omitempty"`
+	// Sticky are the comments that carry the report, the first one in front.
+	Sticky []Posted `json:"sticky,omitempty"`
+	Check  Posted   `json:"check,omitzero"`
+	// Plan is the current plan; nil before the first.
+	Plan *Planned `json:"plan,omitempty"`
+	// Publications say what the report showed, and since when.
+	Publications []Publication `json:"publications,omitempty"`
+	// Votes were given by command; reviews are read from the forge each time.
+	Votes []policy.Vote `json:"votes,omitempty"`
+	Hold  *policy.Hold  `json:"hold,omitempty"`
+	// Admitted are the heads of a fork that somebody with write access let in.
+	Admitted []string `json:"admitted,omitempty"`
+	// Asked is the head of a draft whose plan somebody asked for.
+	Asked string `json:"asked,omitempty"`
+	// Last is the running or last operation.
+	Last *Operation `json:"last,omitempty"`
+	// Leases are the targets this pull keeps from others: applied, not merged.
+	Leases []string `json:"leases,omitempty"`
+	// Sync is the target whose sync is planned, "" otherwise.
+	Sync string `json:"sync,omitempty"`
+	// PendingMerge is the merge commit of a merged pull that still has changes
+	// to apply, PendingTargets the lease keys of their targets.
+	PendingMerge   string   `json:"pendingMerge,omitempty"`
+	PendingTargets []string `json:"pendingTargets,omitempty"`
+	// MergedSeen is set once the merge was recorded.
+	MergedSeen bool `json:"mergedSeen,omitempty"`
+}
+
+// Posted is something the bot wrote on the forge. Hash is of its text, so that
+// the same text is not written twice.
+type Posted struct {
+	ID   int64  `json:"id,omitempty"`
+	Hash string `json:"hash,omitempty"`
+	SHA  string `json:"sha,omitempty"` // for a check: the commit it is on
+	URL  string `json:"url,omitempty"`
+}
+
+// PlanKind says what a plan compares.
+type PlanKind string
+
+// The kinds of plans.
+const (
+	PlanPull    PlanKind = "pull"    // base branch to merge result
+	PlanMerged  PlanKind = "merged"  // before the merge to the merge commit
+	PlanRestore PlanKind = "restore" // merge result back to base, after a close
+	PlanSync    PlanKind = "sync"    // base itself, all objects of one target
+)
+
+// Planned identifies a plan. Key is a digest of everything the plan was made
+// from; a plan whose key is no longer what gathering yields is stale.
+type Planned struct {
+	ID     string    `json:"id"`
+	Key    string    `json:"key"`
+	Kind   PlanKind  `json:"kind"`
+	Head   string    `json:"head"`
+	Base   string    `json:"base"` // commit
+	At     time.Time `json:"at"`
+	Digest string    `json:"digest"`
+	// Tree is the tree that would be, or is, on the base branch.
+	Tree string `json:"tree,omitempty"`
+}
+
+// Publication is what people could see from At on (the forge's clock).
+type Publication struct {
+	At             time.Time `json:"at"`
+	Head           string    `json:"head"`
+	Digest         string    `json:"digest"` // over Digests
+	Digests        []string  `json:"digests"`
+	PolicyRevision string    `json:"policyRevision"`
+}
+
+// Operation is a summary of the last operation, for the report.
+type Operation struct {
+	ID      string   `json:"id"`
+	Kind    PlanKind `json:"kind"`
+	Actor   string   `json:"actor"`
+	Head    string   `json:"head"`
+	Outcome string   `json:"outcome"` // running, succeeded, failed, interrupted
+	Message string   `json:"message,omitempty"`
+	// Plan is the digest of the plan that was applied.
+	Plan string `json:"plan,omitempty"`
+	// Merged is set when the merge that belongs to the operation happened.
+	Merged bool `json:"merged,omitempty"`
+}
+
+// keepPublications bounds the history; older approvals were for older heads.
+const keepPublications = 50
+
+// published remembers a publication unless it repeats the last one.
+func (m *Memory) published(p Publication) {
+	if n := len(m.Publications); n > 0 {
+		last := m.Publications[n-1]
+		if last.Head == p.Head && last.Digest == p.Digest && last.PolicyRevision == p.PolicyRevision {
+			return
+		}
+	}
+	m.Publications = append(m.Publications, p)
+	if n := len(m.Publications); n > keepPublications {
+		m.Publications = slices.Delete(m.Publications, 0, n-keepPublications)
+	}
+}
+
+// seenAt returns the publication that stood before a moment. A publication of
+// the same second does not count: the forge's clock has no finer grain, and
+// nobody reads a plan in less (threat 32).
+func (m *Memory) seenAt(t time.Time) (Publication, bool) {
+	for _, p := range slices.Backward(m.Publications) {
+		if p.At.Before(t) {
+			return p, true
+		}
+	}
+	return Publication{}, false
+}
+
+// retarget voids what was said about another base.
+func (m *Memory) retarget(base string) {
+	if m.Base != "" && m.Base != base {
+		m.Plan, m.Publications, m.Votes, m.Admitted, m.Asked = nil, nil, nil, nil, ""
+	}
+	m.Base = base
+}
+
+func decodeMemory(doc []byte) (*Memory, error) {
+	m := &Memory{}
+	if len(doc) == 0 {
+		return m, nil
+	}
+	if err := json.Unmarshal(doc, m); err != nil {
+		return nil, fmt.Errorf("read what is known of the pull: %w", err)
+	}
+	return m, nil
+}
+
+// hash is a digest for comparing texts and keys.
+func hash(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,323 @@
+package bot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"lockkeeper/bot/audit"
+	"lockkeeper/bot/plan"
+	"lockkeeper/bot/report"
+	"lockkeeper/bot/store"
+	"lockkeeper/forge"
+)
+
+// run carries out one action and returns the state after it.
+func (b *Bot) run(ctx context.Context, g *gathered, a Action) (*gathered, error) {
+	switch a := a.(type) {
+	case Take:
+		return g, b.take(ctx, g, a.Command)
+	case Admit:
+		if !slices.Contains(g.Memory.Admitted, a.SHA) {
+			g.Memory.Admitted = append(g.Memory.Admitted, a.SHA)
+		}
+		return g, b.record(ctx, g, audit.Record{Type: audit.Command, Actor: b.actor(a.By), Head: a.SHA, Outcome: "admitted", Reason: "a fork's head may be planned"})
+	case Ask:
+		g.Memory.Asked = a.SHA
+		return g, nil
+	case SetSync:
+		g.Memory.Sync = a.Target
+		return b.again(ctx, g)
+	case Forget:
+		g.Memory.Plan, g.Plan = nil, nil
+		return g, nil
+	case MakePlan:
+		return g, b.makePlan(ctx, g)
+	case AddVote:
+		g.Memory.Votes = append(g.Memory.Votes, a.Vote)
+		return g, b.record(ctx, g, audit.Record{
+			Type: audit.Approval, Actor: b.actor(a.Vote.User), CommentID: a.Vote.ID, Outcome: string(a.Vote.Kind), Facts: facts(a.Vote),
+		})
+	case SetHold:
+		return g, b.setHold(ctx, g, a)
+	case Apply:
+		return b.apply(ctx, g, a)
+	case Unlock:
+		return g, b.unlock(ctx, g, a)
+	case NoteMerge:
+		g.Memory.MergedSeen = true
+		return g, b.record(ctx, g, audit.Record{Type: audit.Merge, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
+	case Publish:
+		return g, b.publish(ctx, g, a.Bodies)
+	case WriteCheck:
+		return g, b.writeCheck(ctx, g, a.Check)
+	case Answer:
+		return g, b.answer(ctx, g, a)
+	}
+	return g, fmt.Errorf("no way to carry out %T", a)
+}
+
+// again gathers anew and keeps what this run has learnt.
+func (b *Bot) again(ctx context.Context, g *gathered) (*gathered, error) {
+	if err := b.save(ctx, g); err != nil {
+		return g, err
+	}
+	next, err := b.gather(ctx, g.key)
+	if err != nil {
+		return g, err
+	}
+	if next == nil {
+		return g, fmt.Errorf("%s is no longer handled: its base branch or its entry in the server file changed", g.key)
+	}
+	return next, nil
+}
+
+func facts(v any) json.RawMessage {
+	doc, err := json.Marshal(v)
+	if err != nil { // plain data cannot fail to marshal
+		return nil
+	}
+	return doc
+}
+
+func (b *Bot) take(ctx context.Context, g *gathered, c Command) error {
+	fresh, err := b.store.ClaimCommand(ctx, store.Command{
+		Source: b.forge.Kind(), CommentID: c.Comment.ID, Index: c.Index, RepoID: g.key.repo, Number: g.key.number,
+		Name: string(c.Parsed.Name), Args: []string{c.Parsed.Line}, Actor: c.Comment.Author, Head: g.Pull.Head.SHA,
+	})
+	if err != nil {
+		return err
+	}
+	for i := range g.Commands {
+		if g.Commands[i].Comment.ID == c.Comment.ID && g.Commands[i].Index == c.Index {
+			g.Commands[i].Begun = true
+		}
+	}
+	if !fresh {
+		return nil
+	}
+	// The reaction is a courtesy: a forge that refuses it must not keep the
+	// command from being carried out.
+	if err := b.forge.React(ctx, g.Operator.Ref(), c.Comment.ID, forge.Eyes); err != nil {
+		b.log.WarnContext(ctx, "no reaction", "key", g.key.String(), "comment", c.Comment.ID, "error", err)
+	}
+	return nil
+}
+
+// makePlan plans what the pull wants now and stores the outcome.
+func (b *Bot) makePlan(ctx context.Context, g *gathered) error {
+	out, err := b.plan(ctx, g, nil)
+	if err != nil {
+		return err
+	}
+	if err := b.keep(ctx, g, out); err != nil {
+		return err
+	}
+	if err := b.holders(ctx, g); err != nil {
+		return err
+	}
+	return b.record(ctx, g, audit.Record{
+		Type: audit.Plan, Outcome: "planned", Reason: countChanges(out), Facts: facts(changeDigests(out)),
+	})
+}
+
+// plan asks the planner, for some targets or all that are affected.
+func (b *Bot) plan(ctx context.Context, g *gathered, only []string) (*plan.Output, error) {
+	in := plan.Input{
+		Base: g.src.base, Merge: g.src.merge, MergeRevision: g.src.revision, Repository: &g.Operator, Only: only,
+	}
+	if g.Kind == PlanSync {
+		in.Only, in.Everything = []string{g.Memory.Sync}, true
+	}
+	out, err := b.planner.Run(ctx, in)
+	if err != nil {
+		return nil, fmt.Errorf("plan %s at %s: %w", g.key, short(g.Pull.Head.SHA), err)
+	}
+	return out, nil
+}
+
+// keep makes a plan the current one.
+func (b *Bot) keep(ctx context.Context, g *gathered, out *plan.Output) error {
+	body, err := json.Marshal(out)
+	if err != nil {
+		return fmt.Errorf("store the plan of %s: %w", g.key, err)
+	}
+	p := &Planned{
+		Key: g.PlanKey, Kind: g.Kind, Head: g.Pull.Head.SHA, Base: g.src.baseSHA, At: b.now(),
+		Digest: outputDigest(out), Tree: g.src.tree,
+	}
+	p.ID = hash(g.key.String(), p.Key, p.Digest, p.At.String())
+	row := store.PlanRow{ID: p.ID, RepoID: g.key.repo, Number: g.key.number, Head: p.Head, Digest: p.Digest, Body: body}
+	if err := b.store.SavePlan(ctx, row); err != nil {
+		return err
+	}
+	g.Memory.Plan, g.Plan = p, out
+	if g.Kind == PlanMerged {
+		g.Memory.PendingMerge, g.Memory.PendingTargets = "", nil
+		if len(planChanges(out)) > 0 {
+			g.Memory.PendingMerge = g.Pull.MergeSHA
+			for _, t := range g.planTargets() {
+				g.Memory.PendingTargets = append(g.Memory.PendingTargets, targetKey(t))
+			}
+		}
+	}
+	return nil
+}
+
+// outputDigest is over the plans' digests, so that it names all that is shown.
+func outputDigest(out *plan.Output) string {
+	parts := slices.Clone(out.Problems)
+	for _, t := range out.Targets {
+		parts = append(parts, t.Plan.Digest)
+	}
+	return hash(parts...)
+}
+
+// changeDigests are the digests of all changes of a plan, sorted.
+func changeDigests(out *plan.Output) []string {
+	digests := []string{}
+	for _, c := range planChanges(out) {
+		digests = append(digests, c.Digest)
+	}
+	slices.Sort(digests)
+	return digests
+}
+
+func countChanges(out *plan.Output) string {
+	return fmt.Sprintf("%d targets, %d changes, %d problems", len(out.Targets), len(changeDigests(out)), len(planProblems(out)))
+}
+
+func (b *Bot) setHold(ctx context.Context, g *gathered, a SetHold) error {
+	g.Memory.Hold = a.Hold
+	r := audit.Record{Type: audit.Hold, Actor: b.actor(a.By), Outcome: "lifted"}
+	if a.Hold != nil {
+		r.Outcome, r.Reason = "held", a.Hold.Reason
+	}
+	return b.record(ctx, g, r)
+}
+
+func (b *Bot) unlock(ctx context.Context, g *gathered, a Unlock) error {
+	keys := g.Memory.Leases
+	if err := b.release(ctx, g); err != nil {
+		return err
+	}
+	return b.record(ctx, g, audit.Record{Type: audit.Unlock, Actor: b.actor(a.By), Outcome: "kept", Reason: strings.Join(keys, ", ")})
+}
+
+// publish writes the report: existing comments are edited, missing ones made,
+// surplus ones emptied. A comment that was deleted is made again.
+func (b *Bot) publish(ctx context.Context, g *gathered, bodies []string) error {
+	b.adopt(g)
+	var at time.Time
+	for i, body := range bodies {
+		posted, seen, err := b.post(ctx, g, i, body)
+		if err != nil {
+			return err
+		}
+		if i < len(g.Memory.Sticky) {
+			g.Memory.Sticky[i] = posted
+		} else {
+			g.Memory.Sticky = append(g.Memory.Sticky, posted)
+		}
+		if seen.After(at) {
+			at = seen
+		}
+	}
+	for _, surplus := range g.Memory.Sticky[len(bodies):] {
+		if err := b.forge.DeleteComment(ctx, g.Operator.Ref(), surplus.ID); err != nil && forge.CodeOf(err) != forge.NotFound {
+			return err
+		}
+	}
+	g.Memory.Sticky = g.Memory.Sticky[:len(bodies)]
+	if !g.Fresh() {
+		return nil
+	}
+	g.Memory.published(Publication{
+		At: at, Head: g.Pull.Head.SHA, Digest: g.Memory.Plan.Digest, Digests: changeDigests(g.Plan),
+		PolicyRevision: g.Policy.Revision(),
+	})
+	return nil
+}
+
+// adopt finds the sticky comments of a lost memory, or of a creation whose
+// answer was lost, by their markers.
+func (b *Bot) adopt(g *gathered) {
+	for i := len(g.Memory.Sticky); ; i++ {
+		marker := report.Marker(g.key.String(), i+1)
+		found := slices.IndexFunc(g.Comments, func(c forge.Comment) bool {
+			return c.Author.ID == g.Self.ID && strings.HasPrefix(c.Body, marker)
+		})
+		if found < 0 {
+			return
+		}
+		c := g.Comments[found]
+		g.Memory.Sticky = append(g.Memory.Sticky, Posted{ID: c.ID, URL: c.URL})
+	}
+}
+
+// post writes one part and tells when people could first see it, by the
+// forge's clock. A text that stands already is not written again, and its
+// time is that of the comment itself.
+func (b *Bot) post(ctx context.Context, g *gathered, i int, body string) (Posted, time.Time, error) {
+	ref := g.Operator.Ref()
+	if i < len(g.Memory.Sticky) {
+		old := g.Memory.Sticky[i]
+		c, err := b.forge.UpdateComment(ctx, ref, old.ID, body)
+		if err == nil {
+			return Posted{ID: c.ID, Hash: hash(body), URL: c.URL}, c.UpdatedAt, nil
+		}
+		if forge.CodeOf(err) != forge.NotFound {
+			return Posted{}, time.Time{}, err
+		}
+	}
+	c, err := b.forge.CreateComment(ctx, ref, g.key.number, body)
+	if err != nil {
+		return Posted{}, time.Time{}, err
+	}
+	return Posted{ID: c.ID, Hash: hash(body), URL: c.URL}, c.UpdatedAt, nil
+}
+
+func (b *Bot) writeCheck(ctx context.Context, g *gathered, c forge.Check) error {
+	id, err := b.forge.SetCheck(ctx, g.Operator.Ref(), c)
+	if err != nil {
+		return err
+	}
+	g.Memory.Check = Posted{ID: id, SHA: c.SHA, Hash: checkHash(c)}
+	return nil
+}
+
+// answer replies once: a reply that an earlier run managed to post, and not to
+// note, is found by its marker.
+func (b *Bot) answer(ctx context.Context, g *gathered, a Answer) error {
+	marker := report.Marker(a.Reply.Key, 1)
+	said := slices.ContainsFunc(g.Comments, func(c forge.Comment) bool {
+		return c.Author.ID == g.Self.ID && strings.HasPrefix(c.Body, marker)
+	})
+	if !said {
+		body, err := a.Reply.Body()
+		if err != nil {
+			return err
+		}
+		if _, err := b.forge.CreateComment(ctx, g.Operator.Ref(), g.key.number, body); err != nil {
+			return err
+		}
+	}
+	outcome, kind := "done", audit.Command
+	if !a.Reply.OK() {
+		outcome, kind = "refused", audit.Refusal
+	}
+	c := a.Command
+	err := b.store.FinishCommand(ctx, b.forge.Kind(), c.Comment.ID, c.Index, outcome, nil)
+	if err != nil && !errors.Is(err, store.ErrFinished) {
+		return err
+	}
+	g.Commands = slices.DeleteFunc(g.Commands, func(o Command) bool { return o.Comment.ID == c.Comment.ID && o.Index == c.Index })
+	return b.record(ctx, g, audit.Record{
+		Type: kind, Actor: b.actor(c.Comment.Author), CommentID: c.Comment.ID, Outcome: outcome,
+		Reason: strings.Join(append([]string{c.Parsed.Line, a.Reply.Text}, a.Reply.Items...), "; "),
+	})
+}

@@ -1,0 +1,226 @@
+package bot
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"lockkeeper/bot/command"
+	"lockkeeper/bot/config"
+	"lockkeeper/bot/plan"
+	"lockkeeper/bot/policy"
+	"lockkeeper/bot/store"
+	"lockkeeper/cluster"
+	"lockkeeper/forge"
+)
+
+// State is everything Decide looks at: what the forge, Git, the store and the
+// operator say about one pull at one moment.
+type State struct {
+	Now       time.Time
+	Self      forge.User
+	Operator  config.Repository
+	CheckName string
+	Limits    forge.Limits
+
+	Pull     forge.Pull
+	Commits  []forge.Commit
+	Pushers  []forge.User
+	Comments []forge.Comment
+	Reviews  []forge.Review
+	// Writers are the accounts with write access among those who said something.
+	Writers map[int64]bool
+	Teams   map[string][]int64
+
+	// Policy is compiled from the base branch and the operator's floors.
+	Policy policy.Policy
+	// Blocked are reasons from gathering: a broken policy file, a merge
+	// conflict.
+	Blocked []string
+	// BaseSHA is the tip of the base branch, PlanKey what a plan made now would
+	// be keyed with; "" when there is nothing to plan from.
+	BaseSHA string
+	PlanKey string
+	// Kind is which plan the pull wants.
+	Kind PlanKind
+
+	Memory *Memory
+	// Plan is the stored plan that Memory.Plan names.
+	Plan *plan.Output
+	// Commands are those without an outcome, oldest first.
+	Commands []Command
+	// Operation is one that was started and has no end: this process or an
+	// earlier one was stopped in the middle of it.
+	Operation *store.Operation
+	// Holders are the pulls that hold this plan's targets, by lease key.
+	Holders map[string]store.Lease
+	// Tried is set once this reconcile asked the gate to apply after a merge.
+	Tried bool
+	// Results are what the running or last operation did so far.
+	Results []cluster.Result
+}
+
+// Command is a chat command that waits for its outcome.
+type Command struct {
+	Comment forge.Comment
+	Index   int
+	Parsed  command.Parsed
+	// Writer is set when its author has write access.
+	Writer bool
+	// Late is set when it was given so long ago that running it now would
+	// surprise people.
+	Late bool
+	// Begun is set when an earlier run took it up and did not finish.
+	Begun bool
+}
+
+// Fresh reports whether the plan at hand was made from what is there now.
+func (s *State) Fresh() bool {
+	return s.Memory.Plan != nil && s.Plan != nil && s.Memory.Plan.Key == s.PlanKey
+}
+
+// Admitted reports whether the head may be planned: it lies in the repository
+// itself, or somebody with write access let exactly this head in (threat 1).
+func (s *State) Admitted() bool {
+	return !s.Pull.Fork() || slices.Contains(s.Memory.Admitted, s.Pull.Head.SHA)
+}
+
+// Wanted reports whether the pull should have a plan now.
+func (s *State) Wanted() bool {
+	switch {
+	case s.PlanKey == "" || !s.Admitted():
+		return false
+	case s.Pull.Draft && s.Pull.State == forge.Open:
+		return s.Memory.Asked == s.Pull.Head.SHA
+	}
+	return true
+}
+
+// Changes lists the changes of the current plan, with their targets.
+func (s *State) Changes() []policy.Change {
+	if s.Plan == nil {
+		return nil
+	}
+	return planChanges(s.Plan)
+}
+
+func planChanges(out *plan.Output) []policy.Change {
+	var changes []policy.Change
+	for _, t := range out.Targets {
+		for _, c := range t.Plan.Changes {
+			fields := make([]string, len(c.Fields))
+			for i, f := range c.Fields {
+				fields[i] = f.Path
+			}
+			changes = append(changes, policy.Change{
+				Target: t.Plan.Target.Name, Environment: t.Plan.Target.Environment, Cluster: t.Plan.Target.Cluster,
+				Ref: c.Ref, Action: c.Action, Fields: fields, Takeover: len(c.Takeovers) > 0, Digest: c.Digest,
+			})
+		}
+	}
+	return changes
+}
+
+// planProblems are what keeps a plan from being applied, with their targets.
+func planProblems(out *plan.Output) []string {
+	problems := slices.Clone(out.Problems)
+	for _, t := range out.Targets {
+		for _, p := range t.Plan.Problems {
+			msg := t.Plan.Target.Name + ": "
+			if p.Source != "" {
+				msg += p.Source + ": "
+			}
+			if p.Ref != nil && !strings.Contains(p.Message, p.Ref.String()) {
+				msg += p.Ref.String() + ": "
+			}
+			problems = append(problems, msg+p.Message)
+		}
+	}
+	return problems
+}
+
+// Facts are what the policy judges: the plan, the people and what they said.
+func (s *State) Facts(changes []policy.Change, blocked []string) policy.Facts {
+	f := policy.Facts{
+		Pull: policy.Pull{
+			Repo: s.Operator.Ref(), Number: s.Pull.Number, Author: s.Pull.Author,
+			Base: s.Pull.Base, Head: s.Pull.Head,
+		},
+		Pushers: s.Pushers, Hold: s.Memory.Hold, Teams: s.Teams, Changes: changes,
+		Votes: s.votes(), Blocked: append(slices.Clone(s.Blocked), blocked...),
+		PolicyRevision: s.Policy.Revision(),
+	}
+	for id, ok := range s.Writers {
+		if ok {
+			f.Writers = append(f.Writers, id)
+		}
+	}
+	slices.Sort(f.Writers)
+	for _, c := range s.Commits {
+		f.Commits = append(f.Commits, policy.Commit{SHA: c.SHA, Author: c.Author, Committer: c.Committer, CoAuthors: c.CoAuthors})
+	}
+	if !s.Admitted() {
+		f.Blocked = append(f.Blocked, "the head comes from a fork and nobody with write access has admitted it (`/plan "+short(s.Pull.Head.SHA)+"`)")
+	}
+	return f
+}
+
+// Verdict judges the current plan.
+func (s *State) Verdict() policy.Verdict {
+	var blocked []string
+	if s.Plan != nil {
+		blocked = planProblems(s.Plan)
+	}
+	return policy.Evaluate(s.Policy, s.Facts(s.Changes(), blocked))
+}
+
+// votes are the reviews, bound to what was published before each, and the
+// commands, void if their comment was edited or deleted since (threat 11).
+func (s *State) votes() []policy.Vote {
+	var out []policy.Vote
+	for _, r := range s.Reviews {
+		v := policy.Vote{User: r.Author, Via: "review", ID: r.ID, URL: r.URL, At: r.SubmittedAt, Head: r.CommitSHA}
+		switch r.State {
+		case forge.Approved:
+			v.Kind = policy.Approve
+			if p, ok := s.Memory.seenAt(r.SubmittedAt); ok && p.Head == r.CommitSHA {
+				v.Digests, v.PolicyRevision = p.Digests, p.PolicyRevision
+			}
+		case forge.ChangesRequested:
+			v.Kind = policy.RequestChanges
+		case forge.Dismissed:
+			v.Kind = policy.Withdraw
+		default:
+			continue
+		}
+		out = append(out, v)
+	}
+	for _, v := range s.Memory.Votes {
+		v.Void = s.void(v)
+		out = append(out, v)
+	}
+	return out
+}
+
+func (s *State) void(v policy.Vote) string {
+	i := slices.IndexFunc(s.Comments, func(c forge.Comment) bool { return c.ID == v.ID })
+	switch {
+	case i < 0:
+		return "the comment that approved was deleted"
+	case s.Comments[i].Edited():
+		return "the comment that approved was edited"
+	}
+	return ""
+}
+
+// targetKey names the lease of a target.
+func targetKey(t cluster.Target) string {
+	return "target/" + t.Cluster + "/" + t.Name + "/" + itoa(t.RepoID)
+}
+
+func short(sha string) string {
+	if len(sha) > 7 {
+		return sha[:7]
+	}
+	return sha
+}

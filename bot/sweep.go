@@ -1,0 +1,124 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"lockkeeper/bot/store"
+	"lockkeeper/forge"
+)
+
+// WantAll has every repository swept: at start, and then by itself at the
+// interval of the server file, so that lost webhooks cost time and nothing
+// else.
+func (b *Bot) WantAll(ctx context.Context) error {
+	for _, r := range b.server.Repositories {
+		if err := b.store.Want(ctx, fmt.Sprintf("sweep/%d", r.ID)); err != nil {
+			return err
+		}
+	}
+	ops, err := b.store.RunningOperations(ctx)
+	if err != nil {
+		return err
+	}
+	for _, op := range ops {
+		if err := b.store.Want(ctx, pullKey{op.RepoID, op.Number}.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep has every open pull of a repository looked at, and those that the bot
+// believes open, pending or holding something.
+func (b *Bot) sweep(ctx context.Context, repo int64) error {
+	op, ok := b.server.Repository(repo)
+	if !ok {
+		return nil
+	}
+	pulls, err := b.forge.OpenPulls(ctx, op.Ref())
+	if err != nil {
+		return err
+	}
+	for _, p := range pulls {
+		if err := b.store.Want(ctx, pullKey{repo, p.Number}.String()); err != nil {
+			return err
+		}
+	}
+	if err := b.wantUnfinished(ctx, repo); err != nil {
+		return err
+	}
+	return b.store.WantAt(ctx, fmt.Sprintf("sweep/%d", repo), b.now().Add(time.Duration(b.server.Sweep)))
+}
+
+// wantUnfinished has the pulls looked at that hold a target or were merged and
+// not applied: they may be closed on the forge and so missing from its list.
+func (b *Bot) wantUnfinished(ctx context.Context, repo int64) error {
+	numbers, err := b.store.ListPulls(ctx, repo)
+	if err != nil {
+		return err
+	}
+	for _, n := range numbers {
+		doc, _, err := b.store.LoadPull(ctx, repo, n)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		m, err := decodeMemory(doc)
+		if err != nil {
+			return err
+		}
+		if len(m.Leases) == 0 && m.PendingMerge == "" {
+			continue
+		}
+		if err := b.store.Want(ctx, pullKey{repo, n}.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wantPulls has the open pulls against a branch that moved planned again.
+func (b *Bot) wantPulls(ctx context.Context, repo int64, branch string) error {
+	op, ok := b.server.Repository(repo)
+	if !ok {
+		return nil
+	}
+	r, err := b.repository(ctx, op)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(bases(op, r), branch) {
+		return nil
+	}
+	pulls, err := b.forge.OpenPulls(ctx, op.Ref())
+	if err != nil {
+		return err
+	}
+	for _, p := range pulls {
+		if p.Base.Name != branch {
+			continue
+		}
+		if err := b.store.Want(ctx, pullKey{repo, p.Number}.String()); err != nil {
+			return err
+		}
+	}
+	return b.wantUnfinished(ctx, repo)
+}
+
+// answerGroup answers a merge queue: its commits are applied after the merge,
+// through the gate, so that the queue itself has nothing to wait for. A
+// required check that never answers would block the queue.
+func (b *Bot) answerGroup(ctx context.Context, repo int64, sha string) error {
+	op, ok := b.server.Repository(repo)
+	if !ok {
+		return nil
+	}
+	_, err := b.forge.SetCheck(ctx, op.Ref(), forge.Check{
+		Name: b.checkName, SHA: sha, State: forge.Success, Title: "Planned on the pulls themselves",
+		Summary: "lockkeeper judges each pull of the queue on its own head, and applies after the merge what its gate allows.",
+	})
+	return err
+}

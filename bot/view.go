@@ -1,0 +1,194 @@
+package bot
+
+import (
+	"fmt"
+	"slices"
+
+	"lockkeeper/bot/config"
+	"lockkeeper/bot/policy"
+	"lockkeeper/bot/report"
+	"lockkeeper/cluster"
+	"lockkeeper/forge"
+)
+
+// View is what the report says of the state.
+func (s *State) View() report.View {
+	v := report.View{
+		Key:  pullKey{s.Operator.ID, s.Pull.Number}.String(),
+		Head: s.Pull.Head.SHA, Base: s.Pull.Base.Name, BaseSHA: s.BaseSHA,
+		Problems: slices.Clone(s.Blocked), MergeMode: s.Operator.Apply == config.ApplyOnMerge,
+		Verdict: s.Verdict(), MergeSHA: s.Pull.MergeSHA,
+	}
+	if s.Plan != nil && s.Fresh() {
+		v.Problems = append(v.Problems, s.Plan.Problems...)
+	}
+	v.Phase = s.phase(v.Verdict)
+	if s.Plan != nil && s.Fresh() {
+		for _, t := range s.Plan.Targets {
+			v.Targets = append(v.Targets, report.Target{Plan: t.Plan, Note: t.Note, Status: s.targetStatus(t.Plan)})
+		}
+	}
+	v.Notices = s.notices()
+	v.Next = s.next(v.Phase, v.Verdict)
+	v.Digest = s.digest()
+	if last := s.Memory.Last; last != nil {
+		v.Operation = &report.Operation{
+			Kind: string(last.Kind), Actor: last.Actor, Outcome: last.Outcome, Message: last.Message, Results: s.Results,
+		}
+	}
+	return v
+}
+
+// digest is what `/approve <digest>` names: over everything published.
+func (s *State) digest() string {
+	if !s.Fresh() {
+		return ""
+	}
+	return s.Memory.Plan.Digest
+}
+
+// phase decides where the pull stands.
+func (s *State) phase(v policy.Verdict) report.Phase {
+	last := s.Memory.Last
+	if last != nil && last.Outcome == "running" {
+		return report.Applying
+	}
+	if p := s.closedPhase(); p != "" {
+		return p
+	}
+	switch {
+	case !s.Wanted() && len(s.Blocked) == 0:
+		return report.Waiting
+	case len(s.Blocked) > 0 || s.Plan == nil || len(planProblems(s.Plan)) > 0:
+		return report.Broken
+	case last != nil && last.Kind == PlanPull && last.Outcome == "succeeded" && last.Head == s.Pull.Head.SHA && !last.Merged && len(s.Changes()) == 0:
+		return report.Applied
+	case last != nil && last.Outcome == "failed" && last.Head == s.Pull.Head.SHA && len(s.Changes()) > 0:
+		return report.Failed
+	case len(s.Plan.Targets) == 0:
+		return report.Untouched
+	case len(s.Changes()) == 0:
+		return report.Unchanged
+	case v.OK:
+		return report.Ready
+	}
+	return report.Denied
+}
+
+// closedPhase is the phase of a pull that is no longer open, or "".
+func (s *State) closedPhase() report.Phase {
+	switch {
+	case s.Pull.State == forge.Open || s.Memory.Sync != "":
+		return ""
+	case s.Pull.Merged && s.Plan != nil && (len(s.Changes()) > 0 || len(planProblems(s.Plan)) > 0):
+		return report.Pending
+	case s.Pull.Merged:
+		return report.Merged
+	case len(s.Memory.Leases) > 0:
+		return report.Restoring
+	}
+	return report.Closed
+}
+
+func (s *State) targetStatus(p *cluster.Plan) string {
+	switch {
+	case len(p.Problems) > 0:
+		return "problems"
+	case len(p.Changes) == 0:
+		return "no change"
+	}
+	if l, ok := s.Holders[targetKey(p.Target)]; ok {
+		return "held by " + holderName(l.Holder)
+	}
+	f := s.Facts(nil, nil)
+	f.Changes = slices.DeleteFunc(s.Changes(), func(c policy.Change) bool { return c.Target != p.Target.Name })
+	if v := policy.Evaluate(s.Policy, f); !v.OK {
+		return fmt.Sprintf("needs %d more", len(v.AllMissing()))
+	}
+	return "ready"
+}
+
+// holderName makes "pull/1/7" readable.
+func holderName(holder string) string {
+	var repo int64
+	var number int
+	if n, err := fmt.Sscanf(holder, "pull/%d/%d", &repo, &number); n == 2 && err == nil {
+		return fmt.Sprintf("#%d", number)
+	}
+	return holder
+}
+
+func (s *State) notices() []string {
+	var out []string
+	if s.Memory.Sync != "" {
+		out = append(out, fmt.Sprintf("This is the plan of `/sync %s`: %s as the base branch has it. `/plan` goes back to the pull's own plan.", s.Memory.Sync, s.Memory.Sync))
+	}
+	if s.Pull.Merged && s.Operator.Apply == config.ApplyOnComment && s.Memory.Last == nil && len(s.Changes()) > 0 {
+		out = append(out, "This was merged without `/apply`: nothing of it has been applied yet.")
+	}
+	for _, l := range s.Holders {
+		for _, t := range s.planTargets() {
+			if targetKey(t) == l.Key {
+				out = append(out, fmt.Sprintf("%s is held by %s since %s (%s).", t.Name, holderName(l.Holder), l.Acquired.UTC().Format("2006-01-02 15:04 MST"), l.Purpose))
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (s *State) planTargets() []cluster.Target {
+	if s.Plan == nil {
+		return nil
+	}
+	out := make([]cluster.Target, len(s.Plan.Targets))
+	for i, t := range s.Plan.Targets {
+		out[i] = t.Plan.Target
+	}
+	return out
+}
+
+// next are the commands that would move the pull on.
+func (s *State) next(p report.Phase, v policy.Verdict) []string {
+	switch p {
+	case report.Waiting:
+		return []string{"/plan " + short(s.Pull.Head.SHA)}
+	case report.Ready, report.Pending, report.Failed, report.Applied:
+		if s.Memory.Hold != nil {
+			return []string{"/unhold"}
+		}
+		if v.OK {
+			return []string{"/apply"}
+		}
+		return []string{"/approve"}
+	case report.Denied:
+		if s.Memory.Hold != nil {
+			return []string{"/unhold"}
+		}
+		return []string{"/approve", "/apply"}
+	case report.Restoring:
+		return []string{"/unlock restore", "/unlock keep"}
+	}
+	return nil
+}
+
+// check is the check that the head should carry.
+func (s *State) check(v report.View) (forge.CheckState, bool) {
+	merge := s.Operator.Apply == config.ApplyOnMerge
+	switch v.Phase {
+	case report.Untouched, report.Unchanged, report.Merged, report.Applied:
+		return forge.Success, true
+	case report.Ready:
+		if merge {
+			return forge.Success, true
+		}
+		return forge.ActionRequired, true
+	case report.Denied, report.Waiting, report.Pending:
+		return forge.ActionRequired, true
+	case report.Broken, report.Failed:
+		return forge.Failure, true
+	case report.Applying:
+		return forge.Pending, true
+	}
+	return "", false
+}

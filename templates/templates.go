@@ -1,0 +1,10 @@
+// Package templates holds the words of everything lockkeeper says in a pull,
+// one file for each kind of comment. bot/report fills them in.
+package templates
+
+import "embed"
+
+// FS holds the templates, in the syntax of text/template.
+//
+//go:embed *.md
+var FS embed.FS
