@@ -252,14 +252,20 @@ func (l *lookalike) Checks(t *testing.T, ref forge.RepoRef, sha, name string) []
 	return shown
 }
 
+// openOne opens a pull of one commit.
+func openOne(t *testing.T, l *lookalike, ref forge.RepoRef, by forge.User) int {
+	t.Helper()
+	l.Push(t, ref, by, contract.Push{Branch: "x", From: "main", Commits: []contract.Commit{{Author: by.Login, Message: "x", Files: map[string]string{"a": "1"}}}})
+	return l.OpenPull(t, ref, by, contract.NewPull{Title: "x", Head: "x", Base: "main"})
+}
+
 // Gathering one pull must stay cheap: five calls, once a token is at hand.
 func TestGatheringAPullTakesFiveCalls(t *testing.T) {
 	l := newLookalike(true)(t).(*lookalike)
 	ref := l.Repo(t, "shop")
 	alice := l.Person(t, "alice")
 	l.Grant(t, ref, alice, forge.Write)
-	l.Push(t, ref, alice, contract.Push{Branch: "x", From: "main", Commits: []contract.Commit{{Author: "alice", Message: "x", Files: map[string]string{"a": "1"}}}})
-	n := l.OpenPull(t, ref, alice, contract.NewPull{Title: "x", Head: "x", Base: "main"})
+	n := openOne(t, l, ref, alice)
 	f := l.Driver(t, nil).(*Forge)
 	if _, err := f.GitAuth(t.Context(), ref); err != nil {
 		t.Fatal(err)

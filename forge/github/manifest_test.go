@@ -1,0 +1,109 @@
+package github
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"lockkeeper/forge"
+	"lockkeeper/forge/forgetest"
+)
+
+func TestManifestAsksForWhatIsUsed(t *testing.T) {
+	m, err := Manifest("https://keeper.example/", "http://127.0.0.1:1/done", "lockkeeper")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.HookAttributes.URL != "https://keeper.example/webhook" || !m.HookAttributes.Active || m.Public {
+		t.Errorf("%+v", m)
+	}
+	for name := range fillers {
+		if !strings.HasPrefix(name, "installation") && !slices.Contains(m.DefaultEvents, name) {
+			t.Errorf("event %s is parsed but not asked for", name)
+		}
+	}
+	for _, name := range m.DefaultEvents {
+		if fillers[name] == nil {
+			t.Errorf("event %s is asked for but not parsed", name)
+		}
+	}
+	if m.DefaultPermissions["administration"] != "" || m.DefaultPermissions["checks"] != "write" {
+		t.Errorf("permissions %v", m.DefaultPermissions)
+	}
+	for _, bad := range [][3]string{
+		{"keeper.example", "http://127.0.0.1/", "x"}, {"https://keeper.example", "javascript:alert(1)", "x"},
+		{"https://keeper.example", "http://127.0.0.1/", ""}, {"https://keeper.example", "http://127.0.0.1/", strings.Repeat("x", 35)},
+	} {
+		if _, err := Manifest(bad[0], bad[1], bad[2]); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+// The credentials that the flow yields have to work: the App made from our
+// manifest comments on a pull.
+func TestConvertedManifestIsAWorkingApp(t *testing.T) {
+	srv := serve(t, answers{"POST /app-manifests/c0de/conversions": say(201,
+		`{"id":42,"slug":"keeper","html_url":"https://x/apps/keeper","pem":"KEY","webhook_secret":"S","client_id":"I","client_secret":"C"}`)})
+	got, err := ConvertManifest(t.Context(), nil, srv.URL, "c0de")
+	if err != nil || got.AppID != 42 || got.Slug != "keeper" || string(got.PrivateKey) != "KEY" || string(got.WebhookSecret) != "S" || got.ClientSecret != "C" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := ConvertManifest(t.Context(), nil, srv.URL, "used"); forge.CodeOf(err) != forge.NotFound {
+		t.Errorf("a used code: %v", err)
+	}
+	for _, code := range []string{"", "../../user", "a b", strings.Repeat("x", 200)} {
+		if _, err := ConvertManifest(t.Context(), nil, srv.URL, code); err == nil {
+			t.Errorf("code %q was accepted", code)
+		}
+	}
+	poor := serve(t, answers{"POST /app-manifests/c0de/conversions": say(201, `{"id":42}`)})
+	if _, err := ConvertManifest(t.Context(), nil, poor.URL, "c0de"); err == nil {
+		t.Error("an App without key was accepted")
+	}
+}
+
+// A delivery of the look-alike passes the door that GitHub's deliveries pass.
+func TestLookalikesDeliveryVerifiesAndParses(t *testing.T) {
+	type delivery struct {
+		head http.Header
+		body []byte
+	}
+	got := make(chan delivery, 16)
+	hook := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- delivery{r.Header, b}
+	}))
+	l := newLookalike(true)(t).(*lookalike)
+	l.s.SetWebhook(l.app, hook.URL, "hush")
+	ref := l.Repo(t, "shop")
+	if _, err := l.s.AddRepo(t.Context(), forgetest.NewRepo{Owner: org, Name: "other"}); err != nil {
+		t.Fatal(err)
+	}
+	alice := l.Person(t, "alice")
+	l.Grant(t, ref, alice, forge.Write)
+	n := openOne(t, l, ref, alice)
+	for {
+		d := <-got
+		if err := Verify(d.body, d.head.Get(SignatureHeader), [][]byte{[]byte("new"), []byte("hush")}); err != nil {
+			t.Fatal(err)
+		}
+		ev, err := ParseEvent(d.head, d.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Type != "pull_request" {
+			continue
+		}
+		if ev.Pull != n || ev.Repo != ref || ev.Delivery == "" || !json.Valid(d.body) {
+			t.Errorf("%+v", ev)
+		}
+		return
+	}
+}
