@@ -28,7 +28,7 @@ type document struct {
 // It returns what it could read along with the problems.
 func decode(path string, data []byte) ([]document, []Problem) {
 	if len(data) > MaxFile {
-		return nil, []Problem{{path, 0, errTooLarge.Error()}}
+		return nil, []Problem{{path, 0, tooLarge}}
 	}
 	if !utf8.Valid(data) {
 		return nil, []Problem{{path, 0, "is not UTF-8 text"}}
@@ -54,6 +54,14 @@ func decode(path string, data []byte) ([]document, []Problem) {
 	return docs, problems
 }
 
+// decodeAnswer decodes what a tree said to Read.
+func decodeAnswer(path string, a answer) ([]document, []Problem) {
+	if a.Kind == large {
+		return nil, []Problem{{path, 0, tooLarge}}
+	}
+	return decode(path, a.data)
+}
+
 // parse splits a file into the root nodes of its documents.
 func parse(path string, data []byte) ([]*yaml.Node, *Problem) {
 	if strings.HasSuffix(path, ".json") {
@@ -72,6 +80,7 @@ func parse(path string, data []byte) ([]*yaml.Node, *Problem) {
 			return nodes, nil
 		case err != nil:
 			p := syntaxProblem(path, err)
+			p.Line = max(p.Line, 1) // the parser leaves out the first line's number
 			return nodes, &p
 		}
 		if len(doc.Content) == 1 {

@@ -236,6 +236,9 @@ func (k *kustomizeFS) ReadFile(abs string) ([]byte, error) {
 	case file:
 	case missing:
 		return nil, &fs.PathError{Op: "read", Path: p, Err: fs.ErrNotExist}
+	case large:
+		k.problems = append(k.problems, Problem{p, 0, tooLarge})
+		return nil, errors.New(p + " " + tooLarge)
 	default:
 		return nil, &fs.PathError{Op: "read", Path: p, Err: errors.New("is not a file")}
 	}

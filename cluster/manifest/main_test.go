@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -95,5 +94,3 @@ func wantProblem(t *testing.T, got []Problem, path string, line int, contains ..
 		t.Errorf("no problem at %s:%d with %q in\n%v", path, line, contains, got)
 	}
 }
-
-var _ = context.Canceled

@@ -1,9 +1,7 @@
 package manifest
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"strings"
 
@@ -135,9 +133,6 @@ func (p *plain) enter(dir string, depth int) error {
 
 func (p *plain) file(at string) error {
 	a, err := p.src.ask(Read, at)
-	if errors.Is(err, errTooLarge) || errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	if err != nil {
 		return err
 	}
@@ -145,7 +140,7 @@ func (p *plain) file(at string) error {
 		p.problems = append(p.problems, Problem{at, 0, "is a Helm chart, which is not supported yet; render it with `helm template` and commit the result"})
 		return nil
 	}
-	docs, problems := decode(at, a.data)
+	docs, problems := decodeAnswer(at, a)
 	p.problems = append(p.problems, problems...)
 	for _, d := range docs {
 		p.add(d.value, place{at, d.line, d.node})

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -101,25 +100,15 @@ func (r *Renderer) render(ctx context.Context, t *tree, dir string) (*remembered
 	if err != nil {
 		c.kill()
 		if rec.err != nil {
-			return nil, refusal(dir, rec.err)
+			return nil, rec.err
 		}
 		return nil, err
 	}
 	r.release(c, out.Spent)
 	if rec.err != nil {
-		return nil, refusal(dir, rec.err)
+		return nil, rec.err
 	}
 	return newRemembered(dir, out, rec.closure())
-}
-
-// refusal makes a problem of a file that is too large; other errors of a tree
-// are passed on.
-func refusal(dir string, err error) error {
-	var at *fs.PathError
-	if errors.Is(err, errTooLarge) && errors.As(err, &at) {
-		return &Errors{dir, []Problem{{at.Path, 0, errTooLarge.Error()}}}
-	}
-	return err
 }
 
 // maxRenderings is how often a child is used: what Kustomize keeps for good

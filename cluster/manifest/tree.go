@@ -33,6 +33,7 @@ const (
 	file    kind = "file"
 	folder  kind = "dir"
 	link    kind = "link"  // only in listings: everything else follows links
+	large   kind = "large" // only when read: more than MaxFile
 	other   kind = "other" // a submodule, a device
 )
 
@@ -149,8 +150,8 @@ func (t *tree) remember(q question, a answer) string {
 	return sum
 }
 
-// errTooLarge says that a file is over MaxFile.
-var errTooLarge = fmt.Errorf("is larger than %d MiB", MaxFile>>20)
+// tooLarge says that a file is over MaxFile.
+var tooLarge = fmt.Sprintf("is larger than %d MiB", MaxFile>>20)
 
 func (t *tree) ask(op Op, p string) (answer, error) {
 	if !fs.ValidPath(p) {
@@ -202,7 +203,7 @@ func (t *tree) read(p string) (answer, error) {
 	data, err := fs.ReadFile(t.fsys, p)
 	if err == nil {
 		if len(data) > MaxFile {
-			return answer{}, &fs.PathError{Op: "read", Path: p, Err: errTooLarge}
+			return answer{Kind: large}, nil
 		}
 		return answer{Kind: file, data: data}, nil
 	}

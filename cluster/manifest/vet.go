@@ -114,11 +114,12 @@ func (c *config) refuseValue(field, value, format string, args ...any) {
 	c.problems = append(c.problems, Problem{c.file, line, fmt.Sprintf(format, args...)})
 }
 
+// scalarWith finds a value, or a "key=value" with it.
 func scalarWith(n *yaml.Node, value string) *yaml.Node {
 	if n == nil || n.Kind == yaml.AliasNode {
 		return nil
 	}
-	if n.Kind == yaml.ScalarNode && n.Value == value {
+	if n.Kind == yaml.ScalarNode && (n.Value == value || strings.HasSuffix(n.Value, "="+value)) {
 		return n
 	}
 	for _, child := range n.Content {
@@ -214,7 +215,9 @@ func (c *config) sources(field string, s types.KvPairSources, secret bool) {
 		}
 	}
 	for _, l := range s.LiteralSources {
-		if _, v, cut := strings.Cut(l, "="); secret && cut {
+		if secret {
+			c.secrets.add(l)
+			_, v, _ := strings.Cut(l, "=")
 			c.secrets.add(v)
 		}
 	}
@@ -316,7 +319,7 @@ func (c *config) manifest(p string) error {
 	if err != nil {
 		return err
 	}
-	docs, problems := decode(p, a.data)
+	docs, problems := decodeAnswer(p, a)
 	c.problems = append(c.problems, problems...)
 	for _, d := range docs {
 		m, _ := d.value.(map[string]any)
@@ -358,7 +361,7 @@ func (c *config) plugin(field, ref string) error {
 	if err != nil {
 		return err
 	}
-	docs, problems := decode(p, a.data)
+	docs, problems := decodeAnswer(p, a)
 	c.problems = append(c.problems, problems...)
 	c.vetPlugins(field, ref, docs)
 	return nil

@@ -1,3 +1,0 @@
-package manifest
-
-func probe() {}
