@@ -183,11 +183,17 @@ func (m *migration) patch(live *unstructured.Unstructured) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// identity are fields that every apply sets and managedFields leaves out.
+var identity = fieldpath.NewSet(
+	fieldpath.MakePathOrDie("apiVersion"), fieldpath.MakePathOrDie("kind"),
+	fieldpath.MakePathOrDie("metadata", "name"), fieldpath.MakePathOrDie("metadata", "namespace"),
+)
+
 // withoutAbandoned is what a server-side apply makes of an object after the
 // migration: result is the forced dry-run made before it, from which the fields
 // go that we own by then, do not set, and nobody else owns.
 func (m *migration) withoutAbandoned(result *unstructured.Unstructured) *unstructured.Unstructured {
-	kept := ourFields(result)
+	kept := ourFields(result).Union(identity)
 	for _, e := range m.entries {
 		if !isOurs(e) {
 			kept = kept.Union(fieldsOf(e))

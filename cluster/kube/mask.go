@@ -100,16 +100,19 @@ func foldStringData(ref cluster.Ref, obj map[string]any) {
 	}
 	plain, ok := obj["stringData"].(map[string]any)
 	if !ok {
-		return
+		return // where it is not valid, the server refuses it and says so
 	}
 	data, ok := obj["data"].(map[string]any)
+	if !ok && obj["data"] != nil {
+		return // likewise
+	}
 	if !ok {
 		data = map[string]any{}
 	}
 	for k, val := range plain {
 		s, ok := val.(string)
 		if !ok {
-			return // not valid: the server refuses it and says so
+			return
 		}
 		data[k] = base64.StdEncoding.EncodeToString([]byte(s))
 	}
@@ -140,13 +143,24 @@ func (s *scrubber) learn(ref cluster.Ref, obj map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range []string{"data", "stringData"} {
-		m, ok := obj[f].(map[string]any)
-		if !ok && obj[f] != nil {
-			s.add(fmt.Sprint(obj[f]))
+		s.addAll(obj[f])
+	}
+}
+
+// addAll remembers every scalar below v, also where a Secret is malformed.
+func (s *scrubber) addAll(v any) {
+	switch x := v.(type) {
+	case nil:
+	case map[string]any:
+		for _, sub := range x {
+			s.addAll(sub)
 		}
-		for _, v := range m {
-			s.add(fmt.Sprint(v))
+	case []any:
+		for _, sub := range x {
+			s.addAll(sub)
 		}
+	default:
+		s.add(fmt.Sprint(x))
 	}
 }
 

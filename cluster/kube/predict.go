@@ -35,6 +35,9 @@ type look struct {
 	digest    string
 }
 
+// errMoved says that an object changed while it was looked at.
+var errMoved = errors.New("it changed again and again while it was being looked at: plan again when it has come to rest")
+
 // planObject predicts what applying does to one object. Troubles with the
 // object alone are the outcome's problem; an error return means that the
 // cluster cannot be asked at all.
@@ -42,24 +45,48 @@ func (c *Cluster) planObject(ctx context.Context, p *prepared, w wanted) (outcom
 	if w.merge == nil {
 		return c.planDelete(ctx, p, w)
 	}
+	const attempts = 8
+	for attempt := 1; ; attempt++ {
+		l, out, err := c.lookAt(ctx, p, w)
+		switch {
+		case !errors.Is(err, errMoved):
+			return out, err
+		case attempt == attempts:
+			return l.problem("%s: %s", w.ref, err), nil
+		}
+	}
+}
+
+// lookAt plans one object from one state of it; errMoved says that the answers
+// of the server were about different states.
+func (c *Cluster) lookAt(ctx context.Context, p *prepared, w wanted) (*look, outcome, error) {
 	digest, err := p.inv.digest(w.merge)
 	if err != nil {
-		return outcome{}, err
+		return nil, outcome{}, err
 	}
 	l := &look{c: c, p: p, w: w, desired: desiredOf(w.merge), digest: digest}
+	out, err := l.plan(ctx)
+	return l, out, err
+}
+
+func (l *look) plan(ctx context.Context) (outcome, error) {
+	if _, err := placeOf(l.w.ref, l.desired); err != nil {
+		return l.trouble(err)
+	}
 	var ok bool
-	if l.k, ok = p.kinds.get(w.ref, w.merge.APIVersion); !ok {
+	if l.k, ok = l.p.kinds.get(l.w.ref, l.w.merge.APIVersion); !ok {
 		return l.unserved(ctx)
 	}
-	if l.live, err = c.find(ctx, l.k, w.ref); err != nil {
+	var err error
+	if l.live, err = l.c.find(ctx, l.k, l.w.ref); err != nil {
 		return l.trouble(err)
 	}
 	if l.live == nil {
 		return l.create(ctx)
 	}
-	p.scrub.learn(w.ref, l.live.Object)
+	l.p.scrub.learn(l.w.ref, l.live.Object)
 	if l.live.GetDeletionTimestamp() != nil {
-		return l.problem("%s is being deleted%s: wait until it is gone, then plan again", w.ref, waitsFor(l.live)), nil
+		return l.problem("%s is being deleted%s: wait until it is gone, then plan again", l.w.ref, waitsFor(l.live)), nil
 	}
 	return l.update(ctx)
 }
@@ -147,6 +174,9 @@ func (l *look) update(ctx context.Context) (outcome, error) {
 		return l.trouble(err)
 	}
 	predicted, err := l.migrate(ctx)
+	if apierrors.IsConflict(err) {
+		return outcome{}, errMoved
+	}
 	if err != nil {
 		return l.trouble(err)
 	}
@@ -155,10 +185,10 @@ func (l *look) update(ctx context.Context) (outcome, error) {
 		return l.trouble(err)
 	}
 	l.ownership(&change, predicted)
-	if l.stands(&change) {
-		return l.tracked(), nil
+	out := l.tracked()
+	if !l.stands(&change) {
+		out, err = l.finish(change, predicted)
 	}
-	out, err := l.finish(change, predicted)
 	out.drift = l.drift(predicted)
 	return out, err
 }
@@ -170,7 +200,15 @@ func (l *look) predict(ctx context.Context) (err error) {
 	if l.conflicts = conflictsOf(err); len(l.conflicts) > 0 {
 		l.result, err = l.c.dryApply(ctx, l.k, l.desired, true)
 	}
+	if err == nil && l.moved(l.result) {
+		return errMoved
+	}
 	return err
+}
+
+// moved reports whether the server answered about another state than we read.
+func (l *look) moved(answer *unstructured.Unstructured) bool {
+	return answer.GetResourceVersion() != l.live.GetResourceVersion()
 }
 
 // predictBase asks what the base render would give, where that tells what
@@ -194,6 +232,9 @@ func (l *look) predictBase(ctx context.Context) error {
 	l.base, err = l.c.dryApply(ctx, k, desiredOf(l.w.base), true)
 	if hopeless(err) {
 		return err
+	}
+	if err == nil && l.moved(l.base) {
+		return errMoved
 	}
 	if err != nil && !l.adopts() {
 		return fmt.Errorf("what the base branch says of it is no longer accepted, so its drift cannot be told: %w", err)
@@ -256,6 +297,9 @@ func (l *look) fields(ctx context.Context, predicted *unstructured.Unstructured)
 	if err != nil {
 		return nil, err
 	}
+	if l.moved(again) {
+		return nil, errMoved
+	}
 	second := flatten(l.shown(again), lk)
 	for i, f := range fields {
 		if v, ok := second[f.Path]; foreign(f) && (serverAssigned(l.w.ref, f.Path) || !ok || !equalJSON(v, f.After)) {
@@ -294,7 +338,7 @@ func (l *look) ownership(change *cluster.Change, predicted *unstructured.Unstruc
 
 // stands reports whether there is nothing to do but to remember the object.
 func (l *look) stands(change *cluster.Change) bool {
-	if len(change.Fields) > 0 || l.w.from != "" || l.migration != nil {
+	if len(change.Fields)+len(change.Stays) > 0 || l.w.from != "" || l.migration != nil {
 		return false
 	}
 	return ourFields(l.live).Equals(ourFields(l.result))
@@ -364,6 +408,9 @@ func (l *look) problem(format string, args ...any) outcome {
 // trouble turns an error about one object into a problem in people's words,
 // and passes on errors that concern the whole cluster.
 func (l *look) trouble(err error) (outcome, error) {
+	if errors.Is(err, errMoved) {
+		return outcome{}, err
+	}
 	if hopeless(err) {
 		return outcome{}, l.c.explain(err)
 	}
@@ -395,9 +442,20 @@ func refusal(c *Cluster, err error) string {
 		}
 	}
 	if len(parts) == 0 {
-		return err.Error()
+		return plainWords(err.Error())
 	}
 	return "the API server refuses it: " + strings.Join(parts, "; ")
+}
+
+// plainWords rewrites how the server speaks of fields that do not exist or do
+// not fit: failed to create typed patch object (...): .spec.x: field not
+// declared in schema.
+func plainWords(text string) string {
+	if rest, ok := strings.CutPrefix(text, "failed to create typed patch object ("); ok {
+		_, rest, _ = strings.Cut(rest, "): ")
+		text = "the API server refuses it: " + rest
+	}
+	return strings.ReplaceAll(text, "field not declared in schema", "there is no such field")
 }
 
 func missingNamespace(err error) bool {
