@@ -4,7 +4,7 @@ package templates
 
 import "embed"
 
-// FS holds the templates, in the syntax of text/template.
+// FS holds the templates, in the syntax of text/template (Markdown) and html/template (pages).
 //
-//go:embed *.md
+//go:embed *.md *.html
 var FS embed.FS

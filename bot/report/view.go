@@ -27,6 +27,7 @@ const (
 	Pending   Phase = "pending"   // merged, not yet applied
 	Closed    Phase = "closed"    // closed without merging
 	Restoring Phase = "restoring" // closed after being applied: base wants restoring
+	Planned   Phase = "planned"   // on a clone, where no policy is known
 )
 
 // View is all that the sticky comment and the check say.

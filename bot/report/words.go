@@ -27,6 +27,8 @@ func Headline(v View) string {
 			return fmt.Sprintf("%s on %s, applied after the merge", count(n, "change"), targets)
 		}
 		return fmt.Sprintf("%s on %s, ready for `/apply`", count(n, "change"), targets)
+	case Planned:
+		return fmt.Sprintf("%s on %s", count(n, "change"), targets)
 	case Applying:
 		return "Applying"
 	case Failed:
@@ -48,7 +50,7 @@ func Headline(v View) string {
 func icon(p Phase) string {
 	return map[Phase]string{
 		Untouched: "⚪", Waiting: "⏸️", Broken: "❌", Unchanged: "🟰", Denied: "🔒", Ready: "🔓", Applying: "⏳",
-		Failed: "❌", Applied: "🚨", Merged: "✅", Pending: "🕓", Closed: "⚪", Restoring: "↩️",
+		Failed: "❌", Applied: "🚨", Merged: "✅", Pending: "🕓", Closed: "⚪", Restoring: "↩️", Planned: "📋",
 	}[p]
 }
 

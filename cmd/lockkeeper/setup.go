@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"lockkeeper/bot/web"
+	"lockkeeper/forge/github"
+	"lockkeeper/templates"
+
+	"log/slog"
+)
+
+// setupFlow is one run of GitHub's App manifest flow. Its pages are served on
+// loopback only; state ties GitHub's answer to this run.
+type setupFlow struct {
+	webURL, apiURL, org, out string
+	manifest                 github.AppManifest
+	state                    string
+	page                     *template.Template
+	done                     chan github.AppCredentials
+}
+
+func setup(ctx context.Context, c *call) error {
+	public := c.flags.String("url", "", "where GitHub will reach this lockkeeper, a `URL`")
+	out := c.flags.String("out", "", "the `DIR`ectory that the App's credentials are stored in")
+	name := c.flags.String("name", "lockkeeper", "the App's `NAME`")
+	org := c.flags.String("org", "", "create it for this `ORGANISATION` rather than your own account")
+	api := c.flags.String("api", "", "the API `URL` of a GitHub Enterprise Server (https://HOST/api/v3)")
+	webURL := c.flags.String("web", "https://github.com", "the `URL` of the forge's pages")
+	if err := c.parse(); err != nil {
+		return err
+	}
+	if *public == "" || *out == "" {
+		return errors.New("setup: --url and --out are needed: where GitHub reaches this lockkeeper, and where to store the credentials")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("setup: %w", err)
+	}
+	here := "http://" + l.Addr().String()
+	f := &setupFlow{webURL: strings.TrimRight(*webURL, "/"), apiURL: *api, org: *org, out: *out, state: rand.Text(), done: make(chan github.AppCredentials, 1)}
+	if f.manifest, err = github.Manifest(*public, here+"/done", *name); err != nil {
+		return errors.Join(fmt.Errorf("setup: %w", err), l.Close())
+	}
+	if f.page, err = template.ParseFS(templates.FS, "setup.html"); err != nil {
+		return errors.Join(fmt.Errorf("setup: %w", err), l.Close())
+	}
+	fmt.Fprintf(c.stdout, "open %s in your browser, on this machine\n", here)
+	app, err := f.wait(ctx, l)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stdout, "created the App %s (%d); stored its credentials in %s\n", app.Slug, app.AppID, *out)
+	fmt.Fprintf(c.stdout, "next: install it on your repositories (%s/installations/new), and put this into the server file:\n\n", app.WebURL)
+	fmt.Fprintf(c.stdout, "github:\n  app:\n    id: %d\n    privateKeyFile: %s\n  webhookSecretFiles: [%s]\n", app.AppID,
+		filepath.Join(*out, keyFile), filepath.Join(*out, secretFileName))
+	return nil
+}
+
+// The files that setup writes.
+const (
+	keyFile        = "app-key.pem"
+	secretFileName = "webhook-secret"
+)
+
+// wait serves the two pages until the App is there.
+func (f *setupFlow) wait(ctx context.Context, l net.Listener) (github.AppCredentials, error) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", f.begin)
+	mux.HandleFunc("GET /done", f.finish)
+	s := web.Server("", mux, slog.New(slog.DiscardHandler))
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(l) }()
+	stop := func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = s.Shutdown(grace) // the process ends next
+	}
+	select {
+	case app := <-f.done:
+		stop()
+		return app, nil
+	case err := <-failed:
+		return github.AppCredentials{}, fmt.Errorf("setup: %w", err)
+	case <-ctx.Done():
+		stop()
+		return github.AppCredentials{}, errors.New("setup: stopped before the App was created")
+	}
+}
+
+func (f *setupFlow) begin(w http.ResponseWriter, r *http.Request) {
+	doc, err := json.Marshal(f.manifest)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	action := f.webURL + "/settings/apps/new"
+	if f.org != "" {
+		action = f.webURL + "/organizations/" + url.PathEscape(f.org) + "/settings/apps/new"
+	}
+	var permissions []string
+	for p, level := range f.manifest.DefaultPermissions {
+		permissions = append(permissions, p+": "+level)
+	}
+	slices.Sort(permissions)
+	f.show(w, map[string]any{"Action": action + "?state=" + f.state, "Manifest": string(doc), "Permissions": permissions})
+}
+
+func (f *setupFlow) finish(w http.ResponseWriter, r *http.Request) {
+	if subtle.ConstantTimeCompare([]byte(r.FormValue("state")), []byte(f.state)) != 1 {
+		http.Error(w, "this answer does not belong to this run of lockkeeper setup; start again", http.StatusForbidden)
+		return
+	}
+	app, err := github.ConvertManifest(r.Context(), nil, f.apiURL, r.FormValue("code"))
+	if err == nil {
+		err = f.store(app)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	f.show(w, map[string]any{"Done": true, "Slug": app.Slug, "Out": f.out, "Install": app.WebURL + "/installations/new"})
+	f.done <- app
+}
+
+func (f *setupFlow) show(w http.ResponseWriter, data any) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	if err := f.page.Execute(w, data); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
+
+// store writes the credentials, readable for their owner only, and never over
+// others.
+func (f *setupFlow) store(app github.AppCredentials) error {
+	if err := os.MkdirAll(f.out, 0o700); err != nil {
+		return fmt.Errorf("store the credentials: %w", err)
+	}
+	for name, content := range map[string][]byte{keyFile: app.PrivateKey, secretFileName: app.WebhookSecret} {
+		file, err := os.OpenFile(filepath.Join(f.out, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return fmt.Errorf("store the credentials: %w", err)
+		}
+		_, err = file.Write(content)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return fmt.Errorf("store the credentials: %w", err)
+		}
+	}
+	return nil
+}
