@@ -35,6 +35,8 @@ type Options struct {
 }
 
 // ControlPlane is a running cluster. Its Access is that of an administrator.
+// Access, Delay, Login and Namespace may be used by several goroutines at
+// once; starting and stopping is for one.
 type ControlPlane struct {
 	*Access
 
@@ -188,6 +190,9 @@ func freePort() (int, error) {
 func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("kube-apiserver: not ready after %s", startTimeout))
 	defer cancel()
+	if p := c.processes["kube-apiserver"]; p != nil && p.running() {
+		return errors.New("kube-apiserver is running already: call StopAPIServer first")
+	}
 	args := []string{
 		"--etcd-servers=" + c.socket("etcd"),
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", c.port),
@@ -245,10 +250,8 @@ func (c *ControlPlane) waitUntil(ctx context.Context, what string, check func(co
 			return nil
 		}
 		for _, p := range c.processes {
-			select {
-			case <-p.done:
+			if !p.running() {
 				return p.ended()
-			default:
 			}
 		}
 		select {

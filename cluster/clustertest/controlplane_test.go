@@ -214,6 +214,30 @@ func TestAPIServerRestartKeepsAddressAndData(t *testing.T) {
 	}
 }
 
+func TestTakenPortIsRecognised(t *testing.T) {
+	cp := New(t, Options{})
+	if err := cp.StartAPIServer(t.Context()); err == nil || !strings.Contains(err.Error(), "running already") {
+		t.Fatalf("starting a second API server: got %v", err)
+	}
+	if err := cp.StopAPIServer(); err != nil {
+		t.Fatal(err)
+	}
+	squatter, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", cp.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = cp.StartAPIServer(t.Context())
+	if err == nil || !cp.processes["kube-apiserver"].portWasTaken() {
+		t.Fatalf("got %v, want that somebody else has the port", err)
+	}
+	if err := squatter.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cp.StartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestRejectedFlagIsReportedWithTheLog(t *testing.T) {
 	_, err := Start(t.Context(), Options{APIServerFlags: []string{"--no-such-flag"}})
 	if err == nil || !strings.Contains(err.Error(), "kube-apiserver ended by itself") ||

@@ -62,6 +62,15 @@ func (p *process) kill() error {
 	return nil
 }
 
+func (p *process) running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
 // ended is why the process is no longer there, with the end of its log.
 func (p *process) ended() error {
 	return fmt.Errorf("%s ended by itself (%s); its log ends with:\n%s", p.name, p.cmd.ProcessState, p.tail())
