@@ -145,12 +145,12 @@ func FuzzRedactLeavesNoSecret(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, value string) {
 		var r Redactor
 		r.Register(Secret(value))
-		got := r.Redact(text)
-		if len(value) >= shortest && strings.Contains(got, value) && !strings.Contains(Mark, value) && !strings.Contains(value, Mark) {
-			// The mark and its neighbours can form the value anew only if
-			// the value contains a part of the mark.
-			if !strings.ContainsAny(value, Mark) {
-				t.Errorf("%q still holds %q", got, value)
+		if len(value) < shortest {
+			return
+		}
+		for _, between := range strings.Split(r.Redact(text), Mark) {
+			if strings.Contains(between, value) {
+				t.Errorf("%q still holds %q", between, value)
 			}
 		}
 	})

@@ -42,7 +42,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		if last := steps[len(steps)-1].version; have > last {
 			return fmt.Errorf("schema version is %d, this lockkeeper knows %d: %w", have, last, ErrNewer)
 		}
-		if err := migrateJobs(ctx, jobs, tx); err != nil {
+		if err := migrateJobs(ctx, jobs, tx, have > 0); err != nil {
 			return err
 		}
 		for _, m := range steps {
@@ -66,18 +66,21 @@ func schemaVersion(ctx context.Context, tx *sql.Tx) (int, error) {
 	return version, err
 }
 
-func migrateJobs(ctx context.Context, jobs *rivermigrate.Migrator[*sql.Tx], tx *sql.Tx) error {
-	existing, err := jobs.ExistingVersionsTx(ctx, tx)
-	if err != nil {
-		return fmt.Errorf("job queue migrations: %w", err)
-	}
+// migrateJobs does River's own migrations. Its table exists when ours does.
+func migrateJobs(ctx context.Context, jobs *rivermigrate.Migrator[*sql.Tx], tx *sql.Tx, exists bool) error {
 	all := jobs.AllVersions()
-	if last := all[len(all)-1].Version; len(existing) > 0 && existing[len(existing)-1].Version > last {
-		return fmt.Errorf("job queue schema version is %d, this lockkeeper knows %d: %w",
-			existing[len(existing)-1].Version, last, ErrNewer)
-	}
-	if len(existing) == len(all) {
-		return nil
+	last := all[len(all)-1].Version
+	if exists {
+		var have int
+		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(version), 0) FROM river_migration").Scan(&have); err != nil {
+			return fmt.Errorf("job queue migrations: %w", err)
+		}
+		if have > last {
+			return fmt.Errorf("job queue schema version is %d, this lockkeeper knows %d: %w", have, last, ErrNewer)
+		}
+		if have == last {
+			return nil
+		}
 	}
 	if _, err := jobs.MigrateTx(ctx, tx, rivermigrate.DirectionUp, nil); err != nil {
 		return fmt.Errorf("job queue migrations: %w", err)

@@ -48,6 +48,38 @@ func sqliteOpener(t *testing.T) opener {
 	}
 }
 
+// suite is what every database has to pass.
+var suite = map[string]func(t *testing.T, open opener){
+	"EventDuringRunCausesAnotherRun":  testEventDuringRun,
+	"ManyEventsAreOneRun":             testCoalescing,
+	"OneRunPerKeyAtATime":             testOneRunPerKey,
+	"DoubledDeliveryCountsOnce":       testDoubledDelivery,
+	"OldDeliveriesAreForgotten":       testPrunedDeliveries,
+	"FailedRunIsTriedAgain":           testRetry,
+	"PanicIsAnErrorOfTheRun":          testPanic,
+	"EventsDoNotSpinAFailingKey":      testFailingKeyRests,
+	"LaterRestsUntilItsTime":          testLater,
+	"WantAtRunsAtItsTime":             testWantAt,
+	"QueuedWorkSurvivesRestart":       testRestart,
+	"StoppingCancelsRunsAndKeepsWork": testHardStop,
+	"StoppingLetsRunsFinish":          testSoftStop,
+	"SecondRunIsRefused":              testSecondRun,
+	"IdleEndsWithItsContext":          testIdleContext,
+	"WebhookToJobIsFast":              testLatency,
+
+	"PullIsSavedOnlyOverWhatWasLoaded": testPulls,
+	"OneOfManySaversWins":              testSaveRace,
+	"NewestPlansAreKept":               testPlans,
+	"CommandActsOnce":                  testCommands,
+	"LeaseHasOneHolder":                testLeases,
+	"LeaseTokensRise":                  testLeaseRace,
+	"OperationHasOneOutcome":           testOperations,
+	"RecordsAreOneChain":               testRecords,
+	"ConcurrentRecordsAreOneChain":     testRecordRace,
+	"UnwritableRecordIsRefused":        testBadRecord,
+	"ClosedStoreNamesWhatFailed":       testClosed,
+}
+
 // TestStoreOnSQLite runs the whole suite on SQLite; another database runs the
 // same one with another opener.
 func TestStoreOnSQLite(t *testing.T) {

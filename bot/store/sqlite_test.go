@@ -1,0 +1,252 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"lockkeeper/bot/audit"
+)
+
+func TestDatabaseIsForItsOwnerOnly(t *testing.T) {
+	for _, name := range []string{"lockkeeper.db", "odd name ?&#%41.db"} {
+		path := filepath.Join(t.TempDir(), name)
+		ok(t, os.WriteFile(path, nil, 0o644)) // left by somebody careless
+		s, err := Open(t.Context(), "sqlite://"+path, Options{})
+		ok(t, err)
+		ok(t, s.Want(t.Context(), "pull/1/1"))
+		files, err := os.ReadDir(filepath.Dir(path))
+		ok(t, err)
+		if len(files) != 3 {
+			t.Errorf("%d files for %q, want the database and its two side files", len(files), name)
+		}
+		for _, f := range files {
+			info, err := f.Info()
+			ok(t, err)
+			if info.Mode().Perm() != 0o600 || !strings.HasPrefix(f.Name(), name) {
+				t.Errorf("%s has mode %o, want 600", f.Name(), info.Mode().Perm())
+			}
+		}
+		ok(t, s.Close())
+	}
+}
+
+func TestOpenExplainsWhatItCannotOpen(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	ok(t, os.WriteFile(text, []byte(strings.Repeat("this is no database ", 100)), 0o600))
+	for url, want := range map[string]string{
+		"postgres://u:hidden@host/db":      "PostgreSQL comes later",
+		"mysql://host/db":                  `unknown scheme "mysql"`,
+		"":                                 "no path",
+		"sqlite://":                        "no path",
+		text:                               "not a database",
+		filepath.Join(dir, "missing", "x"): "no such file or directory",
+		dir:                                "is a directory",
+	} {
+		s, err := Open(t.Context(), url, Options{})
+		if err == nil {
+			t.Errorf("opened %q: %v", url, s.Close())
+			continue
+		}
+		if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("Open(%q): %v, want %q", url, err, want)
+		}
+	}
+	path := filepath.Join(dir, "none.db")
+	if _, err := Open(t.Context(), path, Options{MustExist: true}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("MustExist: %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Error("MustExist created a database")
+	}
+}
+
+func TestNewerDatabaseIsRefusedAndLeftAlone(t *testing.T) {
+	for table, insert := range map[string]string{
+		"schema":    "INSERT INTO schema_version (version, applied) VALUES (99, 0)",
+		"job queue": "INSERT INTO river_migration (line, version) VALUES ('main', 99)",
+	} {
+		t.Run(table, func(t *testing.T) {
+			open := sqliteOpener(t)
+			s := open(t, Options{})
+			if _, err := s.db.ExecContext(t.Context(), insert); err != nil {
+				t.Fatal(err)
+			}
+			again, err := Open(t.Context(), s.path, Options{})
+			if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "99") || !strings.Contains(err.Error(), table) {
+				t.Fatalf("opened a newer database: %v, %v", again, err)
+			}
+		})
+	}
+}
+
+func TestMigrationsRunOnceAndInOrder(t *testing.T) {
+	open := sqliteOpener(t)
+	c := newClock()
+	s := open(t, Options{Now: c.Now})
+	ok(t, s.Want(t.Context(), "pull/1/1"))
+	c.Advance(time.Hour)
+	second := open(t, Options{Now: c.Now})
+	if n := must[int](t)(second.Waiting(t.Context())); n != 1 {
+		t.Error("opening again lost what was stored")
+	}
+	dir := must[[]migration](t)(func() ([]migration, error) {
+		files, err := s.migrations()
+		ok(t, err)
+		return readMigrations(files)
+	}())
+	var applied, last int
+	var latest int64
+	ok(t, s.db.QueryRowContext(t.Context(), "SELECT count(*), max(version), max(applied) FROM schema_version").Scan(&applied, &last, &latest))
+	if applied != len(dir) || last != len(dir) || fromMicros(latest).Equal(c.Now()) {
+		t.Errorf("%d migrations applied up to %d at %s, want %d, once", applied, last, fromMicros(latest), len(dir))
+	}
+	file := &fstest.MapFile{Data: []byte("SELECT 1;")}
+	for name, files := range map[string]fstest.MapFS{
+		"gap":     {"0001_a.sql": file, "0003_b.sql": file},
+		"doubled": {"0001_a.sql": file, "0001_b.sql": file},
+		"unnamed": {"first.sql": file},
+	} {
+		if _, err := readMigrations(files); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestFailedMigrationLeavesTheOldSchema(t *testing.T) {
+	s := sqliteOpener(t)(t, Options{})
+	err := s.tx(t.Context(), "migrate", func(tx *sql.Tx) error {
+		return s.apply(t.Context(), tx, migration{2, "0002_bad.sql", "CREATE TABLE half (a INTEGER); CREATE TABEL x;"})
+	})
+	if err == nil || !strings.Contains(err.Error(), "0002_bad.sql") {
+		t.Fatalf("error %v does not name the migration", err)
+	}
+	var n int
+	ok(t, s.db.QueryRowContext(t.Context(), "SELECT count(*) FROM sqlite_master WHERE name = 'half'").Scan(&n))
+	if n != 0 {
+		t.Error("half of the migration stayed")
+	}
+}
+
+func TestCommitsSurviveAPowerCut(t *testing.T) {
+	s := sqliteOpener(t)(t, Options{})
+	var mode string
+	var synchronous int
+	ok(t, s.db.QueryRowContext(t.Context(), "PRAGMA journal_mode").Scan(&mode))
+	ok(t, s.db.QueryRowContext(t.Context(), "PRAGMA synchronous").Scan(&synchronous))
+	if mode != "wal" || synchronous != 2 {
+		t.Errorf("journal_mode %s, synchronous %d; want wal and 2 (FULL)", mode, synchronous)
+	}
+}
+
+// childEnv makes the test binary the victim of TestKilledProcessLosesNothing.
+const childEnv = "LOCKKEEPER_STORE_CHILD"
+
+// TestChild is that victim: it prints every effect after the store has
+// confirmed it, until it is killed.
+func TestChild(t *testing.T) {
+	path := os.Getenv(childEnv)
+	if path == "" {
+		t.Skip("is run by TestKilledProcessLosesNothing only")
+	}
+	s, err := Open(t.Context(), path, Options{})
+	ok(t, err)
+	go func() {
+		// Never finishes a run: the kill hits all of them half-way.
+		if err := s.Run(t.Context(), 2, func(ctx context.Context, key string) error {
+			fmt.Println("running", key)
+			<-ctx.Done()
+			return ctx.Err()
+		}); err != nil {
+			fmt.Println("error", err)
+		}
+	}()
+	for i := os.Getpid() * 1000; ; i++ {
+		key := fmt.Sprint("pull/1/", i)
+		must[bool](t)(s.AddDelivery(t.Context(), Delivery{ID: fmt.Sprint(i), Forge: "github"}, []string{key}))
+		fmt.Println("delivered", key)
+		ok(t, s.StartOperation(t.Context(), Operation{ID: fmt.Sprint("op-", i), Kind: "apply"}))
+		fmt.Println("started", fmt.Sprint("op-", i))
+		r := must[audit.Record](t)(s.AppendRecord(t.Context(), audit.Record{Type: audit.ApplyStart}))
+		fmt.Println("recorded", r.Hash)
+	}
+}
+
+// kill -9 in the midst: whatever the store confirmed is there afterwards, the
+// trail is whole, and the next process takes up all work.
+func TestKilledProcessLosesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lockkeeper.db")
+	confirmed := map[string]map[string]bool{"delivered": {}, "started": {}, "recorded": {}, "running": {}}
+	for range 3 {
+		killAfter(t, path, 25, confirmed)
+	}
+	s, err := Open(t.Context(), path, Options{})
+	ok(t, err)
+	defer func() { ok(t, s.Close()) }()
+	var check string
+	ok(t, s.db.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&check))
+	if check != "ok" {
+		t.Errorf("integrity check: %s", check)
+	}
+	records := must[[]audit.Record](t)(s.Records(t.Context(), Filter{}))
+	if _, err := audit.Verify(audit.Genesis, records); err != nil {
+		t.Error(err)
+	}
+	for _, r := range records {
+		delete(confirmed["recorded"], r.Hash)
+	}
+	for _, op := range must[[]Operation](t)(s.RunningOperations(t.Context())) {
+		delete(confirmed["started"], op.ID)
+	}
+	if len(confirmed["recorded"])+len(confirmed["started"]) != 0 {
+		t.Errorf("lost: %v", confirmed)
+	}
+	if len(confirmed["running"]) == 0 {
+		t.Error("no run was under way at the kill")
+	}
+	ran := make(chan string, 1000)
+	start(t, s, 4, func(_ context.Context, key string) error { ran <- key; return nil })
+	idle(t, s)
+	close(ran)
+	for key := range ran {
+		delete(confirmed["delivered"], key)
+	}
+	if len(confirmed["delivered"]) != 0 {
+		t.Errorf("deliveries confirmed and not worked: %v", confirmed["delivered"])
+	}
+}
+
+// killAfter runs TestChild on path and kills it after so many lines.
+func killAfter(t *testing.T, path string, lines int, confirmed map[string]map[string]bool) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$")
+	cmd.Env = append(os.Environ(), childEnv+"="+path)
+	out, err := cmd.StdoutPipe()
+	ok(t, err)
+	ok(t, cmd.Start())
+	scan := bufio.NewScanner(out)
+	for n := 0; scan.Scan(); n++ {
+		verb, what, _ := strings.Cut(scan.Text(), " ")
+		if confirmed[verb] == nil {
+			t.Fatalf("the child says: %s", scan.Text())
+		}
+		confirmed[verb][what] = true
+		if n == lines {
+			ok(t, cmd.Process.Kill()) // what it said before is read to the end
+		}
+	}
+	ok(t, scan.Err())
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != -1 {
+		t.Fatalf("the child was not killed: %v", err)
+	}
+}
