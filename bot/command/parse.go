@@ -13,6 +13,7 @@ import (
 const (
 	maxBody     = 32 << 10 // bytes of a comment
 	maxDepth    = 100      // quotes and lists in each other
+	maxLinks    = 500      // links, or what starts like one
 	maxCommands = 10       // commands of one comment
 	maxLine     = 2000     // characters of a command line
 	maxText     = 500      // characters of a reason
@@ -56,9 +57,9 @@ func Parse(body string) []Parsed {
 		return []Parsed{{Line: first.Line, Err: fmt.Errorf(
 			"this comment has %d bytes, and commands are read from comments of at most %d; please give the command in a comment of its own", len(body), maxBody)}}
 	}
-	if tooDeep(body) {
+	if intricate(body) {
 		return []Parsed{{Line: first.Line, Err: fmt.Errorf(
-			"this comment nests quotes or lists more than %d deep and is not read; please give the command in a comment of its own", maxDepth)}}
+			"this comment nests quotes or lists more than %d deep, or has more than %d links, and is not read; please give the command in a comment of its own", maxDepth, maxLinks)}}
 	}
 	var out []Parsed
 	for _, c := range candidates([]byte(body)) {
@@ -89,7 +90,10 @@ func promising(body string) (Parsed, bool) {
 // containers are the marks of quotes and lists at the start of a line.
 var containers = regexp.MustCompile(fmt.Sprintf(`(?m)^(?:[ \t]*(?:>|[-+*][ \t]|[0-9]{1,9}[.)][ \t])){%d}`, maxDepth+1))
 
-func tooDeep(body string) bool { return containers.MatchString(body) }
+// intricate reports whether reading the Markdown could take long.
+func intricate(body string) bool {
+	return strings.Count(body, "](") > maxLinks || containers.MatchString(body)
+}
 
 // parseLine reads one line of a comment; ok is false if it is none of ours.
 func parseLine(c candidate) (p Parsed, ok bool) {
