@@ -189,9 +189,15 @@ func (d *differ) lists(path, at string, before, after []any) {
 			d.add(path+n, nil, a[n], false, true)
 		}
 	}
-	border = slices.DeleteFunc(border, func(n string) bool { _, ok := a[n]; return !ok })
-	aorder = slices.DeleteFunc(aorder, func(n string) bool { _, ok := b[n]; return !ok })
-	if !slices.Equal(border, aorder) {
+	// The order matters to some lists (init containers, env); it is told where
+	// it is not what removing and appending would give.
+	expected := slices.DeleteFunc(slices.Clone(border), func(n string) bool { _, ok := a[n]; return !ok })
+	for _, n := range aorder {
+		if _, ok := b[n]; !ok {
+			expected = append(expected, n)
+		}
+	}
+	if !slices.Equal(expected, aorder) {
 		d.add(path, anys(border), anys(aorder), true, true)
 	}
 }

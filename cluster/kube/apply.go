@@ -1,0 +1,396 @@
+package kube
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"lockkeeper/cluster"
+)
+
+const (
+	// defaultTimeout is Target.Timeout where it is 0. It bounds each wait: for
+	// foundations, a wave, everything applied, and each stage of a prune.
+	defaultTimeout = 5 * time.Minute
+	// writeConcurrency bounds how many objects are under way at once.
+	writeConcurrency = 16
+	// saveTimeout bounds writing the inventory after ctx has ended.
+	saveTimeout = 30 * time.Second
+	// kindTimeout is how long a new kind may take to be served after its CRD
+	// is established.
+	kindTimeout = 30 * time.Second
+)
+
+// applying is one run of Apply.
+type applying struct {
+	c       *Cluster
+	p       *cluster.Plan
+	pr      *prepared
+	owner   cluster.Owner
+	timeout time.Duration
+	tell    func(cluster.Step)
+
+	mu     sync.Mutex
+	steps  []cluster.Step
+	put    map[cluster.Ref]entry // for the inventory, not saved yet
+	drop   map[cluster.Ref]bool  // likewise
+	failed bool                  // nothing new is begun
+}
+
+// Apply carries out a plan: foundations first, each stage concurrently, waiting
+// for health where later stages need it (see order.go), then the deletes in
+// reverse order. Every write is bound to the state the plan saw; where that
+// moved, the object is planned again and written only if its change has the
+// same digest. Once something failed, the objects of the same stage are still
+// tried, so that all errors are told at once; later stages and deletes are not.
+//
+// When ctx ends, the writes under way are finished and the rest is skipped. The
+// inventory is written after each stage; the target's revision in it moves only
+// when every step ended well. An error beside a Result says that the inventory
+// could not be written: the steps are true, and planning again repairs it.
+func (c *Cluster) Apply(ctx context.Context, p *cluster.Plan, progress func(cluster.Step)) (*cluster.Result, error) {
+	pr, ok := p.Prepared.(*prepared)
+	switch {
+	case !ok || pr == nil || len(pr.items) != len(p.Changes):
+		return nil, fmt.Errorf("apply of target %s: this plan was not made by this program just now: plan again", p.Target.Name)
+	case len(p.Problems) > 0:
+		return nil, fmt.Errorf("apply of target %s: its plan has %d problems, the first: %s", p.Target.Name, len(p.Problems), p.Problems[0].Message)
+	case pr.inv.ephemeral:
+		return nil, fmt.Errorf("apply of target %s: cluster %s has no digest key yet: Bootstrap it, then plan again", p.Target.Name, c.name)
+	}
+	ctx, counts := withTally(ctx)
+	a := &applying{
+		c: c, p: p, pr: pr, owner: p.Target.Owner(), tell: progress,
+		timeout: cmp.Or(p.Target.Timeout, defaultTimeout),
+		put:     map[cluster.Ref]entry{}, drop: map[cluster.Ref]bool{},
+	}
+	err := a.run(ctx)
+	return &cluster.Result{Target: p.Target, Steps: a.steps, Stats: counts.stats()}, err
+}
+
+func (a *applying) run(ctx context.Context) error {
+	for _, ch := range a.p.Changes {
+		a.steps = append(a.steps, cluster.Step{Ref: ch.Ref, Action: ch.Action})
+	}
+	for i := range a.steps {
+		a.step(i, cluster.Waiting, "")
+	}
+	for _, e := range a.pr.track {
+		a.put[e.Ref] = e
+	}
+	for _, r := range a.pr.drop {
+		a.drop[r] = true
+	}
+	applies, deletes := a.order()
+	err := a.write(ctx, applies)
+	if err == nil {
+		err = a.prune(ctx, deletes)
+	}
+	a.skipRest(ctx)
+	return errors.Join(err, a.save(ctx, true))
+}
+
+// order sorts the changes into groups: applies first to last, deletes last to
+// first.
+func (a *applying) order() (applies, deletes []group) {
+	up, down := map[int]place{}, map[int]place{}
+	for i, it := range a.pr.items {
+		if it.change.Action == cluster.Delete {
+			// A live object's wave is what it was applied with, so it is a number.
+			down[i], _ = placeOf(it.change.Ref, it.live)
+			continue
+		}
+		where, err := placeOf(it.change.Ref, it.desired)
+		if err != nil {
+			a.step(i, cluster.Failed, err.Error())
+			continue
+		}
+		up[i] = where
+	}
+	applies, deletes = inOrder(up), inOrder(down)
+	slices.Reverse(deletes)
+	return applies, deletes
+}
+
+// write applies the groups in order. The error is the inventory's.
+func (a *applying) write(ctx context.Context, groups []group) error {
+	var open []*awaited
+	for n, g := range groups {
+		if a.stopped(ctx) {
+			break
+		}
+		a.learnKinds(ctx, g)
+		open = append(open, a.each(ctx, g, a.applyObject)...)
+		if err := a.save(ctx, false); err != nil {
+			return err
+		}
+		if waitAfter(groups, n) && !a.stopped(ctx) {
+			a.wait(ctx, open)
+			open = nil
+		}
+	}
+	for _, w := range open {
+		a.step(w.index, cluster.Applied, "applied; lockkeeper did not wait for its health, because the apply stopped early. "+w.message)
+	}
+	return nil
+}
+
+// each runs do on the members of a group and collects what has to be awaited.
+func (a *applying) each(ctx context.Context, g group, do func(context.Context, int) *awaited) []*awaited {
+	var workers errgroup.Group
+	workers.SetLimit(writeConcurrency)
+	found := make([]*awaited, len(g.members))
+	for n, i := range g.members {
+		workers.Go(func() error {
+			if ctx.Err() == nil && a.pending(i) {
+				// What is begun is finished, so that its outcome is known.
+				found[n] = do(context.WithoutCancel(ctx), i)
+			}
+			return nil
+		})
+	}
+	_ = workers.Wait() // the workers report by steps
+	return slices.DeleteFunc(found, func(w *awaited) bool { return w == nil })
+}
+
+// wait waits until the objects are well or the deadline is over.
+func (a *applying) wait(ctx context.Context, list []*awaited) {
+	bounded, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	a.c.await(bounded, list, func(w *awaited) { a.settle(ctx, w) })
+	var overdue errgroup.Group
+	overdue.SetLimit(writeConcurrency)
+	for _, w := range list {
+		switch {
+		case w.state != "":
+		case ctx.Err() != nil:
+			a.step(w.index, cluster.Applied, "accepted by the cluster; the apply was stopped before it was done. "+w.message)
+		default:
+			overdue.Go(func() error {
+				late := "not healthy after %s: %s"
+				if w.gone {
+					late = "the deletion was accepted, but is not done after %s: it %s"
+				}
+				w.verdict = verdict{cluster.Unhealthy, fmt.Sprintf(late, a.timeout, w.message)}
+				a.settle(ctx, w)
+				return nil
+			})
+		}
+	}
+	_ = overdue.Wait() // they report by steps
+}
+
+// settle reports an object that was judged.
+func (a *applying) settle(ctx context.Context, w *awaited) {
+	switch {
+	case w.state != cluster.Healthy && w.gone:
+		a.step(w.index, w.state, w.message)
+	case w.state != cluster.Healthy:
+		why := a.c.examine(ctx, w.obj)
+		a.step(w.index, w.state, strings.Join(append([]string{w.message}, why.containers...), "; "), why.events...)
+	case w.gone:
+		a.forget(w.index)
+		a.step(w.index, cluster.Healthy, w.message)
+	default:
+		a.rebase(w)
+		a.step(w.index, cluster.Healthy, w.message)
+	}
+}
+
+// rebase moves the baseline of an object that did not change while we waited,
+// but for its status: else the next look at it would need an exact check.
+func (a *applying) rebase(w *awaited) {
+	ref := a.p.Changes[w.index].Ref
+	e, ok := a.pr.inv.of(ref)
+	if !ok || !unmoved(w.wrote, w.obj) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if unsaved, ok := a.put[ref]; ok {
+		e = unsaved
+	}
+	if e.UID == w.obj.GetUID() && e.ResourceVersion != w.obj.GetResourceVersion() {
+		e.Generation, e.ResourceVersion = w.obj.GetGeneration(), w.obj.GetResourceVersion()
+		a.put[ref] = e
+	}
+}
+
+// unmoved compares all but status and the server's bookkeeping.
+func unmoved(x, y *unstructured.Unstructured) bool {
+	return len(diffObjects(x.Object, y.Object, listKeys{})) == 0
+}
+
+// step records and tells a transition. It is serial, and scrubs texts.
+func (a *applying) step(i int, state cluster.StepState, message string, events ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := &a.steps[i]
+	s.State, s.Message, s.Events = state, strings.TrimSpace(a.pr.scrub.text(s.Ref, message)), nil
+	for _, e := range events {
+		s.Events = append(s.Events, a.pr.scrub.text(s.Ref, e))
+	}
+	a.failed = a.failed || state == cluster.Failed || state == cluster.Unhealthy
+	if a.tell != nil {
+		a.tell(*s)
+	}
+}
+
+func (a *applying) stopped(ctx context.Context) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.failed || ctx.Err() != nil
+}
+
+// pending reports whether nothing was tried with a change yet.
+func (a *applying) pending(i int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.steps[i].State == cluster.Waiting
+}
+
+// skipRest says of all that was not tried why.
+func (a *applying) skipRest(ctx context.Context) {
+	why := "not tried: something before it failed"
+	if ctx.Err() != nil {
+		why = "not tried: the apply was stopped"
+	}
+	for i := range a.steps {
+		if a.pending(i) {
+			a.step(i, cluster.Skipped, why)
+		}
+	}
+}
+
+// keep records an applied object for the inventory.
+func (a *applying) keep(e entry) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.put[e.Ref] = e
+	delete(a.drop, e.Ref)
+}
+
+// forget records that an object is gone.
+func (a *applying) forget(i int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ref := a.p.Changes[i].Ref
+	delete(a.put, ref)
+	a.drop[ref] = true
+}
+
+// save writes what was done since the last save to the inventory, even when
+// ctx has ended. The target's revision moves only at the end of an apply that
+// went well.
+func (a *applying) save(ctx context.Context, last bool) error {
+	a.mu.Lock()
+	put, drop := slices.Collect(maps.Values(a.put)), slices.Collect(maps.Keys(a.drop))
+	done := last && !slices.ContainsFunc(a.steps, func(s cluster.Step) bool { return s.State != cluster.Healthy })
+	a.mu.Unlock()
+	revision := a.pr.inv.revisionOf(a.owner)
+	if len(put)+len(drop) == 0 && (!done || revision == a.pr.request.Revision) {
+		return nil
+	}
+	if done {
+		revision = a.pr.request.Revision
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	// A connection that breaks just now must not make lockkeeper forget.
+	for pause := pauseFirst; ; pause *= 2 {
+		err := a.c.writeInventory(ctx, a.pr.inv, a.owner, revision, put, drop)
+		if err == nil {
+			break
+		}
+		if !unanswered(err) || !paused(ctx, pause) {
+			return err
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.put)
+	clear(a.drop)
+	return nil
+}
+
+// paused waits, and reports whether ctx is still good.
+func paused(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(pause):
+		return true
+	}
+}
+
+// learnKinds finds how the server serves kinds whose CRDs this apply made.
+func (a *applying) learnKinds(ctx context.Context, g group) {
+	var need []schema.GroupVersionKind
+	for _, i := range g.members {
+		if it := &a.pr.items[i]; it.gvr.Empty() {
+			need = append(need, it.desired.GroupVersionKind())
+		}
+	}
+	if len(need) == 0 {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, kindTimeout)
+	defer cancel()
+	for pause := pauseFirst; ; pause *= 2 {
+		served, err := a.c.kindsFor(bounded, need)
+		missing := slices.ContainsFunc(need, func(k schema.GroupVersionKind) bool { return err != nil || served.byGVK[k].gvr.Empty() })
+		if err == nil {
+			a.pr.kinds = served // for objects that must be planned again
+			a.setKinds(g, served)
+		}
+		if !missing {
+			return
+		}
+		if !paused(bounded, pause) {
+			return // the objects left without a kind say so one by one
+		}
+	}
+}
+
+func (a *applying) setKinds(g group, served *kinds) {
+	for _, i := range g.members {
+		it := &a.pr.items[i]
+		if k, ok := served.byGVK[gvkOf(it)]; ok && it.gvr.Empty() {
+			it.gvr, it.namespaced = k.gvr, k.namespaced
+		}
+	}
+}
+
+func gvkOf(it *item) schema.GroupVersionKind {
+	if it.desired == nil {
+		return it.live.GroupVersionKind()
+	}
+	return it.desired.GroupVersionKind()
+}
+
+// forgetKinds makes the next plan or apply ask discovery again.
+func (c *Cluster) forgetKinds() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known = nil
+}
+
+// revisionOf is the revision that was applied to an owner last, "" for none.
+func (v *inventory) revisionOf(o cluster.Owner) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if s := v.shelves[o]; s != nil {
+		return s.revision
+	}
+	return ""
+}
