@@ -30,7 +30,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	jobs, err := rivermigrate.New(s.driver(), &rivermigrate.Config{Logger: s.log})
+	jobs, err := rivermigrate.New(s.driver(), &rivermigrate.Config{Logger: s.riverLog()})
 	if err != nil {
 		return fmt.Errorf("job queue migrations: %w", err)
 	}

@@ -60,7 +60,7 @@ func (s *Store) run(ctx context.Context, workers int, handler func(ctx context.C
 	registry := river.NewWorkers()
 	river.AddWorker(registry, &worker{store: s, handler: handler})
 	client, err := river.NewClient(s.driver(), &river.Config{
-		Logger:  s.log,
+		Logger:  s.riverLog(),
 		Workers: registry,
 		Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
 		// Only the time between two fetches; the listener starts one at once.
@@ -176,10 +176,11 @@ func (w *worker) Work(ctx context.Context, job *river.Job[jobArgs]) error {
 		return fmt.Errorf("store: begin a run of %s: %w", key, err)
 	}
 	outcome := w.call(ctx, key)
-	if outcome != nil && ctx.Err() != nil && errors.Is(outcome, context.Canceled) {
+	switch {
+	case outcome == nil:
+	case ctx.Err() != nil: // cancelled by the end of Run alone; drivers name it in many ways
 		outcome = errStopped
-	}
-	if outcome != nil {
+	default:
 		s.log.WarnContext(ctx, "work failed and will be tried again", "key", key, "err", outcome)
 	}
 	// The end is recorded even when the run was cancelled.

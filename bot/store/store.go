@@ -118,12 +118,14 @@ func (s *Store) open(ctx context.Context, mustExist bool) error {
 	if err := s.migrate(ctx); err != nil {
 		return errors.Join(err, db.Close())
 	}
-	s.jobs, err = river.NewClient(s.driver(), &river.Config{Logger: s.log})
+	s.jobs, err = river.NewClient(s.driver(), &river.Config{Logger: s.riverLog()})
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
 	return nil
 }
+
+func (s *Store) riverLog() *slog.Logger { return slog.New(quiet{s.log.Handler()}) }
 
 // Close closes the database. Run must have returned before.
 func (s *Store) Close() error {

@@ -357,7 +357,7 @@ func testHardStop(t *testing.T, open opener) {
 	stop := start(t, s, 1, func(ctx context.Context, _ string) error {
 		began <- struct{}{}
 		<-ctx.Done()
-		return fmt.Errorf("apply: %w", ctx.Err())
+		return errors.New("interrupted (9)") // as SQLite says it
 	})
 	ok(t, s.Want(t.Context(), "pull/1/1"))
 	receive(t, began, "the run")
