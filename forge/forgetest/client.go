@@ -42,6 +42,25 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s %s: HTTP %d: %s", e.Method, e.Path, e.Status, e.Body)
 }
 
+// Message is the forge's own explanation.
+func (e *StatusError) Message() string {
+	var body struct {
+		Message string
+		Errors  []any
+	}
+	if err := json.Unmarshal([]byte(e.Body), &body); err != nil || body.Message == "" {
+		return e.Error()
+	}
+	for _, detail := range body.Errors {
+		if text, isText := detail.(string); isText {
+			body.Message += ": " + text
+		} else if m, isMap := detail.(map[string]any); isMap && m["message"] != nil {
+			body.Message += fmt.Sprintf(": %v", m["message"])
+		}
+	}
+	return body.Message
+}
+
 // Do sends one API request and decodes the answer into out, if not nil.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader

@@ -31,19 +31,40 @@ func (p *pull) headRefName() string { return fmt.Sprintf("refs/pull/%d/head", p.
 
 // commits are base..head as GitHub counts them.
 func (p *pull) commits(ctx context.Context) []bare.Commit {
-	list, err := p.repo.git.Between(ctx, p.baseSHA, p.headSHA)
-	if err != nil {
-		return nil
-	}
-	return list
+	p.look(ctx)
+	return p.commitsKnown
 }
 
-func (p *pull) files(ctx context.Context, patch bool) []bare.FileChange {
-	from := p.repo.git.MergeBase(ctx, p.baseSHA, p.headSHA)
-	if from == "" {
-		from = p.baseSHA
+// files are the changed files, without their patches.
+func (p *pull) files(ctx context.Context) []bare.FileChange {
+	p.look(ctx)
+	return p.filesKnown
+}
+
+// look reads commits and files anew when base or head have moved.
+func (p *pull) look(ctx context.Context) {
+	if p.looked == p.baseSHA+p.headSHA {
+		return
 	}
-	list, err := p.repo.git.Diff(ctx, from, p.headSHA, patch)
+	commits, err := p.repo.git.Between(ctx, p.baseSHA, p.headSHA)
+	if err != nil {
+		return // a lost object shows as an empty pull, and is asked for again
+	}
+	files, err := p.repo.git.Diff(ctx, p.fork(ctx), p.headSHA, false)
+	if err != nil {
+		return
+	}
+	p.commitsKnown, p.filesKnown, p.looked = commits, files, p.baseSHA+p.headSHA
+}
+
+// fork is where the head left the base.
+func (p *pull) fork(ctx context.Context) string {
+	return cmpOr(p.repo.git.MergeBase(ctx, p.baseSHA, p.headSHA), p.baseSHA)
+}
+
+// patches are the changed files with their patches.
+func (p *pull) patches(ctx context.Context) []bare.FileChange {
+	list, err := p.repo.git.Diff(ctx, p.fork(ctx), p.headSHA, true)
 	if err != nil {
 		return nil
 	}
@@ -100,7 +121,7 @@ func (s *Server) pullFull(ctx context.Context, p *pull) obj {
 		o["mergeable_state"] = s.mergeState(ctx, p, mergeable)
 	}
 	add, del := 0, 0
-	files := p.files(ctx, false)
+	files := p.files(ctx)
 	for _, f := range files {
 		add, del = add+f.Additions, del+f.Deletions
 	}

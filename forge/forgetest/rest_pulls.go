@@ -207,7 +207,7 @@ func pullCommits(c *call) reply {
 }
 
 func pullFiles(c *call) reply {
-	list := c.pull.files(c.ctx, true)
+	list := c.pull.patches(c.ctx)
 	if len(list) > fileCap {
 		list = list[:fileCap]
 	}

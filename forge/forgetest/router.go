@@ -9,15 +9,12 @@ import (
 // apiMux routes by GitHub's own path templates. http.ServeMux cannot hold
 // them: issues/comments/{id} and issues/{number}/comments overlap there.
 func (s *Server) apiMux() http.Handler {
-	var routes []route
-	for _, group := range [][]route{pullRoutes, reviewRoutes, commentRoutes, checkRoutes, repoRoutes, accountRoutes, appRoutes, hookRoutes, dataRoutes} {
-		routes = append(routes, group...)
-	}
+	all := routes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		best := route{pattern: r.Method + " /unknown", handle: func(*call) reply { return notFound() }}
 		var values map[string]string
 		score := -1
-		for _, rt := range routes {
+		for _, rt := range all {
 			method, template, _ := strings.Cut(rt.pattern, " ")
 			if method != r.Method {
 				continue
@@ -31,6 +28,14 @@ func (s *Server) apiMux() http.Handler {
 		}
 		s.serve(w, r, best)
 	})
+}
+
+func routes() []route {
+	var all []route
+	for _, group := range [][]route{pullRoutes, reviewRoutes, commentRoutes, checkRoutes, repoRoutes, accountRoutes, appRoutes, hookRoutes, dataRoutes} {
+		all = append(all, group...)
+	}
+	return all
 }
 
 // match holds an escaped path against a template and counts the segments that

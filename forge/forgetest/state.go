@@ -103,6 +103,9 @@ type pull struct {
 	mergeKnown   string // base and head for which mergeable is known
 	mergeable    bool
 	mergeAsked   string // base and head for which somebody asked
+	looked       string // base and head that the two below were read for
+	commitsKnown []bare.Commit
+	filesKnown   []bare.FileChange
 	isIssue      bool
 	closedBy     *account
 	maintainable bool

@@ -57,8 +57,11 @@ func load() (*Set, error) {
 }
 
 // correct mends what the published schemas get wrong about GitHub itself: the
-// repository of a head is null once the fork it came from was deleted.
+// repository of a head is null once the fork it came from was deleted, and
+// the account of a listed installation is a user or an enterprise, not both.
 func correct(rest, hooks map[string]any) {
+	list, _ := dig(rest, "paths", "/app/installations", "get", "responses", "200", "content", "application/json", "schema").(map[string]any)
+	list["items"] = map[string]any{"$ref": "#/components/schemas/installation"}
 	for _, head := range []any{
 		dig(rest, "components", "schemas", "pull-request", "properties", "head", "properties"),
 		dig(rest, "components", "schemas", "pull-request-simple", "properties", "head", "properties"),
