@@ -19,9 +19,8 @@ func TestContractWithAToken(t *testing.T) { contract.Run(t, newLookalike(false))
 
 // lookalike plays the people on forge/forgetest through GitHub's own API.
 type lookalike struct {
-	s     *forgetest.Server
-	app   *forgetest.App // nil: the bot has a personal token
-	names map[int64]string
+	s   *forgetest.Server
+	app *forgetest.App // nil: the bot has a personal token
 }
 
 const org = "acme"

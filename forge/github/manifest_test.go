@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -43,9 +44,40 @@ func TestManifestAsksForWhatIsUsed(t *testing.T) {
 	}
 }
 
-// The credentials that the flow yields have to work: the App made from our
-// manifest comments on a pull.
+// The credentials that the flow yields have to work, once.
 func TestConvertedManifestIsAWorkingApp(t *testing.T) {
+	l := newLookalike(false)(t).(*lookalike)
+	m, err := Manifest("https://keeper.example", "http://127.0.0.1:1/done", "keeper")
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := browser.PostForm(l.s.URL+"/organizations/"+org+"/settings/apps/new", url.Values{"manifest": {asJSON(t, m)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	back, err := resp.Location()
+	if err != nil {
+		t.Fatalf("%s: %v", resp.Status, err)
+	}
+	creds, err := ConvertManifest(t.Context(), nil, l.s.URL+"/api/v3", back.Query().Get("code"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := New(t.Context(), Config{APIURL: l.s.URL + "/api/v3", AppID: creds.AppID, PrivateKey: creds.PrivateKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if me, err := f.Self(t.Context()); err != nil || me.Login != "keeper[bot]" || me.Type != forge.Bot {
+		t.Errorf("%+v, %v", me, err)
+	}
+	if _, err := ConvertManifest(t.Context(), nil, l.s.URL+"/api/v3", back.Query().Get("code")); forge.CodeOf(err) != forge.NotFound {
+		t.Errorf("the code worked twice: %v", err)
+	}
+}
+
+func TestConversionIsChecked(t *testing.T) {
 	srv := serve(t, answers{"POST /app-manifests/c0de/conversions": say(201,
 		`{"id":42,"slug":"keeper","html_url":"https://x/apps/keeper","pem":"KEY","webhook_secret":"S","client_id":"I","client_secret":"C"}`)})
 	got, err := ConvertManifest(t.Context(), nil, srv.URL, "c0de")
