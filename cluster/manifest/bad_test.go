@@ -187,6 +187,8 @@ func TestConfusingDirectoriesAreErrors(t *testing.T) {
 		"c/Chart.yaml":             "name: x\n",
 		"file.yaml":                "x",
 	})
+	tree["s/module"] = &fstest.MapFile{Mode: fs.ModeIrregular}
+	wantProblem(t, problems(t, tree, "s"), "s/module", 0, "is a submodule")
 	wantProblem(t, problems(t, tree, "p"), "p/sub/kustomization.yaml", 0, "a kustomization inside a plain directory; make p/sub a target")
 	wantProblem(t, problems(t, tree, "c"), "c/Chart.yaml", 0, "Helm chart")
 	wantProblem(t, problems(t, tree, "nope"), "nope", 0, "there is no such directory")

@@ -202,9 +202,9 @@ func TestClosureNeverMissesAChange(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	in := with(files(layouts["components"]), "plain/a.yaml", configMap("a"), "plain/sub/b.yaml", configMap("b"), "plain/sub/c.json", "{}", "other/x.yaml", configMap("x"))
 	in["plain/sub/c.json"] = `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}}`
-	cases, quiet, moved := 400, 0, 0
-	if testing.Short() {
-		cases = 60
+	cases, quiet, moved := 150, 0, 0
+	if testing.Short() || raceEnabled {
+		cases = 40
 	}
 	fresh := newRenderer(t, Limits{})
 	for range cases {

@@ -110,7 +110,9 @@ func (p *plain) visit(at string, k kind, depth int) error {
 	switch {
 	case k == folder:
 		return p.enter(at, depth+1)
-	case k == missing && isManifest(at):
+	case k == other:
+		p.problems = append(p.problems, Problem{at, 0, "is a submodule or another kind of entry whose files are not in this repository; move it out of the target"})
+	case k == missing && isManifest(path.Base(at)):
 		p.problems = append(p.problems, Problem{at, 0, "is a link to a file that does not exist"})
 	case k == file && isManifest(path.Base(at)):
 		return p.file(at)

@@ -34,8 +34,17 @@ type child struct {
 	exited chan struct{} // closed when the process is gone
 }
 
+// startTimeout is generous: a child is ready within milliseconds, unless the
+// machine is far too busy.
+const startTimeout = 30 * time.Second
+
 // start starts a child and waits until it is contained.
 func start(ctx context.Context, limits Limits) (*child, error) {
+	if _, nested := os.LookupEnv(marker); nested {
+		// Without this, a test binary whose TestMain forgets Child would run all
+		// its tests in every child, and each of them start more.
+		return nil, fmt.Errorf("%w: this process is itself a rendering child; call manifest.Child first thing in main and in TestMain", ErrContainment)
+	}
 	self, err := executable()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrContainment, err)
@@ -55,7 +64,7 @@ func start(ctx context.Context, limits Limits) (*child, error) {
 		return nil, fmt.Errorf("start the rendering process: %w", err)
 	}
 	var h hello
-	stop := c.killOn(ctx, limits.Timeout)
+	stop := c.killOn(ctx, startTimeout)
 	_, err = receive(c.out, &h)
 	why := stop()
 	go c.reap()

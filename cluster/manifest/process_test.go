@@ -45,9 +45,10 @@ func watched(t *testing.T, l Limits) (*Renderer, *child) {
 
 // Threat 6: a rendering that does not end is stopped, and its process with it.
 func TestRenderingThatTakesTooLongIsKilled(t *testing.T) {
-	r, c := watched(t, Limits{Timeout: 2 * time.Second})
+	r, c := watched(t, Limits{})
+	r.limits.Timeout = 300 * time.Millisecond
 	_, err := r.Render(t.Context(), doubling(30), "level30")
-	if !errors.Is(err, ErrTimeout) || !strings.Contains(err.Error(), "render level30: ") || !strings.Contains(err.Error(), "2s") {
+	if !errors.Is(err, ErrTimeout) || !strings.Contains(err.Error(), "render level30: ") || !strings.Contains(err.Error(), "300ms") {
 		t.Errorf("got %v, want the target's name and ErrTimeout", err)
 	}
 	if !gone(c) {
@@ -56,6 +57,7 @@ func TestRenderingThatTakesTooLongIsKilled(t *testing.T) {
 	if len(r.idle) != 0 {
 		t.Error("a killed child is kept for later")
 	}
+	r.limits.Timeout = time.Minute
 	mustRender(t, r, repo(map[string]string{"a/a.yaml": configMap("a")}), "a")
 }
 
@@ -215,5 +217,14 @@ func TestRunawayQuestionsAreStopped(t *testing.T) {
 	}
 	if _, err := rec.ask(Stat, "one more"); err == nil || rec.err == nil {
 		t.Error("a question over the limit was answered")
+	}
+}
+
+func TestChildStartsNoChildren(t *testing.T) {
+	t.Setenv(marker, "1")
+	r := newRenderer(t, Limits{})
+	_, err := r.Render(t.Context(), repo(map[string]string{"a/a.yaml": configMap("a")}), "a")
+	if !errors.Is(err, ErrContainment) || !strings.Contains(err.Error(), "manifest.Child") {
+		t.Errorf("got %v, want to be told to call Child", err)
 	}
 }
