@@ -66,28 +66,6 @@ func schemaVersion(ctx context.Context, tx *sql.Tx) (int, error) {
 	return version, err
 }
 
-// migrateJobs does River's own migrations. Its table exists when ours does.
-func migrateJobs(ctx context.Context, jobs *rivermigrate.Migrator[*sql.Tx], tx *sql.Tx, exists bool) error {
-	all := jobs.AllVersions()
-	last := all[len(all)-1].Version
-	if exists {
-		var have int
-		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(version), 0) FROM river_migration").Scan(&have); err != nil {
-			return fmt.Errorf("job queue migrations: %w", err)
-		}
-		if have > last {
-			return fmt.Errorf("job queue schema version is %d, this lockkeeper knows %d: %w", have, last, ErrNewer)
-		}
-		if have == last {
-			return nil
-		}
-	}
-	if _, err := jobs.MigrateTx(ctx, tx, rivermigrate.DirectionUp, nil); err != nil {
-		return fmt.Errorf("job queue migrations: %w", err)
-	}
-	return nil
-}
-
 func (s *Store) apply(ctx context.Context, tx *sql.Tx, m migration) error {
 	if _, err := tx.ExecContext(ctx, m.sql); err != nil {
 		return fmt.Errorf("migration %s: %w", m.name, err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 )
 
@@ -83,6 +84,31 @@ func (s *Store) rescue(ctx context.Context) error {
 }
 
 func (s *Store) migrations() (fs.FS, error) { return fs.Sub(sqliteMigrations, "migrations/sqlite") }
+
+// migrateJobs does River's own migrations. Its table exists when ours does.
+// SQLite can take all of them in our transaction, and then two processes that
+// open a new database at the same time do not meet half-way.
+func migrateJobs(ctx context.Context, jobs *rivermigrate.Migrator[*sql.Tx], tx *sql.Tx, exists bool) error {
+	all := jobs.AllVersions()
+	last := all[len(all)-1].Version
+	if exists {
+		var have int
+		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(version), 0) FROM river_migration").Scan(&have); err != nil {
+			return fmt.Errorf("job queue migrations: %w", err)
+		}
+		if have > last {
+			return fmt.Errorf("job queue schema version is %d, this lockkeeper knows %d: %w", have, last, ErrNewer)
+		}
+		if have == last {
+			return nil
+		}
+	}
+	//lint:ignore SA1019 only PostgreSQL has migrations that cannot share a transaction
+	if _, err := jobs.MigrateTx(ctx, tx, rivermigrate.DirectionUp, nil); err != nil {
+		return fmt.Errorf("job queue migrations: %w", err)
+	}
+	return nil
+}
 
 func (s *Store) driver() *driver { return &driver{riversqlite.New(s.db), s.queued} }
 

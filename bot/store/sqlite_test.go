@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -91,12 +92,18 @@ func TestNewerDatabaseIsRefusedAndLeftAlone(t *testing.T) {
 }
 
 func TestMigrationsRunOnceAndInOrder(t *testing.T) {
-	open := sqliteOpener(t)
 	c := newClock()
-	s := open(t, Options{Now: c.Now})
+	path := filepath.Join(t.TempDir(), "new.db")
+	open := func() *Store {
+		s, err := Open(t.Context(), path, Options{Now: c.Now})
+		ok(t, err)
+		t.Cleanup(func() { ok(t, s.Close()) })
+		return s
+	}
+	s := open()
 	ok(t, s.Want(t.Context(), "pull/1/1"))
 	c.Advance(time.Hour)
-	second := open(t, Options{Now: c.Now})
+	second := open()
 	if n := must[int](t)(second.Waiting(t.Context())); n != 1 {
 		t.Error("opening again lost what was stored")
 	}
@@ -121,6 +128,24 @@ func TestMigrationsRunOnceAndInOrder(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+}
+
+func TestManyProcessesMayOpenANewDatabase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new.db")
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			s, err := Open(t.Context(), path, Options{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := errors.Join(s.Want(t.Context(), "pull/1/1"), s.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestFailedMigrationLeavesTheOldSchema(t *testing.T) {

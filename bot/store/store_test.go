@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -31,8 +32,28 @@ func (c *clock) Advance(d time.Duration) {
 // opener opens one database, as often as it is called; the suite runs on it.
 type opener func(t *testing.T, opts Options) *Store
 
+// emptyDatabase is a new database's file, made once: the race detector makes
+// migrations slow.
+var emptyDatabase = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "lockkeeper-store-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "empty.db")
+	s, err := Open(context.Background(), path, Options{Now: newClock().Now})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
 func sqliteOpener(t *testing.T) opener {
 	path := filepath.Join(t.TempDir(), "lockkeeper.db")
+	ok(t, os.WriteFile(path, must[[]byte](t)(emptyDatabase()), 0o600))
 	return func(t *testing.T, opts Options) *Store {
 		t.Helper()
 		s, err := Open(t.Context(), path, opts)
