@@ -179,3 +179,25 @@ func TestErrorsAboutSecretsQuoteNoValue(t *testing.T) {
 		}
 	}
 }
+
+func TestAdoptionThatIsOnlyValidOnceOldFieldsAreGone(t *testing.T) {
+	c, ns := connected(t), shared.Get(t).Namespace(t)
+	budget := "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: web}\nspec:\n  minAvailable: 1\n  selector: {matchLabels: {app: web}}\n"
+	svc := "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  selector: {app: web}\n  ports: [{name: http, port: 80}, {name: admin, port: 81}]\n"
+	kubectl(t, budget+"\n---\n"+svc, "-n", ns, "apply", "-f", "-")
+	base := objects(t, ns, budget, svc)
+	merge := objects(t, ns, changed(budget, "minAvailable", "maxUnavailable"), changed(svc, "{name: http, port: 80}, {name: admin, port: 81}", "{name: web, port: 8080}, {name: admin, port: 80}"))
+	p := planned(t, c, targetIn(ns), base, merge)
+	ch := changeOf(t, p, "PodDisruptionBudget", "web")
+	if ch.Action != cluster.Adopt || fieldOf(ch, "spec.minAvailable") == nil || fieldOf(ch, "spec.maxUnavailable") == nil {
+		t.Errorf("%s", shape(p))
+	}
+	appliedExactly(t, c, p)
+	settled(t, c, targetIn(ns), merge)
+	// What stays invalid is refused as before.
+	kubectl(t, changed(budget, "name: web", "name: other"), "-n", ns, "apply", "-f", "-")
+	bad, err := c.Plan(t.Context(), cluster.Request{Target: targetIn(ns), Merge: objects(t, ns, changed(budget, "name: web", "name: other", "minAvailable: 1", "minAvailable: 1\n  maxUnavailable: 1"))})
+	if err != nil || len(bad.Problems) != 1 || !strings.Contains(bad.Problems[0].Message, "cannot be both set") {
+		t.Errorf("%v %+v", err, bad)
+	}
+}

@@ -31,6 +31,9 @@ type look struct {
 	// base is the forced dry-run of the base render, nil when not asked for.
 	base      *unstructured.Unstructured
 	conflicts []metav1.StatusCause
+	// before is why desired is not valid before an adoption migrated ownership;
+	// result is composed then.
+	before    error
 	migration *migration
 	digest    string
 }
@@ -162,13 +165,7 @@ func (l *look) createFields(result *unstructured.Unstructured) []cluster.FieldCh
 
 func (l *look) update(ctx context.Context) (outcome, error) {
 	if err := l.predict(ctx); err != nil {
-		switch {
-		case immutable(err) != nil:
-			return l.replace(immutable(err))
-		case l.p.planned.defines(l.w.ref) && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || undeclared(err)):
-			return l.unserved(ctx)
-		}
-		return l.trouble(err)
+		return l.refused(ctx, err)
 	}
 	if err := l.predictBase(ctx); err != nil {
 		return l.trouble(err)
@@ -178,7 +175,7 @@ func (l *look) update(ctx context.Context) (outcome, error) {
 		return outcome{}, errMoved
 	}
 	if err != nil {
-		return l.trouble(err)
+		return l.refused(ctx, err)
 	}
 	change := l.change(l.action())
 	if change.Fields, err = l.fields(ctx, predicted); err != nil {
@@ -193,12 +190,26 @@ func (l *look) update(ctx context.Context) (outcome, error) {
 	return out, err
 }
 
+// refused handles what the server has against the prediction.
+func (l *look) refused(ctx context.Context, err error) (outcome, error) {
+	switch {
+	case immutable(err) != nil:
+		return l.replace(immutable(err))
+	case l.p.planned.defines(l.w.ref) && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || undeclared(err)):
+		return l.unserved(ctx)
+	}
+	return l.trouble(err)
+}
+
 // predict dry-runs the apply: unforced first, which lists conflicts, and
 // forced if there are any.
 func (l *look) predict(ctx context.Context) (err error) {
 	l.result, err = l.c.dryApply(ctx, l.k, l.desired, false)
 	if l.conflicts = conflictsOf(err); len(l.conflicts) > 0 {
 		l.result, err = l.c.dryApply(ctx, l.k, l.desired, true)
+	}
+	if apierrors.IsInvalid(err) && immutable(err) == nil && l.adopts() {
+		l.before, l.result, err = err, overlaid(l.live, l.desired), nil
 	}
 	if err == nil && l.moved(l.result) {
 		return errMoved
@@ -265,11 +276,11 @@ func (l *look) migrate(ctx context.Context) (*unstructured.Unstructured, error) 
 	}
 	git := ourFields(l.result).Union(ourFields(l.base))
 	if l.migration = planMigration(l.live, git, l.w.merge.APIVersion); l.migration == nil {
-		return l.result, nil
+		return l.result, l.before
 	}
 	without := l.migration.withoutAbandoned(l.result)
 	if equalJSON(without.Object, l.result.Object) {
-		return l.result, nil
+		return l.result, l.before
 	}
 	var predicted *unstructured.Unstructured
 	err := l.c.request(ctx, func(ctx context.Context) (err error) {
