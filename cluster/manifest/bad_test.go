@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"lockkeeper/cluster/manifest/document"
 )
 
 func TestBadManifestsAreExplained(t *testing.T) {
@@ -49,7 +51,7 @@ func TestBadManifestsAreExplained(t *testing.T) {
 		"Unicode error":          {"apiVersion: \xff\n", 0, "not UTF-8"},
 		"deep nesting":           {head + "data: " + strings.Repeat("[", 150) + strings.Repeat("]", 150) + "\n", 5, "nested deeper than 100 levels"},
 		"very deep nesting":      {head + "data: " + strings.Repeat("[", 500_000) + "\n", 5, "exceeded max depth"},
-		"10 MiB":                 {"#" + strings.Repeat("x", MaxFile) + "\n" + head, 0, "larger than 10 MiB"},
+		"10 MiB":                 {"#" + strings.Repeat("x", document.MaxFile) + "\n" + head, 0, "larger than 10 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if len(c.file) > 1<<20 && testing.Short() {
@@ -175,7 +177,7 @@ func TestTooManyObjectsAreRefused(t *testing.T) {
 func TestLargeFilesOfKustomizationsAreRefused(t *testing.T) {
 	got := problems(t, repo(map[string]string{
 		"k/kustomization.yaml": "configMapGenerator:\n- name: x\n  files: [big.txt]\n",
-		"k/big.txt":            strings.Repeat("x", MaxFile+1),
+		"k/big.txt":            strings.Repeat("x", document.MaxFile+1),
 	}), "k")
 	wantProblem(t, got, "k/big.txt", 0, "larger than 10 MiB")
 }

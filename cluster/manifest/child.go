@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"encoding/json"
+	"lockkeeper/cluster/manifest/sandbox"
 )
 
 // marker is the environment variable that turns a process into a rendering
@@ -29,7 +30,7 @@ func Child() {
 		// The garbage collector works harder near the limit; the hard limit that
 		// contain sets is above it.
 		debug.SetMemoryLimit(memory)
-		err = contain(memory)
+		err = sandbox.Enter(memory)
 	}
 	h := hello{}
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"sigs.k8s.io/kustomize/api/types"
+
+	"lockkeeper/cluster/manifest/document"
 )
 
 // Found is a directory that could be a target.
@@ -88,7 +90,7 @@ func (s *scan) read(dir, name string) error {
 		return err
 	}
 	k := &types.Kustomization{}
-	if bomb(name, a.data) == nil && safely(func() error { return k.Unmarshal(a.data) }) == nil {
+	if document.Bomb(name, a.data) == nil && document.Safely(func() error { return k.Unmarshal(a.data) }) == nil {
 		k.FixKustomization()
 		s.kustomizations[dir] = k
 	}

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/manifest/document"
 )
 
 // renderKustomize builds a kustomization, once it holds nothing refused.
@@ -39,7 +40,7 @@ func renderKustomize(src source, dir string) (outcome, error) {
 	case err != nil && len(fsys.problems) > 0:
 		return outcome{Problems: sorted(fsys.problems), Spent: spent}, nil
 	case err != nil:
-		return outcome{Problems: []Problem{{path.Join(dir, v.top), 0, v.secrets.scrub(err.Error())}}, Spent: spent}, nil
+		return outcome{Problems: []Problem{{Path: path.Join(dir, v.top), Message: v.secrets.scrub(err.Error())}}, Spent: spent}, nil
 	}
 	c := collector{seen: map[cluster.Ref]string{}}
 	places := findPlaces(src, dir, v.top, resources)
@@ -49,12 +50,12 @@ func renderKustomize(src source, dir string) (outcome, error) {
 			c.fail(places[i], nil, "%s cannot be written as YAML", r.CurId())
 			continue
 		}
-		docs, problems := decode(places[i].path, text)
+		docs, problems := document.Decode(places[i].path, text)
 		for _, p := range problems {
 			c.fail(places[i], nil, "%s %s: %s", r.GetKind(), r.GetName(), p.Message)
 		}
 		for _, d := range docs {
-			c.add(d.value, places[i])
+			c.add(d.Value, places[i])
 		}
 	}
 	out := c.outcome()
@@ -97,7 +98,7 @@ func findPlaces(src source, dir, top string, m resmap.ResMap) []place {
 	if err != nil || annotated.Size() != m.Size() {
 		return places
 	}
-	f := finder{src: src, documents: map[string][]document{}}
+	f := finder{src: src, documents: map[string][]document.Document{}}
 	for i, r := range annotated.Resources() {
 		if r.CurId() == m.Resources()[i].CurId() {
 			places[i] = f.place(dir, r, fallback)
@@ -135,7 +136,7 @@ func withOrigins(kustomization []byte) ([]byte, error) {
 // finder finds the documents that resources were made from.
 type finder struct {
 	src       source
-	documents map[string][]document
+	documents map[string][]document.Document
 }
 
 func (f *finder) place(dir string, r *resource.Resource, fallback string) place {
@@ -150,7 +151,7 @@ func (f *finder) place(dir string, r *resource.Resource, fallback string) place 
 	docs, known := f.documents[at]
 	if !known {
 		if a, err := f.src.ask(Read, at); err == nil && a.Kind == file {
-			docs, _ = decode(at, a.data)
+			docs, _ = document.Decode(at, a.data)
 		}
 		f.documents[at] = docs
 	}
@@ -166,16 +167,16 @@ func inTree(dir, rel, fallback string) string {
 
 // lineIn is the line of the document that became the named resource: prefixes
 // and suffixes may have been added to its name. 0 if more than one may be it.
-func lineIn(docs []document, kind, name string) int {
+func lineIn(docs []document.Document, kind, name string) int {
 	best, length, tie := 0, 0, false
 	for _, d := range docs {
-		m, _ := d.value.(map[string]any)
+		m, _ := d.Value.(map[string]any)
 		meta, _ := m["metadata"].(map[string]any)
 		was, _ := meta["name"].(string)
 		if m["kind"] != kind || was == "" || !strings.Contains(name, was) || len(was) < length {
 			continue
 		}
-		best, tie, length = d.line, len(was) == length, len(was)
+		best, tie, length = d.Line, len(was) == length, len(was)
 	}
 	if tie {
 		return 0
@@ -237,31 +238,16 @@ func (k *kustomizeFS) ReadFile(abs string) ([]byte, error) {
 	case missing:
 		return nil, &fs.PathError{Op: "read", Path: p, Err: fs.ErrNotExist}
 	case large:
-		k.problems = append(k.problems, Problem{p, 0, tooLarge})
-		return nil, errors.New(p + " " + tooLarge)
+		k.problems = append(k.problems, Problem{Path: p, Message: document.TooLarge})
+		return nil, errors.New(p + " " + document.TooLarge)
 	default:
 		return nil, &fs.PathError{Op: "read", Path: p, Err: errors.New("is not a file")}
 	}
-	if problem := bomb(p, a.data); problem != nil {
+	if problem := document.Bomb(p, a.data); problem != nil {
 		k.problems = append(k.problems, *problem)
 		return nil, errors.New(problem.String())
 	}
 	return a.data, nil
-}
-
-// bomb finds documents whose aliases stand for too much. What cannot be parsed
-// is no bomb; Kustomize will say what is wrong with it.
-func bomb(p string, data []byte) *Problem {
-	if !sniff(data) {
-		return nil
-	}
-	nodes, _ := parse(p, data)
-	for _, n := range nodes {
-		if problem := checkSize(p, n); problem != nil {
-			return problem
-		}
-	}
-	return nil
 }
 
 // IsDir reports whether a path is a directory.

@@ -19,33 +19,17 @@ import (
 	"strings"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/manifest/document"
 )
 
-// Limits of what is read. They bound work, not style: real manifests are far below.
+// Limits of one target, beside those of package document.
 const (
-	MaxFile    = 10 << 20 // bytes of one file, and so of one document
-	MaxDepth   = 100      // levels of nesting in one document
-	MaxAliases = 100_000  // nodes that the aliases of one document stand for
-	MaxObjects = 10_000   // objects of one target
-	maxAsked   = 100_000  // questions that one rendering may ask
+	MaxObjects = 10_000  // objects of one target
+	maxAsked   = 100_000 // questions that one rendering may ask
 )
 
-// Problem is one thing wrong with a target's files. Line is 0 where none fits.
-type Problem struct {
-	Path    string `json:"path"`
-	Line    int    `json:"line,omitempty"`
-	Message string `json:"message"`
-}
-
-// String is "deploy/web.yaml:12: message".
-func (p Problem) String() string { return where(p.Path, p.Line) + ": " + p.Message }
-
-func where(path string, line int) string {
-	if line == 0 {
-		return path
-	}
-	return fmt.Sprintf("%s:%d", path, line)
-}
+// Problem is one thing wrong with a target's files.
+type Problem = document.Problem
 
 // Errors are all problems found in the files of one target.
 type Errors struct {

@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/manifest/document"
 )
 
 // collector checks objects as they come and keeps the good ones.
@@ -43,7 +44,7 @@ func (p place) at(fields ...string) int {
 }
 
 func (c *collector) fail(p place, field []string, format string, args ...any) {
-	c.problems = append(c.problems, Problem{p.path, p.at(field...), fmt.Sprintf(format, args...)})
+	c.problems = append(c.problems, Problem{Path: p.path, Line: p.at(field...), Message: fmt.Sprintf(format, args...)})
 }
 
 // add takes one document: an object, or a list of them.
@@ -127,7 +128,7 @@ func (c *collector) addObject(m map[string]any, p place) {
 	if len(c.problems) > before {
 		return
 	}
-	source := where(p.path, p.line)
+	source := document.Where(p.path, p.line)
 	if first, twice := c.seen[ref]; twice {
 		c.fail(p, nil, "%s is already defined in %s; keep one of them", ref, first)
 		return

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/kustomize/api/konfig"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/manifest/document"
 )
 
 // maxFolders bounds how deep directories nest, should a tree lie about itself.
@@ -22,10 +23,10 @@ func render(src source, dir string) (outcome, error) {
 	}
 	switch at.Kind {
 	case missing:
-		return outcome{Problems: []Problem{{dir, 0, "there is no such directory"}}}, nil
+		return outcome{Problems: []Problem{{Path: dir, Message: "there is no such directory"}}}, nil
 	case folder:
 	default:
-		return outcome{Problems: []Problem{{dir, 0, "is not a directory"}}}, nil
+		return outcome{Problems: []Problem{{Path: dir, Message: "is not a directory"}}}, nil
 	}
 	list, err := src.ask(List, dir)
 	if err != nil {
@@ -80,7 +81,7 @@ type plain struct {
 
 func (p *plain) walk(dir string, entries []entry, depth int) error {
 	if depth > maxFolders {
-		p.problems = append(p.problems, Problem{dir, 0, fmt.Sprintf("directories nest deeper than %d", maxFolders)})
+		p.problems = append(p.problems, Problem{Path: dir, Message: fmt.Sprintf("directories nest deeper than %d", maxFolders)})
 		return nil
 	}
 	for _, e := range entries {
@@ -95,7 +96,7 @@ func (p *plain) walk(dir string, entries []entry, depth int) error {
 				return err
 			}
 			if k = a.Kind; k == folder {
-				p.problems = append(p.problems, Problem{at, 0, "is a link to a directory, which a plain directory does not follow; make it a target of its own, or use a kustomization"})
+				p.problems = append(p.problems, Problem{Path: at, Message: "is a link to a directory, which a plain directory does not follow; make it a target of its own, or use a kustomization"})
 				continue
 			}
 		}
@@ -111,9 +112,9 @@ func (p *plain) visit(at string, k kind, depth int) error {
 	case k == folder:
 		return p.enter(at, depth+1)
 	case k == other:
-		p.problems = append(p.problems, Problem{at, 0, "is a submodule or another kind of entry whose files are not in this repository; move it out of the target"})
+		p.problems = append(p.problems, Problem{Path: at, Message: "is a submodule or another kind of entry whose files are not in this repository; move it out of the target"})
 	case k == missing && isManifest(path.Base(at)):
-		p.problems = append(p.problems, Problem{at, 0, "is a link to a file that does not exist"})
+		p.problems = append(p.problems, Problem{Path: at, Message: "is a link to a file that does not exist"})
 	case k == file && isManifest(path.Base(at)):
 		return p.file(at)
 	}
@@ -126,8 +127,7 @@ func (p *plain) enter(dir string, depth int) error {
 		return err
 	}
 	if name := kustomization(list.Entries); name != "" {
-		p.problems = append(p.problems, Problem{path.Join(dir, name), 0,
-			"a kustomization inside a plain directory; make " + dir + " a target of its own, or list it in a kustomization of the target"})
+		p.problems = append(p.problems, Problem{Path: path.Join(dir, name), Message: "a kustomization inside a plain directory; make " + dir + " a target of its own, or list it in a kustomization of the target"})
 		return nil
 	}
 	return p.walk(dir, list.Entries, depth)
@@ -139,13 +139,21 @@ func (p *plain) file(at string) error {
 		return err
 	}
 	if path.Base(at) == "Chart.yaml" {
-		p.problems = append(p.problems, Problem{at, 0, "is a Helm chart, which is not supported yet; render it with `helm template` and commit the result"})
+		p.problems = append(p.problems, Problem{Path: at, Message: "is a Helm chart, which is not supported yet; render it with `helm template` and commit the result"})
 		return nil
 	}
 	docs, problems := decodeAnswer(at, a)
 	p.problems = append(p.problems, problems...)
 	for _, d := range docs {
-		p.add(d.value, place{at, d.line, d.node})
+		p.add(d.Value, place{at, d.Line, d.Node})
 	}
 	return nil
+}
+
+// decodeAnswer decodes what a tree said to Read.
+func decodeAnswer(path string, a answer) ([]document.Document, []Problem) {
+	if a.Kind == large {
+		return nil, []Problem{{Path: path, Message: document.TooLarge}}
+	}
+	return document.Decode(path, a.data)
 }

@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"lockkeeper/cluster/manifest/document"
 )
 
 // Op is a kind of question that rendering asks about a tree.
@@ -33,7 +34,7 @@ const (
 	file    kind = "file"
 	folder  kind = "dir"
 	link    kind = "link"  // only in listings: everything else follows links
-	large   kind = "large" // only when read: more than MaxFile
+	large   kind = "large" // only when read: more than document.MaxFile
 	other   kind = "other" // a submodule, a device
 )
 
@@ -150,9 +151,6 @@ func (t *tree) remember(q question, a answer) string {
 	return sum
 }
 
-// tooLarge says that a file is over MaxFile.
-var tooLarge = fmt.Sprintf("is larger than %d MiB", MaxFile>>20)
-
 func (t *tree) ask(op Op, p string) (answer, error) {
 	if !fs.ValidPath(p) {
 		return answer{}, fmt.Errorf("%q is not a path in the tree", p)
@@ -202,7 +200,7 @@ func isMissing(err error) bool {
 func (t *tree) read(p string) (answer, error) {
 	data, err := fs.ReadFile(t.fsys, p)
 	if err == nil {
-		if len(data) > MaxFile {
+		if len(data) > document.MaxFile {
 			return answer{Kind: large}, nil
 		}
 		return answer{Kind: file, data: data}, nil
@@ -272,8 +270,3 @@ func (t *tree) real(p string) (string, error) {
 
 // errOutside says that a link or a reference leaves the tree.
 var errOutside = errors.New("points outside the tree")
-
-// sniff reports whether data may hold YAML aliases, without parsing it.
-func sniff(data []byte) bool {
-	return bytes.IndexByte(data, '&') >= 0 && bytes.IndexByte(data, '*') >= 0
-}

@@ -10,6 +10,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"sigs.k8s.io/kustomize/api/types"
+
+	"lockkeeper/cluster/manifest/document"
 )
 
 // vetter reads a kustomization and all it builds on, before Kustomize does,
@@ -71,11 +73,11 @@ func (v *vetter) kustomization(dir string) error {
 }
 
 func (c *config) parse(data []byte) *types.Kustomization {
-	if p := bomb(c.file, data); p != nil {
+	if p := document.Bomb(c.file, data); p != nil {
 		c.problems = append(c.problems, *p)
 		return nil
 	}
-	nodes, problem := parse(c.file, data)
+	nodes, problem := document.Parse(c.file, data)
 	if problem != nil {
 		c.problems = append(c.problems, *problem)
 		return nil
@@ -84,8 +86,8 @@ func (c *config) parse(data []byte) *types.Kustomization {
 		c.node = nodes[0]
 	}
 	k := &types.Kustomization{}
-	if err := safely(func() error { return k.Unmarshal(data) }); err != nil {
-		p := syntaxProblem(c.file, err)
+	if err := document.Safely(func() error { return k.Unmarshal(data) }); err != nil {
+		p := document.SyntaxProblem(c.file, err)
 		p.Message = strings.TrimPrefix(err.Error(), "invalid Kustomization: ")
 		if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
 			p.Line = place{node: c.node}.at(m[1])
@@ -102,7 +104,7 @@ var unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
 
 func (c *config) refuse(field, format string, args ...any) {
 	line := place{node: c.node}.at(field)
-	c.problems = append(c.problems, Problem{c.file, line, fmt.Sprintf(format, args...)})
+	c.problems = append(c.problems, Problem{Path: c.file, Line: line, Message: fmt.Sprintf(format, args...)})
 }
 
 // refuseValue is refuse with the line of a value in the field.
@@ -111,7 +113,7 @@ func (c *config) refuseValue(field, value, format string, args ...any) {
 	if n := scalarWith(c.node, value); n != nil {
 		line = n.Line
 	}
-	c.problems = append(c.problems, Problem{c.file, line, fmt.Sprintf(format, args...)})
+	c.problems = append(c.problems, Problem{Path: c.file, Line: line, Message: fmt.Sprintf(format, args...)})
 }
 
 // scalarWith finds a value, or a "key=value" with it.
@@ -322,7 +324,7 @@ func (c *config) manifest(p string) error {
 	docs, problems := decodeAnswer(p, a)
 	c.problems = append(c.problems, problems...)
 	for _, d := range docs {
-		m, _ := d.value.(map[string]any)
+		m, _ := d.Value.(map[string]any)
 		if m["kind"] != "Secret" {
 			continue
 		}
@@ -342,7 +344,7 @@ func (c *config) manifest(p string) error {
 // directory, or the configuration itself.
 func (c *config) plugin(field, ref string) error {
 	if strings.Contains(ref, "\n") || strings.HasPrefix(strings.TrimSpace(ref), "{") {
-		docs, _ := decode(c.file, []byte(ref))
+		docs, _ := document.Decode(c.file, []byte(ref))
 		c.vetPlugins(field, ref, docs)
 		return nil
 	}
@@ -369,9 +371,9 @@ func (c *config) plugin(field, ref string) error {
 
 // vetPlugins lets only Kustomize's own plugins through, and those only with
 // files of the tree.
-func (c *config) vetPlugins(field, ref string, docs []document) {
+func (c *config) vetPlugins(field, ref string, docs []document.Document) {
 	for _, d := range docs {
-		m, _ := d.value.(map[string]any)
+		m, _ := d.Value.(map[string]any)
 		kind, _ := m["kind"].(string)
 		meta, _ := m["metadata"].(map[string]any)
 		notes, _ := meta["annotations"].(map[string]any)
@@ -385,7 +387,7 @@ func (c *config) vetPlugins(field, ref string, docs []document) {
 		case m["apiVersion"] != "builtin":
 			c.refuseValue(field, ref, "%s: %s (apiVersion %v) is an exec plugin, which runs a program; only Kustomize's builtin plugins are allowed", field, kind, m["apiVersion"])
 		default:
-			c.pluginFiles(field, d.value)
+			c.pluginFiles(field, d.Value)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package manifest
+package sandbox
 
 import "golang.org/x/sys/unix"
 

@@ -1,6 +1,8 @@
 //go:build linux && (amd64 || arm64)
 
-package manifest
+// Package sandbox takes from the running process, for good, everything that
+// computing does not need.
+package sandbox
 
 import (
 	"bufio"
@@ -14,11 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// contain gives up, for good, everything that rendering does not need. From
-// here on the process can open no file, reach no network and start no program:
+// Enter puts the whole process into the sandbox and limits its memory, in
+// bytes. From here on the process can open no file, reach no network and start no program:
 // of the kernel it may use only what the Go runtime and its two pipes need.
 // It needs no privileges.
-func contain(memory int64) error {
+func Enter(memory int64) error {
 	if err := limitMemory(memory); err != nil {
 		return fmt.Errorf("limiting memory: %w", err)
 	}

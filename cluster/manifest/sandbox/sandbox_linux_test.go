@@ -1,6 +1,6 @@
 //go:build linux && (amd64 || arm64)
 
-package manifest
+package sandbox
 
 import (
 	"encoding/json"
@@ -15,6 +15,11 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+func TestMain(m *testing.M) {
+	probe()
+	os.Exit(m.Run())
+}
 
 // probed is the environment variable that makes this test binary contain
 // itself, try what must not work, and print what happened.
@@ -31,8 +36,8 @@ func probe() {
 			results[what] = err.Error()
 		}
 	}
-	if err := contain(256 << 20); err != nil {
-		note("contain", err)
+	if err := Enter(256 << 20); err != nil {
+		note("enter", err)
 	}
 	raw := func(call uintptr, args ...uintptr) error {
 		a := append(args, 0, 0, 0, 0, 0, 0)
@@ -117,26 +122,5 @@ func wantNothingAllowed(t *testing.T, results map[string]string) {
 		if !strings.Contains(happened, "operation not permitted") {
 			t.Errorf("%s: %s, want it refused by the filter", what, happened)
 		}
-	}
-}
-
-func TestProcessOfARendererHoldsTheFilter(t *testing.T) {
-	r := newRenderer(t, Limits{})
-	mustRender(t, r, repo(map[string]string{"a/a.yaml": configMap("a")}), "a")
-	status, err := os.ReadFile("/proc/" + strconv.Itoa(r.idle[0].cmd.Process.Pid) + "/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"Seccomp:\t2", "NoNewPrivs:\t1"} {
-		if !strings.Contains(string(status), want) {
-			t.Errorf("the child's status has no %q", want)
-		}
-	}
-	environ, err := os.ReadFile("/proc/" + strconv.Itoa(r.idle[0].cmd.Process.Pid) + "/environ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.Count(string(environ), "\x00"); got != 2 || !strings.HasPrefix(string(environ), "PATH=\x00") {
-		t.Errorf("the child's environment is %q, want an empty PATH and the marker only", environ)
 	}
 }

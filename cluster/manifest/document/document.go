@@ -1,4 +1,7 @@
-package manifest
+// Package document reads the YAML and JSON documents of files that outsiders
+// wrote: as kubectl would, with limits, and with a file and a line for
+// everything that is wrong.
+package document
 
 import (
 	"bytes"
@@ -16,29 +19,57 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// document is one decoded document of a file.
-type document struct {
-	line  int
-	value any
-	node  *yaml.Node // for the lines of what is inside
+// Limits of what is read. They bound work, not style: real manifests are far below.
+const (
+	MaxFile    = 10 << 20 // bytes of one file, and so of one document
+	MaxDepth   = 100      // levels of nesting in one document
+	MaxAliases = 100_000  // nodes that the aliases of one document stand for
+)
+
+// TooLarge says that a file is over MaxFile.
+var TooLarge = fmt.Sprintf("is larger than %d MiB", MaxFile>>20)
+
+// Problem is one thing wrong with a file. Line is 0 where none fits.
+type Problem struct {
+	Path    string `json:"path"`
+	Line    int    `json:"line,omitempty"`
+	Message string `json:"message"`
 }
 
-// decode reads all documents of a YAML or JSON file, as kubectl would: scalars
+// String is "deploy/web.yaml:12: message".
+func (p Problem) String() string { return Where(p.Path, p.Line) + ": " + p.Message }
+
+// Where is "deploy/web.yaml:12", or the path alone without a line.
+func Where(path string, line int) string {
+	if line == 0 {
+		return path
+	}
+	return fmt.Sprintf("%s:%d", path, line)
+}
+
+// Document is one decoded document of a file.
+type Document struct {
+	Line  int
+	Value any        // JSON types: map[string]any, []any, string, bool, int64, uint64, float64, nil
+	Node  *yaml.Node // for the lines of what is inside
+}
+
+// Decode reads all documents of a YAML or JSON file, as kubectl would: scalars
 // resolve as in YAML 1.1 (yes and on are true). Empty documents are left out.
 // It returns what it could read along with the problems.
-func decode(path string, data []byte) ([]document, []Problem) {
+func Decode(path string, data []byte) ([]Document, []Problem) {
 	if len(data) > MaxFile {
-		return nil, []Problem{{path, 0, tooLarge}}
+		return nil, []Problem{{path, 0, TooLarge}}
 	}
 	if !utf8.Valid(data) {
 		return nil, []Problem{{path, 0, "is not UTF-8 text"}}
 	}
-	nodes, problem := parse(path, data)
+	nodes, problem := Parse(path, data)
 	var problems []Problem
 	if problem != nil {
 		problems = append(problems, *problem)
 	}
-	var docs []document
+	var docs []Document
 	for _, n := range nodes {
 		if p := checkSize(path, n); p != nil {
 			problems = append(problems, *p)
@@ -48,22 +79,14 @@ func decode(path string, data []byte) ([]document, []Problem) {
 		v := c.value(n)
 		problems = append(problems, c.problems...)
 		if v != nil && len(c.problems) == 0 {
-			docs = append(docs, document{n.Line, v, n})
+			docs = append(docs, Document{n.Line, v, n})
 		}
 	}
 	return docs, problems
 }
 
-// decodeAnswer decodes what a tree said to Read.
-func decodeAnswer(path string, a answer) ([]document, []Problem) {
-	if a.Kind == large {
-		return nil, []Problem{{path, 0, tooLarge}}
-	}
-	return decode(path, a.data)
-}
-
-// parse splits a file into the root nodes of its documents.
-func parse(path string, data []byte) ([]*yaml.Node, *Problem) {
+// Parse splits a file into the root nodes of its documents.
+func Parse(path string, data []byte) ([]*yaml.Node, *Problem) {
 	if strings.HasSuffix(path, ".json") {
 		if nodes, err := parseJSON(data); err == nil {
 			return nodes, nil
@@ -74,12 +97,12 @@ func parse(path string, data []byte) ([]*yaml.Node, *Problem) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	for {
 		var doc yaml.Node
-		err := safely(func() error { return dec.Decode(&doc) })
+		err := Safely(func() error { return dec.Decode(&doc) })
 		switch {
 		case errors.Is(err, io.EOF):
 			return nodes, nil
 		case err != nil:
-			p := syntaxProblem(path, err)
+			p := SyntaxProblem(path, err)
 			p.Line = max(p.Line, 1) // the parser leaves out the first line's number
 			return nodes, &p
 		}
@@ -89,9 +112,9 @@ func parse(path string, data []byte) ([]*yaml.Node, *Problem) {
 	}
 }
 
-// safely turns a panic of a parser into an error: what it reads comes from
+// Safely turns a panic of a parser into an error: what it reads comes from
 // outside, and other problems of the target are still to be reported.
-func safely(f func() error) (err error) {
+func Safely(f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = errors.New("cannot be parsed")
@@ -102,9 +125,9 @@ func safely(f func() error) (err error) {
 
 var lineOf = regexp.MustCompile(`(?:yaml: )?line (\d+): `)
 
-// syntaxProblem takes the line out of a parser's error. What it quotes of the
+// SyntaxProblem takes the line out of a parser's error. What it quotes of the
 // file is left out, since that may be a secret.
-func syntaxProblem(path string, err error) Problem {
+func SyntaxProblem(path string, err error) Problem {
 	msg := quoted.ReplaceAllString(err.Error(), "...")
 	line := 0
 	if m := lineOf.FindStringSubmatch(msg); m != nil {
@@ -185,6 +208,21 @@ func (p *jsonParser) children(n *yaml.Node, open json.Delim, depth int) error {
 	}
 	_, err := p.dec.Token()
 	return err
+}
+
+// Bomb finds a document whose aliases stand for too much, or that nests too
+// deeply, without expanding anything. What cannot be parsed is no bomb.
+func Bomb(path string, data []byte) *Problem {
+	if bytes.IndexByte(data, '&') < 0 || bytes.IndexByte(data, '*') < 0 {
+		return nil
+	}
+	nodes, _ := Parse(path, data)
+	for _, n := range nodes {
+		if p := checkSize(path, n); p != nil {
+			return p
+		}
+	}
+	return nil
 }
 
 // checkSize refuses documents that nest too deeply or whose aliases stand for
