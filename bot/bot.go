@@ -149,9 +149,12 @@ func (b *Bot) bootstrap(ctx context.Context, name string) error {
 }
 
 // Wants names the work that an event asks for: events are hints (threat 15),
-// and all that they change is what is looked at next.
-func Wants(e forge.Event) []string {
+// and all that they change is what is looked at next. What the bot itself did
+// to a pull is no news to it.
+func (b *Bot) Wants(e forge.Event) []string {
 	switch {
+	case e.Pull != 0 && e.Sender == b.self.ID:
+		return nil
 	case e.Pull != 0:
 		return []string{pullKey{e.Repo.ID, e.Pull}.String()}
 	case e.HeadSHA != "":

@@ -201,7 +201,7 @@ func (h *house) start() {
 		Verify: func(header http.Header, body []byte, keys [][]byte) error {
 			return github.Verify(body, header.Get("X-Hub-Signature-256"), keys)
 		},
-		Parse: github.ParseEvent, Wants: bot.Wants, Deliver: h.store.AddDelivery,
+		Parse: github.ParseEvent, Wants: h.bot.Wants, Deliver: h.store.AddDelivery,
 	})
 	h.must(err)
 	hooks := httptest.NewServer(door)
@@ -404,4 +404,27 @@ func mustNotContain(t *testing.T, text string, unwanted ...string) {
 			t.Fatalf("says %q:\n%s", w, text)
 		}
 	}
+}
+
+// kubectl is somebody at a terminal, behind Git's back.
+func (h *house) kubectl(args ...string) string {
+	h.t.Helper()
+	out, err := h.plane.Kubectl(h.t.Context(), args...).CombinedOutput()
+	if err != nil {
+		h.t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// quota limits how many objects of a resource the namespace may have; the
+// limit holds when it returns.
+func (h *house) quota(resource string, n int) {
+	h.t.Helper()
+	doc := fmt.Sprintf(`{"apiVersion":"v1","kind":"ResourceQuota","metadata":{"name":"limit","namespace":%q},"spec":{"hard":{"count/%s":"%d"}}}`, h.ns, resource, n)
+	cmd := h.plane.Kubectl(h.t.Context(), "apply", "--server-side", "-f", "-")
+	cmd.Stdin = strings.NewReader(doc)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		h.t.Fatalf("quota: %v\n%s", err, out)
+	}
+	h.kubectl("-n", h.ns, "wait", "resourcequota/limit", fmt.Sprintf(`--for=jsonpath={.status.hard.count/%s}=%d`, resource, n), "--timeout=60s")
 }

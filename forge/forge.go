@@ -269,6 +269,8 @@ type Event struct {
 	Branch string
 	// HeadSHA is set for merge-queue groups: the commit that wants our check.
 	HeadSHA string
+	// Sender is the account that caused the event, 0 if the forge does not say.
+	Sender int64
 	// Installation changes (added, removed, suspended repositories).
 	Installation bool
 }

@@ -174,7 +174,7 @@ func (s *service) door(secrets []secret.Secret) (http.Handler, error) {
 		Verify: func(h http.Header, body []byte, keys [][]byte) error {
 			return github.Verify(body, h.Get("X-Hub-Signature-256"), keys)
 		},
-		Parse: github.ParseEvent, Wants: bot.Wants, Deliver: s.store.AddDelivery,
+		Parse: github.ParseEvent, Wants: s.bot.Wants, Deliver: s.store.AddDelivery,
 		Ready: map[string]func(context.Context) error{"store": s.store.Ping},
 	})
 }

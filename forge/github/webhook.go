@@ -83,6 +83,9 @@ func ParseEvent(h http.Header, body []byte) (forge.Event, error) {
 	}
 	var head *struct {
 		Repository *repository `json:"repository"`
+		Sender     struct {
+			ID int64 `json:"id"`
+		} `json:"sender"`
 	}
 	err := json.Unmarshal(body, &head)
 	if err == nil && head == nil {
@@ -97,6 +100,7 @@ func ParseEvent(h http.Header, body []byte) (forge.Event, error) {
 			ev.Repo.Owner = r.Owner.Name
 		}
 	}
+	ev.Sender = head.Sender.ID
 	fill := fillers[ev.Type]
 	if fill == nil {
 		return ev, nil
