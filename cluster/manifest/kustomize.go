@@ -67,7 +67,7 @@ func renderKustomize(src source, dir string) (outcome, error) {
 func build(fsys *kustomizeFS, dir string) (m resmap.ResMap, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			m, err = nil, errors.New("Kustomize failed on this kustomization (it panicked)")
+			m, err = nil, errors.New("this kustomization makes Kustomize panic; simplify it until it builds")
 		}
 	}()
 	opts := krusty.MakeDefaultOptions()

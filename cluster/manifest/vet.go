@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 repositories still use the deprecated fields of kustomizations
+
 package manifest
 
 import (
