@@ -2,6 +2,7 @@ package forgetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -38,6 +39,7 @@ type StatusError struct {
 	Body         string
 }
 
+// Error names the request and the answer.
 func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s %s: HTTP %d: %s", e.Method, e.Path, e.Status, e.Body)
 }
@@ -78,7 +80,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	if c.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.Token)
 	}
-	res, err := c.s.client.Do(req)
+	res, err := c.s.Client.Do(req)
 	if err != nil {
 		return err
 	}
@@ -300,18 +302,15 @@ func (c *Client) commit(ctx context.Context, local *bare.Repo, index, tip string
 	if err != nil {
 		return "", err
 	}
-	c.s.mu.Lock()
-	who := c.s.mustAccount(c.Login)
-	author := bare.Person{Name: who.login, Email: who.email(), When: c.s.tick()}
-	c.s.mu.Unlock()
+	author := c.s.Signature(c.Login)
 	committer := author
 	if m.AuthorEmail != "" {
-		author.Name, author.Email = cmpOr(m.AuthorName, m.AuthorEmail), m.AuthorEmail
+		author.Name, author.Email = cmp.Or(m.AuthorName, m.AuthorEmail), m.AuthorEmail
 	}
 	if m.CommitterEmail != "" {
-		committer.Name, committer.Email = cmpOr(m.CommitterName, m.CommitterEmail), m.CommitterEmail
+		committer.Name, committer.Email = cmp.Or(m.CommitterName, m.CommitterEmail), m.CommitterEmail
 	}
-	next := bare.Commit{Tree: tree, Author: author, Committer: committer, Message: cmpOr(m.Message, "Change")}
+	next := bare.Commit{Tree: tree, Author: author, Committer: committer, Message: cmp.Or(m.Message, "Change")}
 	if tip != "" {
 		next.Parents = []string{tip}
 	}
@@ -336,3 +335,6 @@ func (c *Client) git(ctx context.Context, r *bare.Repo, args ...string) (string,
 	}
 	return strings.TrimSpace(out), nil
 }
+
+// obj is a JSON object on its way out.
+type obj = map[string]any

@@ -1,10 +1,6 @@
 package forgetest
 
+import "lockkeeper/forge/forgetest/internal/rest"
+
 // Routes lists every operation as "METHOD /path", for the test that calls all.
-func Routes() []string {
-	var list []string
-	for _, rt := range routes() {
-		list = append(list, rt.pattern)
-	}
-	return list
-}
+func Routes() []string { return rest.Routes() }

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 // serveGit hands a request to the real git http-backend. Pushes to one
@@ -17,13 +18,13 @@ import (
 func (s *Server) serveGit(w http.ResponseWriter, r *http.Request) {
 	full, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), ".git/")
 	push := rest == "git-receive-pack" || r.URL.Query().Get("service") == "git-receive-pack"
-	s.mu.Lock()
+	s.Mu.Lock()
 	repo, cred, status := s.gitAccess(r, full, push)
 	var env []string
 	if status == 0 {
-		env = s.guards(repo, cred)
+		env = s.Guards(repo, cred)
 	}
-	s.mu.Unlock()
+	s.Mu.Unlock()
 	if status != 0 {
 		if status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", `Basic realm="GitHub"`)
@@ -32,69 +33,55 @@ func (s *Server) serveGit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if rest == "git-receive-pack" {
-		lock, _ := s.pushing.LoadOrStore(repo.id, &sync.Mutex{})
+		lock, _ := s.pushing.LoadOrStore(repo.ID, &sync.Mutex{})
 		lock.(*sync.Mutex).Lock()
 		defer lock.(*sync.Mutex).Unlock()
 	}
 	s.backend(w, r, repo, rest, env)
 	if rest == "git-receive-pack" {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		s.Mu.Lock()
+		defer s.Mu.Unlock()
 		// The push has happened whether or not the client still listens.
-		s.refsMoved(context.WithoutCancel(r.Context()), repo, cred.actor) //nolint:errcheck // the client sees git's own answer
+		s.RefsMoved(context.WithoutCancel(r.Context()), repo, cred.Actor) //nolint:errcheck // the client sees git's own answer
 	}
 }
 
-func (s *Server) gitAccess(r *http.Request, full string, push bool) (*repo, *credential, int) {
-	cred, valid := s.authenticate(r)
+func (s *Server) gitAccess(r *http.Request, full string, push bool) (*hub.Repo, *hub.Credential, int) {
+	cred, valid := s.Authenticate(r)
 	if !valid {
 		return nil, nil, http.StatusUnauthorized
 	}
-	repo := s.repos[strings.ToLower(full)]
+	repo := s.Repos[strings.ToLower(full)]
 	if repo == nil {
-		repo = s.moved[strings.ToLower(full)]
+		repo = s.Moved[strings.ToLower(full)]
 	}
 	switch {
-	case repo == nil || !s.sees(cred, repo):
+	case repo == nil || !s.Sees(cred, repo):
 		if cred == nil {
 			return nil, nil, http.StatusUnauthorized
 		}
 		return nil, nil, http.StatusNotFound
 	case push && cred == nil:
 		return nil, nil, http.StatusUnauthorized
-	case push && (!atLeast(s.role(cred, repo), "write") || !cred.grants("contents:write") || repo.archived):
+	case push && (!hub.AtLeast(s.Role(cred, repo), "write") || !cred.Grants("contents:write") || repo.Archived):
 		return nil, nil, http.StatusForbidden
-	case cred != nil && !cred.grants("contents:read"):
+	case cred != nil && !cred.Grants("contents:read"):
 		return nil, nil, http.StatusForbidden
 	}
 	return repo, cred, 0
 }
 
-// guards tell the repository's hook which branches this pusher may not touch.
-func (s *Server) guards(r *repo, cred *credential) []string {
-	var locked, kept []string
-	for branch, p := range r.protection {
-		ref := "refs/heads/" + branch
-		kept = append(kept, ref)
-		bypass := !p.EnforceAdmins && s.role(cred, r) == "admin"
-		if (p.Reviews > 0 || len(p.Checks) > 0 || p.MergeQueue) && !bypass {
-			locked = append(locked, ref)
-		}
-	}
-	return []string{"FORGETEST_LOCKED=" + strings.Join(locked, " "), "FORGETEST_KEPT=" + strings.Join(kept, " ")}
-}
-
-func (s *Server) backend(w http.ResponseWriter, r *http.Request, repo *repo, rest string, env []string) {
+func (s *Server) backend(w http.ResponseWriter, r *http.Request, repo *hub.Repo, rest string, env []string) {
 	git, err := exec.LookPath("git")
 	if err != nil {
 		http.Error(w, "git is not installed on this machine", http.StatusInternalServerError)
 		return
 	}
-	name := filepath.Base(repo.git.Dir)
+	name := filepath.Base(repo.Git.Dir)
 	r2 := withPath(r, "/"+name+"/"+rest)
 	h := &cgi.Handler{
-		Path: git, Args: []string{"http-backend"}, Root: "/", Dir: s.dir,
-		Env: append(append(bare.Env(), env...), "GIT_PROJECT_ROOT="+s.dir, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=git",
+		Path: git, Args: []string{"http-backend"}, Root: "/", Dir: s.Root,
+		Env: append(append(bare.Env(), env...), "GIT_PROJECT_ROOT="+s.Root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=git",
 			"GIT_PROTOCOL="+r.Header.Get("Git-Protocol")),
 	}
 	h.ServeHTTP(w, r2)

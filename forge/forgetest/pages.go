@@ -1,6 +1,7 @@
 package forgetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lockkeeper/forge/forgetest/internal/hub"
 	"lockkeeper/forge/forgetest/page"
 )
 
@@ -33,21 +35,21 @@ func (s *Server) pages() http.Handler {
 
 // pageUser is who sits in front of the browser: whom they chose, or the first
 // person that was seeded.
-func (s *Server) pageUser(r *http.Request) *account {
-	if c, err := r.Cookie("user"); err == nil && s.account(c.Value) != nil {
-		return s.account(c.Value)
+func (s *Server) pageUser(r *http.Request) *hub.Account {
+	if c, err := r.Cookie("user"); err == nil && s.Account(c.Value) != nil {
+		return s.Account(c.Value)
 	}
 	if people := s.people(); len(people) > 0 {
-		return s.account(people[0])
+		return s.Account(people[0])
 	}
 	return nil
 }
 
 func (s *Server) people() []string {
 	var list []string
-	for _, a := range slices.SortedFunc(maps.Values(s.accounts), func(a, b *account) int { return int(a.id - b.id) }) {
-		if a.kind == "User" && a != s.ghost && a != s.webFlow {
-			list = append(list, a.login)
+	for _, a := range slices.SortedFunc(maps.Values(s.Accounts), func(a, b *hub.Account) int { return int(a.ID - b.ID) }) {
+		if a.Kind == "User" && a != s.Ghost && a != s.WebFlow {
+			list = append(list, a.Login)
 		}
 	}
 	return list
@@ -65,96 +67,96 @@ func (s *Server) switchUser(w http.ResponseWriter, r *http.Request) {
 func (s *Server) frame(r *http.Request, title, repo string) page.Frame {
 	f := page.Frame{Title: title, Repo: repo, Users: s.people(), Problem: r.URL.Query().Get("problem")}
 	if me := s.pageUser(r); me != nil {
-		f.Me = me.login
+		f.Me = me.Login
 	}
 	return f
 }
 
 func (s *Server) homePage(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
+	s.Mu.Lock()
 	view := page.Home{Frame: s.frame(r, "Repositories", "")}
-	for _, repo := range s.sortedRepos() {
-		line := page.Repo{Name: repo.full(), Total: len(repo.pulls)}
-		for _, p := range repo.pulls {
-			if !p.closed {
+	for _, repo := range s.SortedRepos() {
+		line := page.Repo{Name: repo.Full(), Total: len(repo.Pulls)}
+		for _, p := range repo.Pulls {
+			if !p.Closed {
 				line.Open++
 			}
 		}
 		view.Repos = append(view.Repos, line)
 	}
-	s.mu.Unlock()
+	s.Mu.Unlock()
 	page.Render(w, r, "home", view)
 }
 
 func (s *Server) listPage(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	repo := s.repo(r.PathValue("owner"), r.PathValue("repo"))
+	s.Mu.Lock()
+	repo := s.Repo(r.PathValue("owner"), r.PathValue("repo"))
 	if repo == nil {
-		s.mu.Unlock()
+		s.Mu.Unlock()
 		http.NotFound(w, r)
 		return
 	}
-	view := page.List{Frame: s.frame(r, "Pull requests · "+repo.full(), repo.full())}
-	for _, p := range slices.Backward(repo.sortedPulls()) {
+	view := page.List{Frame: s.frame(r, "Pull requests · "+repo.Full(), repo.Full())}
+	for _, p := range slices.Backward(repo.SortedPulls()) {
 		view.Pulls = append(view.Pulls, s.pullHead(r, p))
 	}
-	s.mu.Unlock()
+	s.Mu.Unlock()
 	page.Render(w, r, "list", view)
 }
 
 // pullHead is what a list shows of a pull.
-func (s *Server) pullHead(r *http.Request, p *pull) page.Pull {
-	state := p.state()
+func (s *Server) pullHead(r *http.Request, p *hub.Pull) page.Pull {
+	state := p.State()
 	switch {
-	case p.merged:
+	case p.Merged:
 		state = "merged"
-	case p.draft && !p.closed:
+	case p.Draft && !p.Closed:
 		state = "draft"
 	}
-	head := p.headRef
-	if p.headRepo != p.repo {
-		head = p.headOwner.login + ":" + p.headRef
+	head := p.HeadRef
+	if p.HeadRepo != p.Repo {
+		head = p.HeadOwner.Login + ":" + p.HeadRef
 	}
 	return page.Pull{
-		Frame:  s.frame(r, fmt.Sprintf("%s · #%d · %s", p.title, p.number, p.repo.full()), p.repo.full()),
-		Number: p.number, Subject: p.title, State: state, Author: p.author.login, Base: p.baseRef, Head: head, HeadSHA: p.headSHA,
-		MergeSHA: p.mergeSHA, Created: p.created, Body: p.body, Comments: len(p.commentList()),
+		Frame:  s.frame(r, fmt.Sprintf("%s · #%d · %s", p.Title, p.Number, p.Repo.Full()), p.Repo.Full()),
+		Number: p.Number, Subject: p.Title, State: state, Author: p.Author.Login, Base: p.BaseRef, Head: head, HeadSHA: p.HeadSHA,
+		MergeSHA: p.MergeSHA, Created: p.Created, Body: p.Body, Comments: len(p.CommentList()),
 	}
 }
 
 func (s *Server) pullPage(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	repo := s.repo(r.PathValue("owner"), r.PathValue("repo"))
+	s.Mu.Lock()
+	repo := s.Repo(r.PathValue("owner"), r.PathValue("repo"))
 	number, _ := strconv.Atoi(r.PathValue("number"))
-	if repo == nil || repo.pulls[number] == nil {
-		s.mu.Unlock()
+	if repo == nil || repo.Pulls[number] == nil {
+		s.Mu.Unlock()
 		http.NotFound(w, r)
 		return
 	}
-	view := s.pullView(r, repo.pulls[number])
-	s.mu.Unlock()
+	view := s.pullView(r, repo.Pulls[number])
+	s.Mu.Unlock()
 	page.Render(w, r, "pull", view)
 }
 
-func (s *Server) pullView(r *http.Request, p *pull) page.Pull {
+func (s *Server) pullView(r *http.Request, p *hub.Pull) page.Pull {
 	ctx := context.WithoutCancel(r.Context())
 	v := s.pullHead(r, p)
-	v.Merge, _ = s.pullFull(ctx, p)["mergeable_state"].(string)
+	v.Merge, _ = s.PullFull(ctx, p)["mergeable_state"].(string)
 	if v.State == "open" {
-		v.Missing = s.missing(ctx, p, p.repo.protection[p.baseRef])
+		v.Missing = s.Missing(ctx, p, p.Repo.Protection[p.BaseRef])
 	}
 	v.Timeline = s.timeline(ctx, p)
-	for _, k := range latestChecks(p.repo, p.headSHA) {
-		v.Checks = append(v.Checks, page.Check{Name: k.name, State: s.checkStates(p.repo, p.headSHA)[k.name], Title: cmpOr(k.title, k.status), Summary: k.summary})
+	for _, k := range hub.LatestChecks(p.Repo, p.HeadSHA) {
+		v.Checks = append(v.Checks, page.Check{Name: k.Name, State: s.CheckStates(p.Repo, p.HeadSHA)[k.Name], Title: cmp.Or(k.Title, k.Status), Summary: k.Summary})
 	}
 	seen := map[string]bool{}
-	for _, t := range p.repo.statusesOf(p.headSHA) {
-		if !seen[t.context] {
-			seen[t.context] = true
-			v.Checks = append(v.Checks, page.Check{Name: t.context, State: s.checkStates(p.repo, p.headSHA)[t.context], Title: t.description})
+	for _, t := range p.Repo.StatusesOf(p.HeadSHA) {
+		if !seen[t.Context] {
+			seen[t.Context] = true
+			v.Checks = append(v.Checks, page.Check{Name: t.Context, State: s.CheckStates(p.Repo, p.HeadSHA)[t.Context], Title: t.Description})
 		}
 	}
-	for _, f := range p.patches(ctx) {
+	for _, f := range p.Patches(ctx) {
 		v.Files = append(v.Files, page.File{Path: f.Path, Status: f.Status, Additions: f.Additions, Deletions: f.Deletions, Lines: page.Lines(f.Patch)})
 	}
 	return v
@@ -163,23 +165,23 @@ func (s *Server) pullView(r *http.Request, p *pull) page.Pull {
 var reactionEmoji = map[string]string{
 	"+1": "👍", "-1": "👎", "laugh": "😄", "confused": "😕", "heart": "❤️", "hooray": "🎉", "rocket": "🚀", "eyes": "👀"}
 
-func (s *Server) timeline(ctx context.Context, p *pull) []page.Entry {
+func (s *Server) timeline(ctx context.Context, p *hub.Pull) []page.Entry {
 	var list []page.Entry
-	for _, c := range p.commits(ctx) {
+	for _, c := range p.Commits(ctx) {
 		who := c.Author.Name
-		if a := s.accountByEmail(c.Author.Email); a != nil {
-			who = a.login
+		if a := s.AccountByEmail(c.Author.Email); a != nil {
+			who = a.Login
 		}
 		subject, _, _ := strings.Cut(c.Message, "\n")
 		list = append(list, page.Entry{Kind: "commit", At: c.Committer.When, Who: who, Body: subject, SHA: c.SHA})
 	}
-	for _, m := range p.commentList() {
-		e := page.Entry{Kind: "comment", ID: m.id, At: m.created, Who: m.author.login, Body: m.body, Edited: m.updated.After(m.created)}
-		for _, kind := range reactionKinds {
+	for _, m := range p.CommentList() {
+		e := page.Entry{Kind: "comment", ID: m.ID, At: m.Created, Who: m.Author.Login, Body: m.Body, Edited: m.Updated.After(m.Created)}
+		for _, kind := range hub.ReactionKinds {
 			var who []string
-			for _, x := range m.reactions {
-				if x.content == kind {
-					who = append(who, x.user.login)
+			for _, x := range m.Reactions {
+				if x.Content == kind {
+					who = append(who, x.User.Login)
 				}
 			}
 			if len(who) > 0 {
@@ -188,23 +190,23 @@ func (s *Server) timeline(ctx context.Context, p *pull) []page.Entry {
 		}
 		list = append(list, e)
 	}
-	for _, v := range p.reviews {
-		if v.state != "PENDING" {
+	for _, v := range p.Reviews {
+		if v.State != "PENDING" {
 			list = append(list, page.Entry{
-				Kind: "review", ID: v.id, At: v.submitted, Who: v.author.login, Body: v.body, SHA: v.sha, State: v.state, Stale: v.sha != p.headSHA})
+				Kind: "review", ID: v.ID, At: v.Submitted, Who: v.Author.Login, Body: v.Body, SHA: v.SHA, State: v.State, Stale: v.SHA != p.HeadSHA})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b page.Entry) int { return a.At.Compare(b.At) })
-	if p.closed {
-		e := page.Entry{Kind: "event", At: p.closedAt, State: "closed", Mention: "closed this"}
-		if by := p.closedBy; by != nil {
-			e.Who = by.login
+	if p.Closed {
+		e := page.Entry{Kind: "event", At: p.ClosedAt, State: "closed", Mention: "closed this"}
+		if by := p.ClosedBy; by != nil {
+			e.Who = by.Login
 		}
-		if p.merged {
-			e.State, e.Mention = "merged", "merged this into "+p.baseRef
-			e.Who = p.mergedBy.login
+		if p.Merged {
+			e.State, e.Mention = "merged", "merged this into "+p.BaseRef
+			e.Who = p.MergedBy.Login
 		}
-		at := slices.IndexFunc(list, func(x page.Entry) bool { return x.At.After(p.closedAt) })
+		at := slices.IndexFunc(list, func(x page.Entry) bool { return x.At.After(p.ClosedAt) })
 		if at < 0 {
 			at = len(list)
 		}
@@ -220,15 +222,15 @@ func (s *Server) answerPage(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "a form of another site", http.StatusForbidden)
 		return
 	}
-	s.mu.Lock()
+	s.Mu.Lock()
 	me := s.pageUser(r)
-	s.mu.Unlock()
+	s.Mu.Unlock()
 	number, err := strconv.Atoi(r.PathValue("number"))
 	if me == nil || err != nil {
 		http.NotFound(w, r)
 		return
 	}
-	err = s.As(me.login).press(r.Context(), r.PathValue("owner")+"/"+r.PathValue("repo"), number, r.FormValue("do"), r.FormValue("body"))
+	err = s.As(me.Login).press(r.Context(), r.PathValue("owner")+"/"+r.PathValue("repo"), number, r.FormValue("do"), r.FormValue("body"))
 	to := r.URL.Path
 	if err != nil {
 		message := err.Error()

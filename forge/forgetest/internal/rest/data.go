@@ -1,14 +1,15 @@
-package forgetest
+package rest
 
 import (
 	"encoding/base64"
-	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/internal/graphql"
+	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 var dataRoutes = []route{
@@ -25,14 +26,14 @@ var dataRoutes = []route{
 
 func (c *call) refJSON(ref, sha string) obj {
 	return obj{
-		"ref": ref, "node_id": "REF_" + ref, "url": c.s.apiRepo(c.repo) + "/git/" + ref,
-		"object": obj{"type": "commit", "sha": sha, "url": c.s.apiRepo(c.repo) + "/git/commits/" + sha},
+		"ref": ref, "node_id": "REF_" + ref, "url": c.s.APIRepo(c.repo) + "/git/" + ref,
+		"object": obj{"type": "commit", "sha": sha, "url": c.s.APIRepo(c.repo) + "/git/commits/" + sha},
 	}
 }
 
 func getRef(c *call) reply {
 	ref := "refs/" + c.r.PathValue("ref")
-	if sha := c.repo.refs[ref]; sha != "" {
+	if sha := c.repo.Refs[ref]; sha != "" {
 		return ok(c.refJSON(ref, sha))
 	}
 	return notFound()
@@ -40,16 +41,16 @@ func getRef(c *call) reply {
 
 // moveRef moves a ref as a push by the caller would, rules of the branch included.
 func (c *call) moveRef(ref, sha string) reply {
-	before := c.repo.refs[ref]
-	for _, list := range c.s.guards(c.repo, c.cred) {
+	before := c.repo.Refs[ref]
+	for _, list := range c.s.Guards(c.repo, c.cred) {
 		if before != "" && strings.HasPrefix(list, "FORGETEST_LOCKED=") && strings.Contains(list+" ", ref+" ") {
 			return refuse(http.StatusUnprocessableEntity, "Changes must be made through a pull request.")
 		}
 	}
-	if err := c.repo.git.SetRef(c.ctx, ref, sha, ""); err != nil {
+	if err := c.repo.Git.SetRef(c.ctx, ref, sha, ""); err != nil {
 		return refuse(http.StatusUnprocessableEntity, "Object does not exist")
 	}
-	if err := c.s.refsMoved(c.ctx, c.repo, c.actor()); err != nil {
+	if err := c.s.RefsMoved(c.ctx, c.repo, c.actor()); err != nil {
 		return refuse(http.StatusInternalServerError, err.Error())
 	}
 	return reply{}
@@ -68,10 +69,10 @@ func createRef(c *call) reply {
 	if !strings.HasPrefix(in.Ref, "refs/") || strings.Count(in.Ref, "/") < 2 || strings.HasPrefix(in.Ref, "refs/pull/") {
 		return refuse(http.StatusUnprocessableEntity, "Reference name is not valid")
 	}
-	if c.repo.refs[in.Ref] != "" {
+	if c.repo.Refs[in.Ref] != "" {
 		return refuse(http.StatusUnprocessableEntity, "Reference already exists")
 	}
-	if _, err := c.repo.git.Resolve(c.ctx, in.SHA); err != nil {
+	if _, err := c.repo.Git.Resolve(c.ctx, in.SHA); err != nil {
 		return refuse(http.StatusUnprocessableEntity, "Object does not exist")
 	}
 	if out := c.moveRef(in.Ref, in.SHA); out.status != 0 {
@@ -86,11 +87,11 @@ func updateRef(c *call) reply {
 		return out
 	}
 	ref := "refs/" + c.r.PathValue("ref")
-	before := c.repo.refs[ref]
+	before := c.repo.Refs[ref]
 	if before == "" {
 		return refuse(http.StatusUnprocessableEntity, "Reference does not exist")
 	}
-	if !in.Force && !c.repo.git.IsAncestor(c.ctx, before, in.SHA) {
+	if !in.Force && !c.repo.Git.IsAncestor(c.ctx, before, in.SHA) {
 		return refuse(http.StatusUnprocessableEntity, "Update is not a fast forward")
 	}
 	if out := c.moveRef(ref, in.SHA); out.status != 0 {
@@ -101,7 +102,7 @@ func updateRef(c *call) reply {
 
 func deleteRef(c *call) reply {
 	ref := "refs/" + c.r.PathValue("ref")
-	if c.repo.refs[ref] == "" {
+	if c.repo.Refs[ref] == "" {
 		return refuse(http.StatusUnprocessableEntity, "Reference does not exist")
 	}
 	if out := c.moveRef(ref, ""); out.status != 0 {
@@ -123,12 +124,12 @@ func createBlob(c *call) reply {
 		}
 		content = string(raw)
 	}
-	sha, err := c.repo.git.Git(c.ctx, nil, content, "hash-object", "-w", "--stdin")
+	sha, err := c.repo.Git.Git(c.ctx, nil, content, "hash-object", "-w", "--stdin")
 	if err != nil {
 		return refuse(http.StatusInternalServerError, err.Error())
 	}
 	sha = strings.TrimSpace(sha)
-	return created(obj{"sha": sha, "url": c.s.apiRepo(c.repo) + "/git/blobs/" + sha})
+	return created(obj{"sha": sha, "url": c.s.APIRepo(c.repo) + "/git/blobs/" + sha})
 }
 
 type treeEntry struct {
@@ -152,7 +153,7 @@ func createTree(c *call) reply {
 		case e.Content != nil:
 			f.Content = []byte(*e.Content)
 		case e.SHA != nil:
-			blob, err := c.repo.git.Git(c.ctx, nil, "", "cat-file", "blob", *e.SHA)
+			blob, err := c.repo.Git.Git(c.ctx, nil, "", "cat-file", "blob", *e.SHA)
 			if err != nil {
 				return refuse(http.StatusUnprocessableEntity, "tree.sha "+*e.SHA+" is not a valid blob")
 			}
@@ -160,11 +161,11 @@ func createTree(c *call) reply {
 		}
 		files = append(files, f)
 	}
-	tree, err := c.repo.git.WriteTree(c.ctx, in.BaseTree, filepath.Join(c.s.dir, "index-api"), files)
+	tree, err := c.repo.Git.WriteTree(c.ctx, in.BaseTree, filepath.Join(c.s.Root, "index-api"), files)
 	if err != nil {
 		return refuse(http.StatusUnprocessableEntity, err.Error())
 	}
-	out, err := c.repo.git.Git(c.ctx, nil, "", "ls-tree", "-r", tree)
+	out, err := c.repo.Git.Git(c.ctx, nil, "", "ls-tree", "-r", tree)
 	if err != nil {
 		return refuse(http.StatusInternalServerError, err.Error())
 	}
@@ -172,28 +173,26 @@ func createTree(c *call) reply {
 	for line := range strings.Lines(out) {
 		meta, path, _ := strings.Cut(strings.TrimSpace(line), "\t")
 		f := strings.Fields(meta)
-		items = append(items, obj{"mode": f[0], "type": f[1], "sha": f[2], "path": path, "url": c.s.apiRepo(c.repo) + "/git/blobs/" + f[2]})
+		items = append(items, obj{"mode": f[0], "type": f[1], "sha": f[2], "path": path, "url": c.s.APIRepo(c.repo) + "/git/blobs/" + f[2]})
 	}
-	return created(obj{"sha": tree, "url": c.s.apiRepo(c.repo) + "/git/trees/" + tree, "truncated": false, "tree": items})
+	return created(obj{"sha": tree, "url": c.s.APIRepo(c.repo) + "/git/trees/" + tree, "truncated": false, "tree": items})
 }
 
 func (c *call) gitCommitJSON(m bare.Commit) obj {
 	parents := []any{}
 	for _, p := range m.Parents {
-		parents = append(parents, obj{"sha": p, "url": c.s.apiRepo(c.repo) + "/git/commits/" + p, "html_url": c.s.URL + "/" + c.repo.full() + "/commit/" + p})
+		parents = append(parents, obj{"sha": p, "url": c.s.APIRepo(c.repo) + "/git/commits/" + p, "html_url": c.s.URL + "/" + c.repo.Full() + "/commit/" + p})
 	}
 	return obj{
-		"sha": m.SHA, "node_id": commitNode(c.repo, m.SHA), "url": c.s.apiRepo(c.repo) + "/git/commits/" + m.SHA,
-		"html_url": c.s.URL + "/" + c.repo.full() + "/commit/" + m.SHA, "author": gitPerson(m.Author), "committer": gitPerson(m.Committer),
-		"message": m.Message, "tree": obj{"sha": m.Tree, "url": c.s.apiRepo(c.repo) + "/git/trees/" + m.Tree}, "parents": parents,
-		"verification": verification(c.repo, m.SHA),
+		"sha": m.SHA, "node_id": hub.CommitNode(c.repo, m.SHA), "url": c.s.APIRepo(c.repo) + "/git/commits/" + m.SHA,
+		"html_url": c.s.URL + "/" + c.repo.Full() + "/commit/" + m.SHA, "author": hub.GitPerson(m.Author), "committer": hub.GitPerson(m.Committer),
+		"message": m.Message, "tree": obj{"sha": m.Tree, "url": c.s.APIRepo(c.repo) + "/git/trees/" + m.Tree}, "parents": parents,
+		"verification": hub.Verification(c.repo, m.SHA),
 	}
 }
 
-func commitNode(r *repo, sha string) string { return fmt.Sprintf("C_%d_%s", r.id, sha) }
-
 func getGitCommit(c *call) reply {
-	m, err := c.repo.git.Commit(c.ctx, c.r.PathValue("commit_sha"))
+	m, err := c.repo.Git.Commit(c.ctx, c.r.PathValue("commit_sha"))
 	if err != nil {
 		return notFound()
 	}
@@ -214,9 +213,9 @@ func createGitCommit(c *call) reply {
 	if out, good := c.decode(&in); !good {
 		return out
 	}
-	at := c.s.tick()
+	at := c.s.Tick()
 	m := bare.Commit{Tree: in.Tree, Parents: in.Parents, Message: in.Message}
-	m.Author = bare.Person{Name: c.actor().login, Email: c.actor().email(), When: at}
+	m.Author = bare.Person{Name: c.actor().Login, Email: c.actor().Email(), When: at}
 	m.Committer = m.Author
 	if in.Author != nil {
 		m.Author = bare.Person{Name: in.Author.Name, Email: in.Author.Email, When: at}
@@ -227,13 +226,27 @@ func createGitCommit(c *call) reply {
 	}
 	signed := c.viaApp() && in.Author == nil && in.Committer == nil
 	if signed {
-		m.Committer = bare.Person{Name: "GitHub", Email: c.s.webFlow.email(), When: at}
+		m.Committer = bare.Person{Name: "GitHub", Email: c.s.WebFlow.Email(), When: at}
 	}
-	sha, err := c.repo.git.CommitTree(c.ctx, m)
+	sha, err := c.repo.Git.CommitTree(c.ctx, m)
 	if err != nil {
 		return refuse(http.StatusUnprocessableEntity, "Tree SHA does not exist")
 	}
-	c.repo.webSigned[sha] = signed
+	c.repo.WebSigned[sha] = signed
 	m.SHA = sha
 	return created(c.gitCommitJSON(m))
+}
+
+func graphQL(c *call) reply {
+	if c.cred == nil {
+		return refuse(http.StatusUnauthorized, "This endpoint requires you to be authenticated.")
+	}
+	var in struct {
+		Query     string
+		Variables map[string]any
+	}
+	if out, good := c.decode(&in); !good {
+		return out
+	}
+	return ok(graphql.Answer(c.ctx, c.s.Hub, c.cred, in.Query, in.Variables))
 }

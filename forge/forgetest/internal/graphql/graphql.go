@@ -1,17 +1,21 @@
-package forgetest
+// Package graphql answers the part of GitHub's GraphQL API that lockkeeper
+// asks for, by its published schema.
+package graphql
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/mail"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 // schemaText is the part of GitHub's GraphQL schema that is answered, in its
@@ -69,66 +73,66 @@ input DraftInput { pullRequestId: ID! }
 type DraftPayload { pullRequest: PullRequest }
 `
 
-var gqlSchema = gqlparser.MustLoadSchema(&ast.Source{Name: "github", Input: schemaText})
+var published = gqlparser.MustLoadSchema(&ast.Source{Name: "github", Input: schemaText})
 
 // field answers one field with its arguments.
 type field func(args map[string]any) (any, error)
 
-// gqlNode is one object: its type, and its fields as values or functions.
-type gqlNode struct {
+// node is one object: its type, and its fields as values or functions.
+type node struct {
 	kind   string
 	fields map[string]any
 }
 
-var errGQLNotFound = errors.New("NOT_FOUND")
+var errNotFound = errors.New("NOT_FOUND")
 
-func graphQL(c *call) reply {
-	if c.cred == nil {
-		return refuse(http.StatusUnauthorized, "This endpoint requires you to be authenticated.")
-	}
-	var in struct {
-		Query     string
-		Variables map[string]any
-	}
-	if out, good := c.decode(&in); !good {
-		return out
-	}
-	doc, errs := gqlparser.LoadQuery(gqlSchema, in.Query)
+// ask is one query being answered, with the hub's lock held.
+type ask struct {
+	s    *hub.Hub
+	ctx  context.Context
+	cred *hub.Credential
+}
+
+func (c *ask) actor() *hub.Account { return c.cred.Actor }
+
+// Answer runs a query or a mutation for a credential. GraphQL answers
+// 200 with its errors inside.
+func Answer(ctx context.Context, s *hub.Hub, cred *hub.Credential, query string, vars map[string]any) map[string]any {
+	doc, errs := gqlparser.LoadQuery(published, query)
 	if len(errs) > 0 || len(doc.Operations) != 1 {
-		return ok(obj{"errors": []any{obj{"message": errs.Error()}}})
+		return obj{"errors": []any{obj{"message": errs.Error()}}}
 	}
-	op := doc.Operations[0]
-	root := c.gqlQuery()
+	c, op := &ask{s, ctx, cred}, doc.Operations[0]
+	root := c.root()
 	if op.Operation == ast.Mutation {
-		root = c.gqlMutation()
+		root = c.mutation()
 	}
-	run := &gqlRun{vars: in.Variables}
-	data := run.object(root, op.SelectionSet, nil)
-	out := obj{"data": data}
+	run := &runner{vars: vars}
+	out := obj{"data": run.object(root, op.SelectionSet, nil)}
 	if len(run.errs) > 0 {
 		out["errors"] = run.errs
 	}
-	return ok(out)
+	return out
 }
 
-// gqlRun walks a query over the nodes.
-type gqlRun struct {
+// runner walks a query over the nodes.
+type runner struct {
 	vars map[string]any
 	errs []any
 }
 
-func (g *gqlRun) object(n *gqlNode, set ast.SelectionSet, path []any) obj {
+func (g *runner) object(n *node, set ast.SelectionSet, path []any) obj {
 	out := obj{}
 	for _, sel := range set {
 		switch sel := sel.(type) {
 		case *ast.InlineFragment:
-			if gqlIs(n.kind, sel.TypeCondition) {
+			if is(n.kind, sel.TypeCondition) {
 				for k, v := range g.object(n, sel.SelectionSet, path) {
 					out[k] = v
 				}
 			}
 		case *ast.FragmentSpread:
-			if gqlIs(n.kind, sel.Definition.TypeCondition) {
+			if is(n.kind, sel.Definition.TypeCondition) {
 				for k, v := range g.object(n, sel.Definition.SelectionSet, path) {
 					out[k] = v
 				}
@@ -140,12 +144,12 @@ func (g *gqlRun) object(n *gqlNode, set ast.SelectionSet, path []any) obj {
 	return out
 }
 
-// gqlIs reports whether a fragment on condition applies to an object type.
-func gqlIs(kind, condition string) bool {
+// is reports whether a fragment on condition applies to an object type.
+func is(kind, condition string) bool {
 	if condition == "" || kind == condition {
 		return true
 	}
-	for _, def := range gqlSchema.GetPossibleTypes(gqlSchema.Types[condition]) {
+	for _, def := range published.GetPossibleTypes(published.Types[condition]) {
 		if def.Name == kind {
 			return true
 		}
@@ -153,7 +157,7 @@ func gqlIs(kind, condition string) bool {
 	return false
 }
 
-func (g *gqlRun) field(n *gqlNode, sel *ast.Field, path []any) any {
+func (g *runner) field(n *node, sel *ast.Field, path []any) any {
 	if sel.Name == "__typename" {
 		return n.kind
 	}
@@ -162,7 +166,7 @@ func (g *gqlRun) field(n *gqlNode, sel *ast.Field, path []any) any {
 		var err error
 		if value, err = f(sel.ArgumentMap(g.vars)); err != nil {
 			kind := "UNPROCESSABLE"
-			if errors.Is(err, errGQLNotFound) {
+			if errors.Is(err, errNotFound) {
 				kind = "NOT_FOUND"
 			}
 			g.errs = append(g.errs, obj{"type": kind, "path": path, "message": err.Error()})
@@ -170,12 +174,12 @@ func (g *gqlRun) field(n *gqlNode, sel *ast.Field, path []any) any {
 		}
 	}
 	switch v := value.(type) {
-	case *gqlNode:
+	case *node:
 		if v == nil {
 			return nil
 		}
 		return g.object(v, sel.SelectionSet, path)
-	case []*gqlNode:
+	case []*node:
 		list := []any{}
 		for i, item := range v {
 			if item == nil {
@@ -189,21 +193,21 @@ func (g *gqlRun) field(n *gqlNode, sel *ast.Field, path []any) any {
 	return value
 }
 
-func (c *call) gqlQuery() *gqlNode {
-	return &gqlNode{"Query", map[string]any{
-		"viewer": gqlUser(c.actor()),
+func (c *ask) root() *node {
+	return &node{"Query", map[string]any{
+		"viewer": user(c.actor()),
 		"repository": field(func(a map[string]any) (any, error) {
-			r := c.s.repo(a["owner"].(string), a["name"].(string))
-			if r == nil || !c.s.sees(c.cred, r) {
-				return nil, fmt.Errorf("%w: Could not resolve to a Repository with the name '%s/%s'.", errGQLNotFound, a["owner"], a["name"])
+			r := c.s.Repo(a["owner"].(string), a["name"].(string))
+			if r == nil || !c.s.Sees(c.cred, r) {
+				return nil, fmt.Errorf("%w: Could not resolve to a Repository with the name '%s/%s'.", errNotFound, a["owner"], a["name"])
 			}
-			return c.gqlRepo(r), nil
+			return c.repo(r), nil
 		}),
-		"node": field(func(a map[string]any) (any, error) { return c.gqlByID(a["id"].(string)) }),
+		"node": field(func(a map[string]any) (any, error) { return c.byID(a["id"].(string)) }),
 		"nodes": field(func(a map[string]any) (any, error) {
-			list := []*gqlNode{}
+			list := []*node{}
 			for _, id := range a["ids"].([]any) {
-				n, err := c.gqlByID(id.(string))
+				n, err := c.byID(id.(string))
 				if err != nil {
 					return nil, err
 				}
@@ -214,58 +218,58 @@ func (c *call) gqlQuery() *gqlNode {
 	}}
 }
 
-// gqlByID finds a commit or a pull by its node id.
-func (c *call) gqlByID(id string) (*gqlNode, error) {
+// byID finds a commit or a pull by its node id.
+func (c *ask) byID(id string) (*node, error) {
 	kind, rest, _ := strings.Cut(id, "_")
-	for _, r := range c.s.sortedRepos() {
-		if !c.s.sees(c.cred, r) {
+	for _, r := range c.s.SortedRepos() {
+		if !c.s.Sees(c.cred, r) {
 			continue
 		}
-		if sha, found := strings.CutPrefix(rest, fmt.Sprintf("%d_", r.id)); found && kind == "C" {
-			if commit, err := r.git.Commit(c.ctx, sha); err == nil {
-				return c.gqlCommit(r, commit), nil
+		if sha, found := strings.CutPrefix(rest, fmt.Sprintf("%d_", r.ID)); found && kind == "C" {
+			if commit, err := r.Git.Commit(c.ctx, sha); err == nil {
+				return c.commit(r, commit), nil
 			}
 		}
-		for _, p := range r.pulls {
-			if node("PR", p.id) == id {
-				return c.gqlPull(p), nil
+		for _, p := range r.Pulls {
+			if hub.Node("PR", p.ID) == id {
+				return c.pull(p), nil
 			}
 		}
 	}
-	return nil, fmt.Errorf("%w: Could not resolve to a node with the global id of '%s'", errGQLNotFound, id)
+	return nil, fmt.Errorf("%w: Could not resolve to a node with the global id of '%s'", errNotFound, id)
 }
 
-func gqlUser(a *account) *gqlNode {
+func user(a *hub.Account) *node {
 	if a == nil {
 		return nil
 	}
 	kind := "User"
-	if a.kind == "Bot" {
+	if a.Kind == "Bot" {
 		kind = "Bot"
 	}
-	return &gqlNode{kind, map[string]any{"id": node("U", a.id), "databaseId": a.id, "login": strings.TrimSuffix(a.login, "[bot]")}}
+	return &node{kind, map[string]any{"id": hub.Node("U", a.ID), "databaseId": a.ID, "login": strings.TrimSuffix(a.Login, "[bot]")}}
 }
 
-func (c *call) gqlRepo(r *repo) *gqlNode {
-	return &gqlNode{"Repository", map[string]any{
-		"id": node("R", r.id), "databaseId": r.id, "name": r.name, "nameWithOwner": r.full(), "isArchived": r.archived,
+func (c *ask) repo(r *hub.Repo) *node {
+	return &node{"Repository", map[string]any{
+		"id": hub.Node("R", r.ID), "databaseId": r.ID, "name": r.Name, "nameWithOwner": r.Full(), "isArchived": r.Archived,
 		"pullRequest": field(func(a map[string]any) (any, error) {
 			n, err := toInt(a["number"])
-			if p := r.pulls[n]; err == nil && p != nil {
-				return c.gqlPull(p), nil
+			if p := r.Pulls[n]; err == nil && p != nil {
+				return c.pull(p), nil
 			}
-			return nil, fmt.Errorf("%w: Could not resolve to a PullRequest with the number of %v.", errGQLNotFound, a["number"])
+			return nil, fmt.Errorf("%w: Could not resolve to a PullRequest with the number of %v.", errNotFound, a["number"])
 		}),
 		"object": field(func(a map[string]any) (any, error) {
 			rev, _ := a["oid"].(string)
 			if rev == "" {
 				rev, _ = a["expression"].(string)
 			}
-			commit, err := r.git.Commit(c.ctx, rev)
+			commit, err := r.Git.Commit(c.ctx, rev)
 			if err != nil {
-				return (*gqlNode)(nil), nil
+				return (*node)(nil), nil
 			}
-			return c.gqlCommit(r, commit), nil
+			return c.commit(r, commit), nil
 		}),
 	}}
 }
@@ -276,8 +280,8 @@ func toInt(v any) (int, error) {
 	return n, err
 }
 
-// gqlList is a connection, whole in one page up to GitHub's 100.
-func gqlList(kind string, list []*gqlNode) field {
+// connection is a connection, whole in one page up to GitHub's 100.
+func connection(kind string, list []*node) field {
 	return func(a map[string]any) (any, error) {
 		first, err := toInt(a["first"])
 		if err != nil {
@@ -288,45 +292,45 @@ func gqlList(kind string, list []*gqlNode) field {
 		more := to < len(list)
 		var cursor any
 		if more {
-			cursor = itoa(to)
+			cursor = strconv.Itoa(to)
 		}
-		page := &gqlNode{"PageInfo", map[string]any{"hasNextPage": more, "endCursor": cursor}}
-		return &gqlNode{kind + "Connection", map[string]any{"totalCount": len(list), "nodes": list[min(from, len(list)):to], "pageInfo": page}}, nil
+		page := &node{"PageInfo", map[string]any{"hasNextPage": more, "endCursor": cursor}}
+		return &node{kind + "Connection", map[string]any{"totalCount": len(list), "nodes": list[min(from, len(list)):to], "pageInfo": page}}, nil
 	}
 }
 
-func (c *call) gqlPull(p *pull) *gqlNode {
-	state := strings.ToUpper(p.state())
-	if p.merged {
+func (c *ask) pull(p *hub.Pull) *node {
+	state := strings.ToUpper(p.State())
+	if p.Merged {
 		state = "MERGED"
 	}
-	rules := p.repo.protection[p.baseRef]
-	var rule *gqlNode
-	if !rules.isZero() && !rules.Ruleset {
-		rule = &gqlNode{"RefUpdateRule", map[string]any{
+	rules := p.Repo.Protection[p.BaseRef]
+	var rule *node
+	if !rules.IsZero() && !rules.Ruleset {
+		rule = &node{"RefUpdateRule", map[string]any{
 			"requiresConversationResolution": false, "requiresSignatures": rules.Signatures, "viewerCanPush": true,
 			"requiredApprovingReviewCount": rules.Reviews, "requiredStatusCheckContexts": rules.Checks, "allowsForcePushes": false}}
 	}
-	var commits []*gqlNode
-	for _, m := range p.commits(c.ctx) {
-		commits = append(commits, &gqlNode{"PullRequestCommit", map[string]any{"commit": c.gqlCommit(p.repo, m)}})
+	var commits []*node
+	for _, m := range p.Commits(c.ctx) {
+		commits = append(commits, &node{"PullRequestCommit", map[string]any{"commit": c.commit(p.Repo, m)}})
 	}
-	return &gqlNode{"PullRequest", map[string]any{
-		"id": node("PR", p.id), "number": p.number, "title": p.title, "state": state, "isDraft": p.draft, "merged": p.merged,
-		"author": gqlUser(p.author), "headRefOid": p.headSHA, "baseRefName": p.baseRef, "reviewDecision": orNil(c.s.decision(p)),
-		"baseRef":       &gqlNode{"Ref", map[string]any{"name": p.baseRef, "refUpdateRule": rule}},
-		"reviewThreads": gqlList("PullRequestReviewThread", nil), "commits": gqlList("PullRequestCommit", commits),
+	return &node{"PullRequest", map[string]any{
+		"id": hub.Node("PR", p.ID), "number": p.Number, "title": p.Title, "state": state, "isDraft": p.Draft, "merged": p.Merged,
+		"author": user(p.Author), "headRefOid": p.HeadSHA, "baseRefName": p.BaseRef, "reviewDecision": hub.OrNil(c.s.Decision(p)),
+		"baseRef":       &node{"Ref", map[string]any{"name": p.BaseRef, "refUpdateRule": rule}},
+		"reviewThreads": connection("PullRequestReviewThread", nil), "commits": connection("PullRequestCommit", commits),
 	}}
 }
 
 var coAuthor = regexp.MustCompile(`(?im)^co-authored-by:\s*(.+)$`)
 
-// gqlCommit lists authors as GitHub does: the author, then the trailers'.
-func (c *call) gqlCommit(r *repo, m bare.Commit) *gqlNode {
-	who := func(p bare.Person) *gqlNode {
-		return &gqlNode{"GitActor", map[string]any{"name": p.Name, "email": p.Email, "user": gqlUser(c.s.accountByEmail(p.Email))}}
+// commit lists authors as GitHub does: the author, then the trailers'.
+func (c *ask) commit(r *hub.Repo, m bare.Commit) *node {
+	who := func(p bare.Person) *node {
+		return &node{"GitActor", map[string]any{"name": p.Name, "email": p.Email, "user": user(c.s.AccountByEmail(p.Email))}}
 	}
-	authors := []*gqlNode{who(m.Author)}
+	authors := []*node{who(m.Author)}
 	seen := map[string]bool{m.Author.Email: true}
 	for _, match := range coAuthor.FindAllStringSubmatch(m.Message, -1) {
 		addr, err := mail.ParseAddress(strings.TrimSpace(match[1]))
@@ -335,42 +339,45 @@ func (c *call) gqlCommit(r *repo, m bare.Commit) *gqlNode {
 			authors = append(authors, who(bare.Person{Name: addr.Name, Email: addr.Address}))
 		}
 	}
-	var parents []*gqlNode
+	var parents []*node
 	for _, p := range m.Parents {
-		parents = append(parents, &gqlNode{"Commit", map[string]any{"id": commitNode(r, p), "oid": p}})
+		parents = append(parents, &node{"Commit", map[string]any{"id": hub.CommitNode(r, p), "oid": p}})
 	}
 	headline, _, _ := strings.Cut(m.Message, "\n")
-	return &gqlNode{"Commit", map[string]any{
-		"id": commitNode(r, m.SHA), "oid": m.SHA, "message": m.Message, "messageHeadline": headline, "author": who(m.Author),
-		"committer": who(m.Committer), "authors": gqlList("GitActor", authors), "parents": gqlList("Commit", parents),
+	return &node{"Commit", map[string]any{
+		"id": hub.CommitNode(r, m.SHA), "oid": m.SHA, "message": m.Message, "messageHeadline": headline, "author": who(m.Author),
+		"committer": who(m.Committer), "authors": connection("GitActor", authors), "parents": connection("Commit", parents),
 	}}
 }
 
-// gqlMutation: a draft is made ready, and a pull a draft, through GraphQL only.
-func (c *call) gqlMutation() *gqlNode {
+// mutation: a draft is made ready, and a pull a draft, through GraphQL only.
+func (c *ask) mutation() *node {
 	setDraft := func(draft bool, action string) field {
 		return func(a map[string]any) (any, error) {
 			id := a["input"].(map[string]any)["pullRequestId"].(string)
-			for _, r := range c.s.sortedRepos() {
-				for _, p := range r.pulls {
-					if node("PR", p.id) != id || !c.s.sees(c.cred, r) {
+			for _, r := range c.s.SortedRepos() {
+				for _, p := range r.Pulls {
+					if hub.Node("PR", p.ID) != id || !c.s.Sees(c.cred, r) {
 						continue
 					}
-					if p.author != c.actor() && !atLeast(c.s.role(c.cred, r), "write") {
+					if p.Author != c.actor() && !hub.AtLeast(c.s.Role(c.cred, r), "write") {
 						return nil, errors.New("FORBIDDEN: must have write access or be the author")
 					}
-					if p.draft != draft {
-						p.draft, p.updated = draft, c.s.tick()
-						c.s.emitPull(c.ctx, p, action, c.actor(), nil)
+					if p.Draft != draft {
+						p.Draft, p.Updated = draft, c.s.Tick()
+						c.s.EmitPull(c.ctx, p, action, c.actor(), nil)
 					}
-					return &gqlNode{"DraftPayload", map[string]any{"pullRequest": c.gqlPull(p)}}, nil
+					return &node{"DraftPayload", map[string]any{"pullRequest": c.pull(p)}}, nil
 				}
 			}
-			return nil, errGQLNotFound
+			return nil, errNotFound
 		}
 	}
-	return &gqlNode{"Mutation", map[string]any{
+	return &node{"Mutation", map[string]any{
 		"markPullRequestReadyForReview": setDraft(false, "ready_for_review"),
 		"convertPullRequestToDraft":     setDraft(true, "converted_to_draft"),
 	}}
 }
+
+// obj is a JSON object on its way out.
+type obj = map[string]any

@@ -1,6 +1,7 @@
-package forgetest
+package rest
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 var pullRoutes = []route{
@@ -22,29 +24,29 @@ var pullRoutes = []route{
 }
 
 func listPulls(c *call) reply {
-	state := cmpOr(c.query("state"), "open")
-	var list []*pull
-	for _, p := range c.repo.sortedPulls() {
-		label := p.headOwner.login + ":" + p.headRef
-		if (state != "all" && p.state() != state) || (c.query("base") != "" && c.query("base") != p.baseRef) ||
+	state := cmp.Or(c.query("state"), "open")
+	var list []*hub.Pull
+	for _, p := range c.repo.SortedPulls() {
+		label := p.HeadOwner.Login + ":" + p.HeadRef
+		if (state != "all" && p.State() != state) || (c.query("base") != "" && c.query("base") != p.BaseRef) ||
 			(c.query("head") != "" && c.query("head") != label) {
 			continue
 		}
 		list = append(list, p)
 	}
 	byUpdate := c.query("sort") == "updated"
-	slices.SortStableFunc(list, func(a, b *pull) int {
+	slices.SortStableFunc(list, func(a, b *hub.Pull) int {
 		if byUpdate {
-			return a.updated.Compare(b.updated)
+			return a.Updated.Compare(b.Updated)
 		}
-		return a.number - b.number
+		return a.Number - b.Number
 	})
 	if d := c.query("direction"); d == "desc" || (d == "" && (c.query("sort") == "" || c.query("sort") == "created")) {
 		slices.Reverse(list)
 	}
 	out := []any{}
 	for _, p := range paginate(c, list) {
-		out = append(out, c.s.pullSimple(p))
+		out = append(out, c.s.PullSimple(p))
 	}
 	return ok(out)
 }
@@ -68,47 +70,47 @@ func openPull(c *call) reply {
 	if in.Title == nil || *in.Title == "" {
 		return invalid("PullRequest", "title", "missing_field", "")
 	}
-	if in.Base == nil || c.repo.branch(*in.Base) == "" {
+	if in.Base == nil || c.repo.Branch(*in.Base) == "" {
 		return invalid("PullRequest", "base", "invalid", "")
 	}
 	headRepo, ref := c.headOf(in)
-	if headRepo == nil || headRepo.branch(ref) == "" {
+	if headRepo == nil || headRepo.Branch(ref) == "" {
 		return invalid("PullRequest", "head", "invalid", "")
 	}
-	if headRepo == c.repo && !atLeast(c.s.role(c.cred, c.repo), "write") {
+	if headRepo == c.repo && !hub.AtLeast(c.s.Role(c.cred, c.repo), "write") {
 		return refuse(http.StatusForbidden, "Resource not accessible by personal access token")
 	}
-	head, base := headRepo.branch(ref), *in.Base
-	for _, p := range c.repo.pulls {
-		if !p.closed && p.headRepo == headRepo && p.headRef == ref && p.baseRef == base {
-			return invalid("PullRequest", "", "custom", "A pull request already exists for "+headRepo.owner.login+":"+ref+".")
+	head, base := headRepo.Branch(ref), *in.Base
+	for _, p := range c.repo.Pulls {
+		if !p.Closed && p.HeadRepo == headRepo && p.HeadRef == ref && p.BaseRef == base {
+			return invalid("PullRequest", "", "custom", "A pull request already exists for "+headRepo.Owner.Login+":"+ref+".")
 		}
 	}
-	p := c.s.newPull(c.repo, c.actor(), *in.Title, deref(in.Body))
-	p.baseRef, p.headRepo, p.headOwner, p.headRef = base, headRepo, headRepo.owner, ref
-	p.draft, p.viaApp = in.Draft, c.viaApp()
-	p.maintainable = headRepo != c.repo && (in.MaintainerCanModify == nil || *in.MaintainerCanModify)
-	c.s.setHead(c.ctx, p, head)
-	if len(p.commits(c.ctx)) == 0 {
-		c.repo.lastNumber--
+	p := c.s.NewPull(c.repo, c.actor(), *in.Title, deref(in.Body))
+	p.BaseRef, p.HeadRepo, p.HeadOwner, p.HeadRef = base, headRepo, headRepo.Owner, ref
+	p.Draft, p.ViaApp = in.Draft, c.viaApp()
+	p.Maintainable = headRepo != c.repo && (in.MaintainerCanModify == nil || *in.MaintainerCanModify)
+	c.s.SetHead(c.ctx, p, head)
+	if len(p.Commits(c.ctx)) == 0 {
+		c.repo.LastNumber--
 		return invalid("PullRequest", "", "custom", "No commits between "+base+" and "+ref)
 	}
-	c.repo.pulls[p.number] = p
-	c.s.emitPull(c.ctx, p, "opened", c.actor(), nil)
-	return created(c.s.pullFull(c.ctx, p))
+	c.repo.Pulls[p.Number] = p
+	c.s.EmitPull(c.ctx, p, "opened", c.actor(), nil)
+	return created(c.s.PullFull(c.ctx, p))
 }
 
 // headOf reads "branch", "owner:branch" and head_repo.
-func (c *call) headOf(in pullInput) (*repo, string) {
+func (c *call) headOf(in pullInput) (*hub.Repo, string) {
 	owner, ref, cross := strings.Cut(in.Head, ":")
 	if !cross {
 		return c.repo, in.Head
 	}
-	if strings.EqualFold(owner, c.repo.owner.login) && in.HeadRepo == "" {
+	if strings.EqualFold(owner, c.repo.Owner.Login) && in.HeadRepo == "" {
 		return c.repo, ref
 	}
-	r := c.s.repo(owner, cmpOr(in.HeadRepo, c.repo.name))
-	if r == nil || (r != c.repo && r.parent != c.repo) {
+	r := c.s.Repo(owner, cmp.Or(in.HeadRepo, c.repo.Name))
+	if r == nil || (r != c.repo && r.Parent != c.repo) {
 		return nil, ""
 	}
 	return r, ref
@@ -121,13 +123,7 @@ func deref(s *string) string {
 	return *s
 }
 
-func (s *Server) newPull(r *repo, author *account, title, body string) *pull {
-	at := s.tick()
-	r.lastNumber++
-	return &pull{id: s.nextID(), issueID: s.nextID(), number: r.lastNumber, repo: r, title: title, body: body, author: author, created: at, updated: at}
-}
-
-func getPull(c *call) reply { return ok(c.s.pullFull(c.ctx, c.pull)) }
+func getPull(c *call) reply { return ok(c.s.PullFull(c.ctx, c.pull)) }
 
 func editPull(c *call) reply {
 	var in pullInput
@@ -135,39 +131,39 @@ func editPull(c *call) reply {
 		return out
 	}
 	p, s := c.pull, c.s
-	if p.author != c.actor() && !atLeast(s.role(c.cred, c.repo), "triage") {
+	if p.Author != c.actor() && !hub.AtLeast(s.Role(c.cred, c.repo), "triage") {
 		return refuse(http.StatusForbidden, "Must have write access to the repository or be the author.")
 	}
-	if in.Base != nil && *in.Base != p.baseRef && (c.repo.branch(*in.Base) == "" || p.closed) {
+	if in.Base != nil && *in.Base != p.BaseRef && (c.repo.Branch(*in.Base) == "" || p.Closed) {
 		return invalid("PullRequest", "base", "invalid", "")
 	}
-	if in.State != nil && *in.State == "open" && p.closed {
+	if in.State != nil && *in.State == "open" && p.Closed {
 		if out := c.reopenable(); out.status != 0 {
 			return out
 		}
 	}
-	at := s.tick()
-	p.updated = at
+	at := s.Tick()
+	p.Updated = at
 	c.applyEdits(in)
-	if in.State != nil && *in.State != p.state() {
+	if in.State != nil && *in.State != p.State() {
 		if *in.State == "open" {
-			p.closed, p.closedAt, p.closedBy = false, time.Time{}, nil
-			s.emitPull(c.ctx, p, "reopened", c.actor(), nil)
+			p.Closed, p.ClosedAt, p.ClosedBy = false, time.Time{}, nil
+			s.EmitPull(c.ctx, p, "reopened", c.actor(), nil)
 		} else {
-			p.closed, p.closedAt, p.closedBy = true, at, c.actor()
-			s.emitPull(c.ctx, p, "closed", c.actor(), nil)
+			p.Closed, p.ClosedAt, p.ClosedBy = true, at, c.actor()
+			s.EmitPull(c.ctx, p, "closed", c.actor(), nil)
 		}
 	}
-	return ok(s.pullFull(c.ctx, p))
+	return ok(s.PullFull(c.ctx, p))
 }
 
 // reopenable refuses what GitHub refuses: merged pulls, and heads that are gone.
 func (c *call) reopenable() reply {
 	p := c.pull
-	if p.merged || p.headRepo == nil || p.headRepo.branch(p.headRef) == "" {
+	if p.Merged || p.HeadRepo == nil || p.HeadRepo.Branch(p.HeadRef) == "" {
 		return invalid("PullRequest", "state", "invalid", "state cannot be changed. The branch has been deleted or the pull request was merged.")
 	}
-	if p.headRepo.branch(p.headRef) != p.headSHA {
+	if p.HeadRepo.Branch(p.HeadRef) != p.HeadSHA {
 		return invalid("PullRequest", "state", "invalid", "state cannot be changed. The branch was force-pushed or recreated.")
 	}
 	return reply{}
@@ -175,20 +171,20 @@ func (c *call) reopenable() reply {
 
 func (c *call) applyEdits(in pullInput) {
 	p, changes := c.pull, obj{}
-	if in.Title != nil && *in.Title != p.title {
-		changes["title"] = obj{"from": p.title}
-		p.title = *in.Title
+	if in.Title != nil && *in.Title != p.Title {
+		changes["title"] = obj{"from": p.Title}
+		p.Title = *in.Title
 	}
-	if in.Body != nil && *in.Body != p.body {
-		changes["body"] = obj{"from": p.body}
-		p.body = *in.Body
+	if in.Body != nil && *in.Body != p.Body {
+		changes["body"] = obj{"from": p.Body}
+		p.Body = *in.Body
 	}
-	if in.Base != nil && *in.Base != p.baseRef {
-		changes["base"] = obj{"ref": obj{"from": p.baseRef}, "sha": obj{"from": p.baseSHA}}
-		p.baseRef, p.baseSHA = *in.Base, c.repo.branch(*in.Base)
+	if in.Base != nil && *in.Base != p.BaseRef {
+		changes["base"] = obj{"ref": obj{"from": p.BaseRef}, "sha": obj{"from": p.BaseSHA}}
+		p.BaseRef, p.BaseSHA = *in.Base, c.repo.Branch(*in.Base)
 	}
 	if len(changes) > 0 {
-		c.s.emitPull(c.ctx, p, "edited", c.actor(), obj{"changes": changes})
+		c.s.EmitPull(c.ctx, p, "edited", c.actor(), obj{"changes": changes})
 	}
 }
 
@@ -199,23 +195,23 @@ const (
 )
 
 func pullCommits(c *call) reply {
-	list := c.pull.commits(c.ctx)
+	list := c.pull.Commits(c.ctx)
 	if len(list) > commitCap {
 		list = list[:commitCap]
 	}
-	return ok(c.s.commitsJSON(c.repo, paginate(c, list)))
+	return ok(c.s.CommitsJSON(c.repo, paginate(c, list)))
 }
 
 func pullFiles(c *call) reply {
-	list := c.pull.patches(c.ctx)
+	list := c.pull.Patches(c.ctx)
 	if len(list) > fileCap {
 		list = list[:fileCap]
 	}
-	return ok(c.s.filesJSON(c.repo, c.pull.headSHA, paginate(c, list)))
+	return ok(c.s.FilesJSON(c.repo, c.pull.HeadSHA, paginate(c, list)))
 }
 
 func isMerged(c *call) reply {
-	if c.pull.merged {
+	if c.pull.Merged {
 		return noContent()
 	}
 	return notFound()
@@ -231,38 +227,38 @@ func mergePull(c *call) reply {
 	if out, good := c.decode(&in); !good {
 		return out
 	}
-	in.Method = cmpOr(in.Method, "merge")
+	in.Method = cmp.Or(in.Method, "merge")
 	if out := c.mergeRefusal(in.SHA, in.Method); out.status != 0 {
 		return out
 	}
-	err := c.s.merge(c.ctx, c.pull, c.actor(), in.Method, in.Title, in.Message)
+	err := c.s.Merge(c.ctx, c.pull, c.actor(), in.Method, in.Title, in.Message)
 	if errors.Is(err, bare.ErrConflict) {
 		return refuse(http.StatusMethodNotAllowed, "Pull Request is not mergeable")
 	} else if err != nil {
 		return refuse(http.StatusInternalServerError, err.Error())
 	}
-	return ok(obj{"sha": c.pull.mergeSHA, "merged": true, "message": "Pull Request successfully merged"})
+	return ok(obj{"sha": c.pull.MergeSHA, "merged": true, "message": "Pull Request successfully merged"})
 }
 
 func (c *call) mergeRefusal(sha, method string) reply {
 	p := c.pull
-	rules := c.repo.protection[p.baseRef]
-	bypass := !rules.EnforceAdmins && c.s.role(c.cred, c.repo) == "admin"
+	rules := c.repo.Protection[p.BaseRef]
+	bypass := !rules.EnforceAdmins && c.s.Role(c.cred, c.repo) == "admin"
 	if !slices.Contains([]string{"merge", "squash", "rebase"}, method) {
 		return invalid("PullRequest", "merge_method", "invalid", "")
 	}
-	switch missing := c.s.missing(c.ctx, p, rules); {
-	case p.closed || p.draft:
+	switch missing := c.s.Missing(c.ctx, p, rules); {
+	case p.Closed || p.Draft:
 		return refuse(http.StatusMethodNotAllowed, "Pull Request is not mergeable")
-	case sha != "" && sha != p.headSHA:
+	case sha != "" && sha != p.HeadSHA:
 		return refuse(http.StatusConflict, "Head branch was modified. Review and try the merge again.")
-	case !c.repo.methods[method]:
+	case !c.repo.Methods[method]:
 		return refuse(http.StatusMethodNotAllowed, "Merge commits are not allowed on this repository.")
 	case rules.MergeQueue && !bypass:
 		return refuse(http.StatusMethodNotAllowed, "Changes must be made through the merge queue")
 	case len(missing) > 0 && !bypass:
 		return refuse(http.StatusMethodNotAllowed, strings.Join(missing, " "))
-	case rules.Strict && !bypass && c.repo.git.Behind(c.ctx, p.headSHA, c.repo.branch(p.baseRef)) > 0:
+	case rules.Strict && !bypass && c.repo.Git.Behind(c.ctx, p.HeadSHA, c.repo.Branch(p.BaseRef)) > 0:
 		return refuse(http.StatusMethodNotAllowed, "Head branch is out of date. Review and try the merge again.")
 	}
 	return reply{}

@@ -1,10 +1,13 @@
-package forgetest
+package rest
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 var commentRoutes = []route{
@@ -27,14 +30,12 @@ var commentRoutes = []route{
 // maxComment is GitHub's limit of a comment's body, in characters.
 const maxComment = 65536
 
-var reactionKinds = []string{"+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes"}
-
 func listComments(c *call) reply {
 	since, _ := time.Parse(time.RFC3339, c.query("since"))
-	list := slices.DeleteFunc(c.pull.commentList(), func(m *comment) bool { return m.updated.Before(since) })
+	list := slices.DeleteFunc(c.pull.CommentList(), func(m *hub.Comment) bool { return m.Updated.Before(since) })
 	out := []any{}
 	for _, m := range paginate(c, list) {
-		out = append(out, c.s.commentJSON(m))
+		out = append(out, c.s.CommentJSON(m))
 	}
 	return ok(out)
 }
@@ -61,26 +62,26 @@ func createComment(c *call) reply {
 	if out.status != 0 {
 		return out
 	}
-	at := c.s.tick()
-	m := &comment{id: c.s.nextID(), pull: c.pull, author: c.actor(), viaApp: c.viaApp(), body: body, created: at, updated: at}
-	c.repo.comments[m.id] = m
-	c.pull.updated = at
-	c.s.emitComment(m, "created", c.actor(), nil)
-	return created(c.s.commentJSON(m))
+	at := c.s.Tick()
+	m := &hub.Comment{ID: c.s.NextID(), Pull: c.pull, Author: c.actor(), ViaApp: c.viaApp(), Body: body, Created: at, Updated: at}
+	c.repo.Comments[m.ID] = m
+	c.pull.Updated = at
+	c.s.EmitComment(m, "created", c.actor(), nil)
+	return created(c.s.CommentJSON(m))
 }
 
-func (c *call) comment() *comment { return c.repo.comments[pathID(c, "comment_id")] }
+func (c *call) comment() *hub.Comment { return c.repo.Comments[pathID(c, "comment_id")] }
 
 func getComment(c *call) reply {
 	if m := c.comment(); m != nil {
-		return ok(c.s.commentJSON(m))
+		return ok(c.s.CommentJSON(m))
 	}
 	return notFound()
 }
 
 // mayTouch: the author may change a comment, and everybody with write access.
-func (c *call) mayTouch(m *comment) bool {
-	return c.actor() != nil && (m.author == c.actor() || (!c.viaApp() && atLeast(c.s.role(c.cred, c.repo), "write")))
+func (c *call) mayTouch(m *hub.Comment) bool {
+	return c.actor() != nil && (m.Author == c.actor() || (!c.viaApp() && hub.AtLeast(c.s.Role(c.cred, c.repo), "write")))
 }
 
 func editComment(c *call) reply {
@@ -95,10 +96,10 @@ func editComment(c *call) reply {
 	if out.status != 0 {
 		return out
 	}
-	from := m.body
-	m.body, m.updated = body, c.s.tick()
-	c.s.emitComment(m, "edited", c.actor(), obj{"body": obj{"from": from}})
-	return ok(c.s.commentJSON(m))
+	from := m.Body
+	m.Body, m.Updated = body, c.s.Tick()
+	c.s.EmitComment(m, "edited", c.actor(), obj{"body": obj{"from": from}})
+	return ok(c.s.CommentJSON(m))
 }
 
 func deleteComment(c *call) reply {
@@ -109,14 +110,10 @@ func deleteComment(c *call) reply {
 	if !c.mayTouch(m) {
 		return refuse(http.StatusForbidden, "Resource not accessible")
 	}
-	c.s.tick()
-	c.s.emitComment(m, "deleted", c.actor(), nil)
-	delete(c.repo.comments, m.id)
+	c.s.Tick()
+	c.s.EmitComment(m, "deleted", c.actor(), nil)
+	delete(c.repo.Comments, m.ID)
 	return noContent()
-}
-
-func (s *Server) reactionJSON(r *reaction) obj {
-	return obj{"id": r.id, "node_id": node("REA", r.id), "user": s.userJSON(r.user), "content": r.content, "created_at": stamp(r.created)}
 }
 
 func listReactions(c *call) reply {
@@ -125,7 +122,7 @@ func listReactions(c *call) reply {
 		return notFound()
 	}
 	out := []any{}
-	for _, r := range paginate(c, m.reactions) {
+	for _, r := range paginate(c, m.Reactions) {
 		out = append(out, c.s.reactionJSON(r))
 	}
 	return ok(out)
@@ -142,16 +139,16 @@ func react(c *call) reply {
 		return notFound()
 	case c.actor() == nil:
 		return refuse(http.StatusUnauthorized, "Requires authentication")
-	case !slices.Contains(reactionKinds, in.Content):
+	case !slices.Contains(hub.ReactionKinds, in.Content):
 		return invalid("Reaction", "content", "invalid", "")
 	}
-	for _, r := range m.reactions {
-		if r.user == c.actor() && r.content == in.Content {
+	for _, r := range m.Reactions {
+		if r.User == c.actor() && r.Content == in.Content {
 			return ok(c.s.reactionJSON(r))
 		}
 	}
-	r := &reaction{id: c.s.nextID(), user: c.actor(), content: in.Content, created: c.s.tick()}
-	m.reactions = append(m.reactions, r)
+	r := &hub.Reaction{ID: c.s.NextID(), User: c.actor(), Content: in.Content, Created: c.s.Tick()}
+	m.Reactions = append(m.Reactions, r)
 	return created(c.s.reactionJSON(r))
 }
 
@@ -160,25 +157,25 @@ func unreact(c *call) reply {
 	if m == nil {
 		return notFound()
 	}
-	m.reactions = slices.DeleteFunc(m.reactions, func(r *reaction) bool { return r.id == id && r.user == c.actor() })
+	m.Reactions = slices.DeleteFunc(m.Reactions, func(r *hub.Reaction) bool { return r.ID == id && r.User == c.actor() })
 	return noContent()
 }
 
 func listIssues(c *call) reply {
-	state := cmpOr(c.query("state"), "open")
-	var list []*pull
-	for n := c.repo.lastNumber; n > 0; n-- {
-		p := c.repo.pulls[n]
+	state := cmp.Or(c.query("state"), "open")
+	var list []*hub.Pull
+	for n := c.repo.LastNumber; n > 0; n-- {
+		p := c.repo.Pulls[n]
 		if p == nil {
-			p = c.repo.issues[n]
+			p = c.repo.Issues[n]
 		}
-		if p != nil && (state == "all" || p.state() == state) {
+		if p != nil && (state == "all" || p.State() == state) {
 			list = append(list, p)
 		}
 	}
 	out := []any{}
 	for _, p := range paginate(c, list) {
-		out = append(out, c.s.issueJSON(p))
+		out = append(out, c.s.IssueJSON(p))
 	}
 	return ok(out)
 }
@@ -199,43 +196,43 @@ func openIssue(c *call) reply {
 	if in.Title == nil || *in.Title == "" {
 		return invalid("Issue", "title", "missing_field", "")
 	}
-	p := c.s.newPull(c.repo, c.actor(), *in.Title, deref(in.Body))
-	p.isIssue, p.labels = true, in.Labels
-	c.repo.issues[p.number] = p
-	return created(c.s.issueJSON(p))
+	p := c.s.NewPull(c.repo, c.actor(), *in.Title, deref(in.Body))
+	p.IsIssue, p.Labels = true, in.Labels
+	c.repo.Issues[p.Number] = p
+	return created(c.s.IssueJSON(p))
 }
 
-func getIssue(c *call) reply { return ok(c.s.issueJSON(c.pull)) }
+func getIssue(c *call) reply { return ok(c.s.IssueJSON(c.pull)) }
 
 func editIssue(c *call) reply {
 	var in issueInput
 	if out, good := c.decode(&in); !good {
 		return out
 	}
-	if !c.pull.isIssue {
+	if !c.pull.IsIssue {
 		if out := editPull(c); out.status != http.StatusOK {
 			return out
 		}
-		return ok(c.s.issueJSON(c.pull))
+		return ok(c.s.IssueJSON(c.pull))
 	}
 	p := c.pull
-	p.updated = c.s.tick()
+	p.Updated = c.s.Tick()
 	if in.Title != nil {
-		p.title = *in.Title
+		p.Title = *in.Title
 	}
 	if in.Body != nil {
-		p.body = *in.Body
+		p.Body = *in.Body
 	}
 	if in.State != nil {
-		p.closed, p.closedAt = *in.State == "closed", time.Time{}
-		if p.closed {
-			p.closedAt = p.updated
+		p.Closed, p.ClosedAt = *in.State == "closed", time.Time{}
+		if p.Closed {
+			p.ClosedAt = p.Updated
 		}
 	}
 	if in.Labels != nil {
-		p.labels = in.Labels
+		p.Labels = in.Labels
 	}
-	return ok(c.s.issueJSON(p))
+	return ok(c.s.IssueJSON(p))
 }
 
 func addLabels(c *call) reply {
@@ -244,12 +241,12 @@ func addLabels(c *call) reply {
 		return err
 	}
 	for _, name := range in.Labels {
-		if !slices.Contains(c.pull.labels, name) {
-			c.pull.labels = append(c.pull.labels, name)
+		if !slices.Contains(c.pull.Labels, name) {
+			c.pull.Labels = append(c.pull.Labels, name)
 		}
 	}
-	c.pull.updated = c.s.tick()
-	return ok(c.s.labelsJSON(c.pull))
+	c.pull.Updated = c.s.Tick()
+	return ok(c.s.LabelsJSON(c.pull))
 }
 
 // decodeLabels takes both bodies that GitHub takes: a list, and {"labels": list}.
@@ -265,7 +262,7 @@ func decodeLabels(c *call, into *[]string) reply {
 }
 
 func removeLabel(c *call) reply {
-	c.pull.labels = slices.DeleteFunc(c.pull.labels, func(l string) bool { return l == c.r.PathValue("name") })
-	c.pull.updated = c.s.tick()
-	return ok(c.s.labelsJSON(c.pull))
+	c.pull.Labels = slices.DeleteFunc(c.pull.Labels, func(l string) bool { return l == c.r.PathValue("name") })
+	c.pull.Updated = c.s.Tick()
+	return ok(c.s.LabelsJSON(c.pull))
 }

@@ -1,4 +1,4 @@
-package forgetest
+package rest
 
 import (
 	"encoding/json"
@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 var hookRoutes = []route{
@@ -20,55 +22,22 @@ var hookRoutes = []route{
 	{"POST /repos/{owner}/{repo}/hooks/{hook_id}/deliveries/{delivery_id}/attempts", "admin", "repository_hooks:write", redeliverRepo},
 }
 
-func itoa(n int) string { return strconv.Itoa(n) }
-
-// deliveries are newest first.
-func (s *Server) deliveries(of func(*Delivery) bool) []Delivery {
-	s.hooks.mu.Lock()
-	defer s.hooks.mu.Unlock()
-	var list []Delivery
-	for _, d := range slices.Backward(s.hooks.log) {
-		if of(d) {
-			list = append(list, *d)
-		}
-	}
-	return list
-}
-
-func deliveryJSON(d Delivery) obj {
-	answer := "OK"
-	if d.Status < 200 || d.Status > 299 {
-		answer = "Invalid HTTP Response: " + strconv.Itoa(d.Status)
-	}
-	o := obj{
-		"id": d.ID, "guid": d.GUID, "delivered_at": stamp(d.At), "redelivery": d.Redelivery, "duration": d.took.Seconds(), "status": answer,
-		"status_code": d.Status, "event": d.Event, "action": orNil(d.Action), "installation_id": nil, "repository_id": nil, "throttled_at": nil,
-	}
-	if d.Installation != 0 {
-		o["installation_id"] = d.Installation
-	}
-	if d.Repository != 0 {
-		o["repository_id"] = d.Repository
-	}
-	return o
-}
-
 func appDeliveries(c *call) reply {
 	app, refused := c.app()
 	if app == nil {
 		return refused
 	}
-	return c.deliveryPage(c.s.deliveries(func(d *Delivery) bool { return d.app == app }))
+	return c.deliveryPage(c.s.DeliveriesOf(func(d *hub.Delivery) bool { return d.App == app }))
 }
 
 // deliveryPage pages by cursor: the id of the delivery to start from.
-func (c *call) deliveryPage(list []Delivery) reply {
+func (c *call) deliveryPage(list []hub.Delivery) reply {
 	per, from := 30, 0
 	if n, err := strconv.Atoi(c.query("per_page")); err == nil && n > 0 {
 		per = min(n, 100)
 	}
 	if id, err := strconv.ParseInt(c.query("cursor"), 10, 64); err == nil {
-		from = max(0, slices.IndexFunc(list, func(d Delivery) bool { return d.ID == id }))
+		from = max(0, slices.IndexFunc(list, func(d hub.Delivery) bool { return d.ID == id }))
 	}
 	out := []any{}
 	for _, d := range list[from:min(from+per, len(list))] {
@@ -86,15 +55,15 @@ func appDelivery(c *call) reply {
 		return refused
 	}
 	id := pathID(c, "delivery_id")
-	list := c.s.deliveries(func(d *Delivery) bool { return d.app == app && d.ID == id })
+	list := c.s.DeliveriesOf(func(d *hub.Delivery) bool { return d.App == app && d.ID == id })
 	if len(list) == 0 {
 		return notFound()
 	}
 	d := list[0]
 	o := deliveryJSON(d)
 	headers := obj{}
-	for k := range d.header {
-		headers[k] = d.header.Get(k)
+	for k := range d.Header {
+		headers[k] = d.Header.Get(k)
 	}
 	o["url"] = d.URL
 	o["request"] = obj{"headers": headers, "payload": json.RawMessage(d.Payload)}
@@ -110,17 +79,13 @@ func redeliverApp(c *call) reply {
 }
 
 func (c *call) attempt() reply {
-	if err := c.s.redeliver(pathID(c, "delivery_id")); err != nil {
+	if err := c.s.SendAgain(pathID(c, "delivery_id")); err != nil {
 		return notFound()
 	}
 	return reply{status: http.StatusAccepted, body: obj{}}
 }
 
 func redeliverRepo(c *call) reply { return c.attempt() }
-
-func hookConfig(url string) obj {
-	return obj{"url": url, "content_type": "json", "insecure_ssl": "0", "secret": "********"}
-}
 
 func appHookConfig(c *call) reply {
 	app, refused := c.app()
@@ -148,18 +113,9 @@ func setAppHookConfig(c *call) reply {
 	return ok(hookConfig(app.WebhookURL))
 }
 
-func (s *Server) hookJSON(r *repo, h *hook) obj {
-	api := s.apiRepo(r) + "/hooks/" + strconv.FormatInt(h.id, 10)
-	return obj{
-		"type": "Repository", "id": h.id, "name": "web", "active": h.active, "events": h.events, "config": hookConfig(h.url),
-		"updated_at": stamp(h.created), "created_at": stamp(h.created), "url": api, "test_url": api + "/test", "ping_url": api + "/pings",
-		"deliveries_url": api + "/deliveries", "last_response": obj{"code": nil, "status": "unused", "message": nil},
-	}
-}
-
 func listHooks(c *call) reply {
 	out := []any{}
-	for _, h := range paginate(c, c.repo.hooks) {
+	for _, h := range paginate(c, c.repo.Hooks) {
 		out = append(out, c.s.hookJSON(c.repo, h))
 	}
 	return ok(out)
@@ -177,21 +133,56 @@ func createHook(c *call) reply {
 	if in.Config.URL == "" {
 		return invalid("Hook", "url", "missing_field", "")
 	}
-	h := &hook{id: c.s.nextID(), url: in.Config.URL, secret: in.Config.Secret, events: in.Events, active: in.Active == nil || *in.Active, created: c.s.tick()}
-	if h.events == nil {
-		h.events = []string{"push"}
+	h := &hub.Hook{ID: c.s.NextID(), URL: in.Config.URL, Secret: in.Config.Secret, Events: in.Events, Active: in.Active == nil || *in.Active, Created: c.s.Tick()}
+	if h.Events == nil {
+		h.Events = []string{"push"}
 	}
-	c.repo.hooks = append(c.repo.hooks, h)
-	config := obj{"url": h.url, "content_type": "json", "insecure_ssl": "0"}
+	c.repo.Hooks = append(c.repo.Hooks, h)
+	config := obj{"url": h.URL, "content_type": "json", "insecure_ssl": "0"}
 	hookObj := c.s.hookJSON(c.repo, h)
 	hookObj["config"] = config
-	c.s.post(c.repo, "ping", "", obj{
-		"zen": "Level the water first.", "hook_id": h.id, "hook": hookObj, "repository": c.s.repoJSON(c.repo), "sender": c.s.userJSON(c.actor()),
-	}, &Delivery{hook: h, URL: h.url, secret: h.secret})
+	c.s.Post(c.repo, "ping", "", obj{
+		"zen": "Level the water first.", "hook_id": h.ID, "hook": hookObj, "repository": c.s.RepoJSON(c.repo), "sender": c.s.UserJSON(c.actor()),
+	}, &hub.Delivery{Hook: h, URL: h.URL, Secret: h.Secret})
 	return created(c.s.hookJSON(c.repo, h))
 }
 
 func repoDeliveries(c *call) reply {
 	id := pathID(c, "hook_id")
-	return c.deliveryPage(c.s.deliveries(func(d *Delivery) bool { return d.hook != nil && d.hook.id == id && time.Since(d.At) < 72*time.Hour }))
+	return c.deliveryPage(c.s.DeliveriesOf(func(d *hub.Delivery) bool { return d.Hook != nil && d.Hook.ID == id && time.Since(d.At) < 72*time.Hour }))
+}
+
+func (s *API) reactionJSON(r *hub.Reaction) obj {
+	return obj{"id": r.ID, "node_id": hub.Node("REA", r.ID), "user": s.UserJSON(r.User), "content": r.Content, "created_at": hub.Stamp(r.Created)}
+}
+
+func hookConfig(url string) obj {
+	return obj{"url": url, "content_type": "json", "insecure_ssl": "0", "secret": "********"}
+}
+
+func (s *API) hookJSON(r *hub.Repo, h *hub.Hook) obj {
+	api := s.APIRepo(r) + "/hooks/" + strconv.FormatInt(h.ID, 10)
+	return obj{
+		"type": "Repository", "id": h.ID, "name": "web", "active": h.Active, "events": h.Events, "config": hookConfig(h.URL),
+		"updated_at": hub.Stamp(h.Created), "created_at": hub.Stamp(h.Created), "url": api, "test_url": api + "/test", "ping_url": api + "/pings",
+		"deliveries_url": api + "/deliveries", "last_response": obj{"code": nil, "status": "unused", "message": nil},
+	}
+}
+
+func deliveryJSON(d hub.Delivery) obj {
+	answer := "OK"
+	if d.Status < 200 || d.Status > 299 {
+		answer = "Invalid HTTP Response: " + strconv.Itoa(d.Status)
+	}
+	o := obj{
+		"id": d.ID, "guid": d.GUID, "delivered_at": hub.Stamp(d.At), "redelivery": d.Redelivery, "duration": d.Took.Seconds(), "status": answer,
+		"status_code": d.Status, "event": d.Event, "action": hub.OrNil(d.Action), "installation_id": nil, "repository_id": nil, "throttled_at": nil,
+	}
+	if d.Installation != 0 {
+		o["installation_id"] = d.Installation
+	}
+	if d.Repository != 0 {
+		o["repository_id"] = d.Repository
+	}
+	return o
 }

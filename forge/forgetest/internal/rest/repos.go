@@ -1,12 +1,14 @@
-package forgetest
+package rest
 
 import (
+	"cmp"
 	"encoding/base64"
 	"net/http"
 	"slices"
 	"strings"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 var repoRoutes = []route{
@@ -24,56 +26,40 @@ var repoRoutes = []route{
 	{"POST /repos/{owner}/{repo}/forks", "read", "", forkRepo},
 }
 
-func getRepo(c *call) reply { return ok(c.s.repoFull(c, c.repo)) }
+func getRepo(c *call) reply { return ok(c.s.RepoFull(c.cred, c.repo)) }
 
 func repoByID(c *call) reply {
 	id := pathID(c, "repository_id")
-	for _, r := range c.s.repos {
-		if r.id == id && c.s.sees(c.cred, r) {
-			return ok(c.s.repoFull(c, r))
+	for _, r := range c.s.Repos {
+		if r.ID == id && c.s.Sees(c.cred, r) {
+			return ok(c.s.RepoFull(c.cred, r))
 		}
 	}
 	return notFound()
 }
 
-func (r *repo) branches() []string {
-	var names []string
-	for ref := range r.refs {
-		if name, found := strings.CutPrefix(ref, "refs/heads/"); found {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-func (r *repo) protected(branch string) bool {
-	p, found := r.protection[branch]
-	return found && !p.Ruleset
-}
-
 func listBranches(c *call) reply {
 	out := []any{}
-	for _, name := range paginate(c, c.repo.branches()) {
-		sha := c.repo.branch(name)
+	for _, name := range paginate(c, c.repo.Branches()) {
+		sha := c.repo.Branch(name)
 		out = append(out, obj{
-			"name": name, "commit": obj{"sha": sha, "url": c.s.apiRepo(c.repo) + "/commits/" + sha}, "protected": c.repo.protected(name)})
+			"name": name, "commit": obj{"sha": sha, "url": c.s.APIRepo(c.repo) + "/commits/" + sha}, "protected": c.repo.Protected(name)})
 	}
 	return ok(out)
 }
 
 func getBranch(c *call) reply {
 	name := c.r.PathValue("branch")
-	sha := c.repo.branch(name)
+	sha := c.repo.Branch(name)
 	if sha == "" {
 		return refuse(http.StatusNotFound, "Branch not found")
 	}
-	commit, err := c.repo.git.Commit(c.ctx, sha)
+	commit, err := c.repo.Git.Commit(c.ctx, sha)
 	if err != nil {
 		return notFound()
 	}
-	api := c.s.apiRepo(c.repo) + "/branches/" + name
-	p := c.repo.protection[name]
+	api := c.s.APIRepo(c.repo) + "/branches/" + name
+	p := c.repo.Protection[name]
 	level := "off"
 	if len(p.Checks) > 0 && !p.Ruleset {
 		level = "non_admins"
@@ -86,9 +72,9 @@ func getBranch(c *call) reply {
 		checks = []string{}
 	}
 	return ok(obj{
-		"name": name, "commit": c.s.commitJSON(c.repo, commit), "protected": c.repo.protected(name), "protection_url": api + "/protection",
-		"_links": obj{"html": c.s.URL + "/" + c.repo.full() + "/tree/" + name, "self": api},
-		"protection": obj{"enabled": c.repo.protected(name), "required_status_checks": obj{
+		"name": name, "commit": c.s.CommitJSON(c.repo, commit), "protected": c.repo.Protected(name), "protection_url": api + "/protection",
+		"_links": obj{"html": c.s.URL + "/" + c.repo.Full() + "/tree/" + name, "self": api},
+		"protection": obj{"enabled": c.repo.Protected(name), "required_status_checks": obj{
 			"enforcement_level": level, "contexts": checks, "checks": checkItems(checks)}},
 	})
 }
@@ -103,10 +89,10 @@ func checkItems(contexts []string) []any {
 
 func getProtection(c *call) reply {
 	name := c.r.PathValue("branch")
-	if !c.repo.protected(name) {
+	if !c.repo.Protected(name) {
 		return refuse(http.StatusNotFound, "Branch not protected")
 	}
-	p, api := c.repo.protection[name], c.s.apiRepo(c.repo)+"/branches/"+name+"/protection"
+	p, api := c.repo.Protection[name], c.s.APIRepo(c.repo)+"/branches/"+name+"/protection"
 	o := obj{
 		"url": api, "enforce_admins": obj{"url": api + "/enforce_admins", "enabled": p.EnforceAdmins},
 		"required_linear_history": obj{"enabled": false}, "allow_force_pushes": obj{"enabled": false}, "allow_deletions": obj{"enabled": false},
@@ -128,12 +114,12 @@ func getProtection(c *call) reply {
 // branchRules are the rules of rulesets; classic protection is not among them.
 func branchRules(c *call) reply {
 	out := []any{}
-	p := c.repo.protection[c.r.PathValue("branch")]
+	p := c.repo.Protection[c.r.PathValue("branch")]
 	if !p.Ruleset {
 		return ok(paginate(c, out))
 	}
 	add := func(kind string, parameters obj) {
-		o := obj{"type": kind, "ruleset_source_type": "Repository", "ruleset_source": c.repo.full(), "ruleset_id": 42}
+		o := obj{"type": kind, "ruleset_source_type": "Repository", "ruleset_source": c.repo.Full(), "ruleset_id": 42}
 		if parameters != nil {
 			o["parameters"] = parameters
 		}
@@ -163,15 +149,15 @@ func branchRules(c *call) reply {
 }
 
 func listCommits(c *call) reply {
-	sha, found := c.ref(cmpOr(c.query("sha"), c.repo.defaultBranch))
+	sha, found := c.ref(cmp.Or(c.query("sha"), c.repo.DefaultBranch))
 	if !found {
 		return notFound()
 	}
-	list, err := c.repo.git.Log(c.ctx, 0, sha)
+	list, err := c.repo.Git.Log(c.ctx, 0, sha)
 	if err != nil {
 		return refuse(http.StatusInternalServerError, err.Error())
 	}
-	return ok(c.s.commitsJSON(c.repo, paginate(c, list)))
+	return ok(c.s.CommitsJSON(c.repo, paginate(c, list)))
 }
 
 func getCommit(c *call) reply {
@@ -179,26 +165,24 @@ func getCommit(c *call) reply {
 	if !found {
 		return c.noCommit()
 	}
-	commit, err := c.repo.git.Commit(c.ctx, sha)
+	commit, err := c.repo.Git.Commit(c.ctx, sha)
 	if err != nil {
 		return c.noCommit()
 	}
-	o := c.s.commitJSON(c.repo, commit)
-	parent := emptyTree
+	o := c.s.CommitJSON(c.repo, commit)
+	parent := hub.EmptyTree
 	if len(commit.Parents) > 0 {
 		parent = commit.Parents[0]
 	}
-	files, _ := c.repo.git.Diff(c.ctx, parent, sha, true)
+	files, _ := c.repo.Git.Diff(c.ctx, parent, sha, true)
 	add, del := 0, 0
 	for _, f := range files {
 		add, del = add+f.Additions, del+f.Deletions
 	}
 	o["stats"] = obj{"additions": add, "deletions": del, "total": add + del}
-	o["files"] = c.s.filesJSON(c.repo, sha, files)
+	o["files"] = c.s.FilesJSON(c.repo, sha, files)
 	return ok(o)
 }
-
-const emptyTree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 // compare pages over the commits; files are told on the first page only, up
 // to 300, as GitHub does.
@@ -209,7 +193,7 @@ func compare(c *call) reply {
 	if !two || !found1 || !found2 {
 		return notFound()
 	}
-	git := c.repo.git
+	git := c.repo.Git
 	mergeBase := git.MergeBase(c.ctx, base, head)
 	if mergeBase == "" {
 		return refuse(http.StatusNotFound, "No common ancestor between "+baseName+" and "+headName+".")
@@ -227,16 +211,16 @@ func compare(c *call) reply {
 	case behind > 0:
 		state = "behind"
 	}
-	api, html := c.s.apiRepo(c.repo)+"/compare/"+baseName+"..."+headName, c.s.URL+"/"+c.repo.full()+"/compare/"+baseName+"..."+headName
+	api, html := c.s.APIRepo(c.repo)+"/compare/"+baseName+"..."+headName, c.s.URL+"/"+c.repo.Full()+"/compare/"+baseName+"..."+headName
 	o := obj{
 		"url": api, "html_url": html, "permalink_url": html, "diff_url": html + ".diff", "patch_url": html + ".patch",
 		"base_commit": c.commitOrNil(base), "merge_base_commit": c.commitOrNil(mergeBase), "status": state,
 		"ahead_by": len(list), "behind_by": behind, "total_commits": len(list),
-		"commits": c.s.commitsJSON(c.repo, c.comparePage(list)),
+		"commits": c.s.CommitsJSON(c.repo, c.comparePage(list)),
 	}
 	if c.page == nil || c.page.page == 1 {
 		files, _ := git.Diff(c.ctx, mergeBase, head, true)
-		o["files"] = c.s.filesJSON(c.repo, head, files[:min(len(files), 300)])
+		o["files"] = c.s.FilesJSON(c.repo, head, files[:min(len(files), 300)])
 	}
 	return ok(o)
 }
@@ -250,40 +234,40 @@ func (c *call) comparePage(list []bare.Commit) []bare.Commit {
 }
 
 func (c *call) commitOrNil(sha string) any {
-	commit, err := c.repo.git.Commit(c.ctx, sha)
+	commit, err := c.repo.Git.Commit(c.ctx, sha)
 	if err != nil {
 		return nil
 	}
-	return c.s.commitJSON(c.repo, commit)
+	return c.s.CommitJSON(c.repo, commit)
 }
 
 // strip takes "owner:branch" down to the branch where owner is the repository's.
-func strip(r *repo, name string) string {
-	if rest, found := strings.CutPrefix(name, r.owner.login+":"); found {
+func strip(r *hub.Repo, name string) string {
+	if rest, found := strings.CutPrefix(name, r.Owner.Login+":"); found {
 		return rest
 	}
 	return name
 }
 
 func getContent(c *call) reply {
-	ref, path := cmpOr(c.query("ref"), c.repo.defaultBranch), c.r.PathValue("path")
+	ref, path := cmp.Or(c.query("ref"), c.repo.DefaultBranch), c.r.PathValue("path")
 	sha, found := c.ref(ref)
 	if !found {
 		return refuse(http.StatusNotFound, "No commit found for the ref "+ref)
 	}
-	out, err := c.repo.git.Git(c.ctx, nil, "", "ls-tree", sha, "--", path)
+	out, err := c.repo.Git.Git(c.ctx, nil, "", "ls-tree", sha, "--", path)
 	meta, _, _ := strings.Cut(out, "\t")
 	f := strings.Fields(meta)
 	if err != nil || len(f) != 3 || f[1] != "blob" {
 		return notFound()
 	}
-	content, err := c.repo.git.Git(c.ctx, nil, "", "cat-file", "blob", f[2])
+	content, err := c.repo.Git.Git(c.ctx, nil, "", "cat-file", "blob", f[2])
 	if err != nil {
 		return notFound()
 	}
-	api := c.s.apiRepo(c.repo) + "/contents/" + path + "?ref=" + ref
-	blob := c.s.apiRepo(c.repo) + "/git/blobs/" + f[2]
-	html := c.s.URL + "/" + c.repo.full() + "/blob/" + ref + "/" + path
+	api := c.s.APIRepo(c.repo) + "/contents/" + path + "?ref=" + ref
+	blob := c.s.APIRepo(c.repo) + "/git/blobs/" + f[2]
+	html := c.s.URL + "/" + c.repo.Full() + "/blob/" + ref + "/" + path
 	name := path[strings.LastIndex(path, "/")+1:]
 	return ok(obj{
 		"type": "file", "encoding": "base64", "size": len(content), "name": name, "path": path, "sha": f[2], "url": api, "git_url": blob,
@@ -298,10 +282,10 @@ func listActivity(c *call) reply {
 	if ref != "" && !strings.HasPrefix(ref, "refs/") {
 		ref = "refs/heads/" + ref
 	}
-	var list []activity
-	for _, a := range slices.Backward(c.repo.activity) {
+	var list []hub.Activity
+	for _, a := range slices.Backward(c.repo.Activity) {
 		kind, actor := c.query("activity_type"), c.query("actor")
-		if (ref != "" && a.ref != ref) || (kind != "" && kind != a.kind) || (actor != "" && (a.actor == nil || a.actor.login != actor)) {
+		if (ref != "" && a.Ref != ref) || (kind != "" && kind != a.Kind) || (actor != "" && (a.Actor == nil || a.Actor.Login != actor)) {
 			continue
 		}
 		list = append(list, a)
@@ -317,12 +301,12 @@ func forkRepo(c *call) reply {
 	if to == nil {
 		return refuse(http.StatusUnauthorized, "Requires authentication")
 	}
-	if f := c.s.repo(to.login, c.repo.name); f != nil {
-		return reply{status: http.StatusAccepted, body: c.s.repoFull(c, f)}
+	if f := c.s.Repo(to.Login, c.repo.Name); f != nil {
+		return reply{status: http.StatusAccepted, body: c.s.RepoFull(c.cred, f)}
 	}
-	f, err := c.s.fork(c.ctx, c.repo, to)
+	f, err := c.s.Fork(c.ctx, c.repo, to)
 	if err != nil {
 		return refuse(http.StatusInternalServerError, err.Error())
 	}
-	return reply{status: http.StatusAccepted, body: c.s.repoFull(c, f)}
+	return reply{status: http.StatusAccepted, body: c.s.RepoFull(c.cred, f)}
 }

@@ -1,4 +1,5 @@
-package forgetest
+// Package rest answers the REST API of the GitHub look-alike from its state.
+package rest
 
 import (
 	"context"
@@ -13,19 +14,30 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 // obj is a JSON object on its way out.
 type obj = map[string]any
 
+// API answers REST and GraphQL.
+type API struct {
+	*hub.Hub
+	routes []route
+}
+
+// NewAPI gives the handler of the REST API, rooted at /.
+func NewAPI(h *hub.Hub) *API { return &API{Hub: h, routes: routes()} }
+
 // call is one API request being answered, under the server's lock.
 type call struct {
-	s    *Server
+	s    *API
 	r    *http.Request
 	ctx  context.Context
-	cred *credential
-	repo *repo
-	pull *pull
+	cred *hub.Credential
+	repo *hub.Repo
+	pull *hub.Pull
 	body []byte
 	page *paging
 }
@@ -41,10 +53,11 @@ func ok(body any) reply      { return reply{status: http.StatusOK, body: body} }
 func created(body any) reply { return reply{status: http.StatusCreated, body: body} }
 func noContent() reply       { return reply{status: http.StatusNoContent} }
 
-const docs = "https://docs.github.com/rest"
+// Docs is where refusals send the reader.
+const Docs = "https://docs.github.com/rest"
 
 func refuse(status int, message string) reply {
-	return reply{status: status, body: obj{"message": message, "documentation_url": docs, "status": strconv.Itoa(status)}}
+	return reply{status: status, body: obj{"message": message, "documentation_url": Docs, "status": strconv.Itoa(status)}}
 }
 
 func notFound() reply { return refuse(http.StatusNotFound, "Not Found") }
@@ -56,7 +69,7 @@ func invalid(resource, field, code, message string) reply {
 		e["message"] = message
 	}
 	return reply{status: http.StatusUnprocessableEntity, body: obj{
-		"message": "Validation Failed", "errors": []any{e}, "documentation_url": docs, "status": "422"}}
+		"message": "Validation Failed", "errors": []any{e}, "documentation_url": Docs, "status": "422"}}
 }
 
 // route is one operation of the API. role is what a user needs in the
@@ -72,18 +85,19 @@ type route struct {
 // what a comment may hold.
 const maxBody = 4 << 20
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route) {
+func (s *API) serve(w http.ResponseWriter, r *http.Request, rt route) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		http.Error(w, "body too large or cut", http.StatusRequestEntityTooLarge)
 		return
 	}
-	s.mu.Lock()
+	s.Mu.Lock()
 	c := &call{s: s, r: r, ctx: context.WithoutCancel(r.Context()), body: body}
 	out := s.answer(c, rt)
 	data := s.encode(c, rt, &out)
-	s.record(c, rt, out.status)
-	s.mu.Unlock()
+	_, path, _ := strings.Cut(rt.pattern, " ")
+	s.Note(r, c.cred, path, out.status)
+	s.Mu.Unlock()
 	for k, v := range out.header {
 		w.Header()[k] = v
 	}
@@ -91,15 +105,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route) {
 	w.Write(data) //nolint:errcheck // the client went away
 }
 
-func (s *Server) answer(c *call, rt route) reply {
-	cred, valid := s.authenticate(c.r)
+func (s *API) answer(c *call, rt route) reply {
+	cred, valid := s.Authenticate(c.r)
 	if !valid {
 		return refuse(http.StatusUnauthorized, "Bad credentials")
 	}
 	c.cred = cred
 	if cred != nil {
-		if s.used[cred.token]++; s.used[cred.token] > s.opt.RateLimit {
-			return refuse(http.StatusForbidden, "API rate limit exceeded for "+cred.who()+".")
+		if s.Used[cred.Token]++; s.Used[cred.Token] > s.Opt.RateLimit {
+			return refuse(http.StatusForbidden, "API rate limit exceeded for "+cred.Who()+".")
 		}
 	}
 	if out := s.locate(c, rt); out.status != 0 {
@@ -112,19 +126,19 @@ func (s *Server) answer(c *call, rt route) reply {
 }
 
 // locate finds the repository and the pull that the path names.
-func (s *Server) locate(c *call, rt route) reply {
+func (s *API) locate(c *call, rt route) reply {
 	owner, name := c.r.PathValue("owner"), c.r.PathValue("repo")
 	if name == "" {
 		return reply{}
 	}
-	c.repo = s.repo(owner, name)
+	c.repo = s.Repo(owner, name)
 	if c.repo == nil {
-		if to := s.moved[strings.ToLower(owner+"/"+name)]; to != nil && s.sees(c.cred, to) {
+		if to := s.Moved[strings.ToLower(owner+"/"+name)]; to != nil && s.Sees(c.cred, to) {
 			return s.movedTo(c, to)
 		}
 		return notFound()
 	}
-	if !s.sees(c.cred, c.repo) {
+	if !s.Sees(c.cred, c.repo) {
 		return notFound()
 	}
 	for _, key := range []string{"pull_number", "issue_number"} {
@@ -133,9 +147,9 @@ func (s *Server) locate(c *call, rt route) reply {
 			continue
 		}
 		n, _ := strconv.Atoi(text)
-		c.pull = c.repo.pulls[n]
+		c.pull = c.repo.Pulls[n]
 		if c.pull == nil && key == "issue_number" {
-			c.pull = c.repo.issues[n]
+			c.pull = c.repo.Issues[n]
 		}
 		if c.pull == nil {
 			return notFound()
@@ -144,16 +158,16 @@ func (s *Server) locate(c *call, rt route) reply {
 	return reply{}
 }
 
-func (s *Server) movedTo(c *call, to *repo) reply {
+func (s *API) movedTo(c *call, to *hub.Repo) reply {
 	prefix := "/repos/" + c.r.PathValue("owner") + "/" + c.r.PathValue("repo")
-	u := fmt.Sprintf("%s/repositories/%d%s", s.URL, to.id, strings.TrimPrefix(c.r.URL.Path, prefix))
+	u := fmt.Sprintf("%s/repositories/%d%s", s.URL, to.ID, strings.TrimPrefix(c.r.URL.Path, prefix))
 	out := refuse(http.StatusMovedPermanently, "Moved Permanently")
 	out.body.(obj)["url"] = u
 	out.header = http.Header{"Location": {u}}
 	return out
 }
 
-func (s *Server) authorize(c *call, rt route) reply {
+func (s *API) authorize(c *call, rt route) reply {
 	if rt.role == "" {
 		return reply{}
 	}
@@ -166,32 +180,32 @@ func (s *Server) authorize(c *call, rt route) reply {
 		}
 		return reply{}
 	}
-	have := s.role(c.cred, c.repo)
-	if c.cred != nil && c.cred.installation != nil {
-		if !c.cred.grants(rt.app) || !atLeast(have, "read") || (rt.role != "read" && have == "read") {
+	have := s.Role(c.cred, c.repo)
+	if c.cred != nil && c.cred.Installation != nil {
+		if !c.cred.Grants(rt.app) || !hub.AtLeast(have, "read") || (rt.role != "read" && have == "read") {
 			return refuse(http.StatusForbidden, "Resource not accessible by integration")
 		}
 		have = "admin"
 	}
-	if !atLeast(have, rt.role) {
-		if rt.role == "admin" && !atLeast(have, "write") {
+	if !hub.AtLeast(have, rt.role) {
+		if rt.role == "admin" && !hub.AtLeast(have, "write") {
 			return notFound()
 		}
 		return refuse(http.StatusForbidden, "Must have "+rt.role+" rights to Repository.")
 	}
-	if c.repo.archived && c.r.Method != http.MethodGet {
+	if c.repo.Archived && c.r.Method != http.MethodGet {
 		return refuse(http.StatusForbidden, "Repository was archived so is read-only.")
 	}
 	return reply{}
 }
 
 // encode writes the body and the headers that every answer of GitHub carries.
-func (s *Server) encode(c *call, rt route, out *reply) []byte {
+func (s *API) encode(c *call, rt route, out *reply) []byte {
 	if out.header == nil {
 		out.header = http.Header{}
 	}
 	h := out.header
-	h.Set("X-GitHub-Request-Id", fmt.Sprintf("F0F0:%X", len(s.calls)+1))
+	h.Set("X-GitHub-Request-Id", fmt.Sprintf("F0F0:%X", s.LastID))
 	h.Set("X-GitHub-Media-Type", "github.v3; format=json")
 	c.page.link(c.r, h)
 	var data []byte
@@ -207,7 +221,7 @@ func (s *Server) encode(c *call, rt route, out *reply) []byte {
 			out.status, data = http.StatusNotModified, nil
 			h.Del("Content-Type")
 			if c.cred != nil {
-				s.used[c.cred.token]-- // a 304 is free
+				s.Used[c.cred.Token]-- // a 304 is free
 			}
 		}
 	}
@@ -215,13 +229,13 @@ func (s *Server) encode(c *call, rt route, out *reply) []byte {
 	return data
 }
 
-func (s *Server) limits(cred *credential, h http.Header) {
+func (s *API) limits(cred *hub.Credential, h http.Header) {
 	used := 0
 	if cred != nil {
-		used = s.used[cred.token]
+		used = s.Used[cred.Token]
 	}
-	h.Set("X-RateLimit-Limit", strconv.Itoa(s.opt.RateLimit))
-	h.Set("X-RateLimit-Remaining", strconv.Itoa(max(0, s.opt.RateLimit-used)))
+	h.Set("X-RateLimit-Limit", strconv.Itoa(s.Opt.RateLimit))
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(max(0, s.Opt.RateLimit-used)))
 	h.Set("X-RateLimit-Used", strconv.Itoa(used))
 	h.Set("X-RateLimit-Reset", strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10))
 	h.Set("X-RateLimit-Resource", "core")
@@ -244,14 +258,14 @@ func (c *call) decode(into any) (reply, bool) {
 
 func (c *call) query(key string) string { return c.r.URL.Query().Get(key) }
 
-func (c *call) actor() *account {
+func (c *call) actor() *hub.Account {
 	if c.cred == nil {
 		return nil
 	}
-	return c.cred.actor
+	return c.cred.Actor
 }
 
-func (c *call) viaApp() bool { return c.cred != nil && c.cred.installation != nil }
+func (c *call) viaApp() bool { return c.cred != nil && c.cred.Installation != nil }
 
 // paging is where in a list an answer stands.
 type paging struct {
@@ -275,20 +289,20 @@ func paginate[T any](c *call, list []T) []T {
 }
 
 // cursored pages the activity by cursor, as GitHub does for it.
-func (c *call) cursored(list []activity) reply {
+func (c *call) cursored(list []hub.Activity) reply {
 	per, from := 30, 0
 	if n, err := strconv.Atoi(c.query("per_page")); err == nil && n > 0 {
 		per = min(n, 100)
 	}
 	if after, err := strconv.ParseInt(c.query("after"), 10, 64); err == nil {
-		from = 1 + slices.IndexFunc(list, func(a activity) bool { return a.id == after })
+		from = 1 + slices.IndexFunc(list, func(a hub.Activity) bool { return a.ID == after })
 	}
 	out := []any{}
 	for _, a := range list[from:min(from+per, len(list))] {
-		out = append(out, c.s.activityJSON(a))
+		out = append(out, c.s.ActivityJSON(a))
 	}
 	if from+per < len(list) {
-		c.page = &paging{cursor: "after", after: list[from+per-1].id}
+		c.page = &paging{cursor: "after", after: list[from+per-1].ID}
 	}
 	return ok(out)
 }

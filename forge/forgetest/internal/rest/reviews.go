@@ -1,9 +1,12 @@
-package forgetest
+package rest
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"unicode/utf8"
+
+	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 var reviewRoutes = []route{
@@ -19,11 +22,11 @@ var reviewEvents = map[string]string{"APPROVE": "APPROVED", "REQUEST_CHANGES": "
 
 func listReviews(c *call) reply {
 	out := []any{}
-	visible := slices.DeleteFunc(slices.Clone(c.pull.reviews), func(v *review) bool {
-		return v.state == "PENDING" && v.author != c.actor()
+	visible := slices.DeleteFunc(slices.Clone(c.pull.Reviews), func(v *hub.Review) bool {
+		return v.State == "PENDING" && v.Author != c.actor()
 	})
 	for _, v := range paginate(c, visible) {
-		out = append(out, c.s.reviewJSON(c.pull, v))
+		out = append(out, c.s.ReviewJSON(c.pull, v))
 	}
 	return ok(out)
 }
@@ -43,17 +46,17 @@ func createReview(c *call) reply {
 	if out := c.reviewRefusal(in); out.status != 0 {
 		return out
 	}
-	v := &review{id: c.s.nextID(), author: c.actor(), state: "PENDING", body: in.Body, sha: cmpOr(in.CommitID, c.pull.headSHA)}
-	c.pull.reviews = append(c.pull.reviews, v)
+	v := &hub.Review{ID: c.s.NextID(), Author: c.actor(), State: "PENDING", Body: in.Body, SHA: cmp.Or(in.CommitID, c.pull.HeadSHA)}
+	c.pull.Reviews = append(c.pull.Reviews, v)
 	if in.Event != "" {
 		c.submit(v, in.Event)
 	}
-	return ok(c.s.reviewJSON(c.pull, v))
+	return ok(c.s.ReviewJSON(c.pull, v))
 }
 
 func (c *call) reviewRefusal(in reviewInput) reply {
 	_, known := reviewEvents[in.Event]
-	own := c.actor() == c.pull.author
+	own := c.actor() == c.pull.Author
 	switch {
 	case c.actor() == nil:
 		return refuse(http.StatusUnauthorized, "Requires authentication")
@@ -69,7 +72,7 @@ func (c *call) reviewRefusal(in reviewInput) reply {
 		return invalid("PullRequestReview", "body", "custom", "body is too long (maximum is 65536 characters)")
 	}
 	if in.CommitID != "" {
-		if _, err := c.repo.git.Resolve(c.ctx, in.CommitID); err != nil {
+		if _, err := c.repo.Git.Resolve(c.ctx, in.CommitID); err != nil {
 			return unprocessable("Commit is not part of the pull request")
 		}
 	}
@@ -79,19 +82,19 @@ func (c *call) reviewRefusal(in reviewInput) reply {
 // unprocessable is the 422 whose errors are bare sentences.
 func unprocessable(message string) reply {
 	return reply{status: http.StatusUnprocessableEntity, body: obj{
-		"message": "Unprocessable Entity", "errors": []string{message}, "documentation_url": docs, "status": "422"}}
+		"message": "Unprocessable Entity", "errors": []string{message}, "documentation_url": Docs, "status": "422"}}
 }
 
-func (c *call) submit(v *review, event string) {
-	v.state, v.submitted = reviewEvents[event], c.s.tick()
-	c.pull.updated = v.submitted
-	c.s.emitReview(c.pull, v, "submitted", c.actor())
+func (c *call) submit(v *hub.Review, event string) {
+	v.State, v.Submitted = reviewEvents[event], c.s.Tick()
+	c.pull.Updated = v.Submitted
+	c.s.EmitReview(c.pull, v, "submitted", c.actor())
 }
 
-func (c *call) review() *review {
+func (c *call) review() *hub.Review {
 	id := pathID(c, "review_id")
-	for _, v := range c.pull.reviews {
-		if v.id == id {
+	for _, v := range c.pull.Reviews {
+		if v.ID == id {
 			return v
 		}
 	}
@@ -100,7 +103,7 @@ func (c *call) review() *review {
 
 func getReview(c *call) reply {
 	if v := c.review(); v != nil {
-		return ok(c.s.reviewJSON(c.pull, v))
+		return ok(c.s.ReviewJSON(c.pull, v))
 	}
 	return notFound()
 }
@@ -111,16 +114,16 @@ func submitReview(c *call) reply {
 		return out
 	}
 	v := c.review()
-	if v == nil || v.author != c.actor() {
+	if v == nil || v.Author != c.actor() {
 		return notFound()
 	}
-	in.Body = cmpOr(in.Body, v.body)
+	in.Body = cmp.Or(in.Body, v.Body)
 	if out := c.reviewRefusal(in); out.status != 0 || in.Event == "" {
 		return out
 	}
-	v.body = in.Body
+	v.Body = in.Body
 	c.submit(v, in.Event)
-	return ok(c.s.reviewJSON(c.pull, v))
+	return ok(c.s.ReviewJSON(c.pull, v))
 }
 
 func dismissReview(c *call) reply {
@@ -134,13 +137,13 @@ func dismissReview(c *call) reply {
 		return notFound()
 	case in.Message == "":
 		return invalid("PullRequestReview", "message", "missing_field", "")
-	case v.state != "APPROVED" && v.state != "CHANGES_REQUESTED":
-		return unprocessable("Can not dismiss a " + v.state + " pull request review")
+	case v.State != "APPROVED" && v.State != "CHANGES_REQUESTED":
+		return unprocessable("Can not dismiss a " + v.State + " pull request review")
 	}
-	v.state = "DISMISSED"
-	c.pull.updated = c.s.tick()
-	c.s.emitReview(c.pull, v, "dismissed", c.actor())
-	return ok(c.s.reviewJSON(c.pull, v))
+	v.State = "DISMISSED"
+	c.pull.Updated = c.s.Tick()
+	c.s.EmitReview(c.pull, v, "dismissed", c.actor())
+	return ok(c.s.ReviewJSON(c.pull, v))
 }
 
 // noReviewComments: comments on single lines of a diff are not kept.

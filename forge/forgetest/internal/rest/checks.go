@@ -1,10 +1,13 @@
-package forgetest
+package rest
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 var checkRoutes = []route{
@@ -33,22 +36,6 @@ type checkInput struct {
 		Title, Summary, Text string
 		Annotations          []any
 	}
-}
-
-func latestChecks(r *repo, sha string) []*check {
-	last := map[string]*check{}
-	for _, k := range r.checks {
-		if k.sha == sha {
-			last[k.name+"\x00"+k.app.Slug] = k
-		}
-	}
-	var list []*check
-	for _, k := range r.checks {
-		if last[k.name+"\x00"+k.app.Slug] == k {
-			list = append(list, k)
-		}
-	}
-	return list
 }
 
 var conclusions = []string{"", "success", "failure", "neutral", "cancelled", "skipped", "timed_out", "action_required", "stale"}
@@ -89,48 +76,48 @@ func createCheck(c *call) reply {
 	if in.Name == "" {
 		return invalid("CheckRun", "name", "missing_field", "")
 	}
-	if sha, err := c.repo.git.Resolve(c.ctx, in.HeadSHA); err != nil || sha != in.HeadSHA {
+	if sha, err := c.repo.Git.Resolve(c.ctx, in.HeadSHA); err != nil || sha != in.HeadSHA {
 		return invalid("CheckRun", "head_sha", "custom", "No commit found for SHA: "+in.HeadSHA)
 	}
-	k := &check{id: c.s.nextID(), suite: c.s.nextID(), name: in.Name, sha: in.HeadSHA, status: "queued", app: c.cred.app, started: c.s.tick()}
-	for _, other := range c.repo.checks {
-		if other.sha == k.sha && other.app == k.app {
-			k.suite = other.suite
+	k := &hub.Check{ID: c.s.NextID(), Suite: c.s.NextID(), Name: in.Name, SHA: in.HeadSHA, Status: "queued", App: c.cred.App, Started: c.s.Tick()}
+	for _, other := range c.repo.Checks {
+		if other.SHA == k.SHA && other.App == k.App {
+			k.Suite = other.Suite
 		}
 	}
-	c.repo.checks = append(c.repo.checks, k)
+	c.repo.Checks = append(c.repo.Checks, k)
 	c.writeCheck(k, in)
-	c.s.emitCheck(c.ctx, c.repo, k, "created", c.actor())
-	return created(c.s.checkJSON(c.repo, k))
+	c.s.EmitCheck(c.ctx, c.repo, k, "created", c.actor())
+	return created(c.s.CheckJSON(c.repo, k))
 }
 
-func (c *call) writeCheck(k *check, in checkInput) {
-	k.name = cmpOr(in.Name, k.name)
-	k.externalID = cmpOr(in.ExternalID, k.externalID)
-	k.details = cmpOr(in.DetailsURL, k.details)
-	k.status = cmpOr(in.Status, k.status)
+func (c *call) writeCheck(k *hub.Check, in checkInput) {
+	k.Name = cmp.Or(in.Name, k.Name)
+	k.ExternalID = cmp.Or(in.ExternalID, k.ExternalID)
+	k.Details = cmp.Or(in.DetailsURL, k.Details)
+	k.Status = cmp.Or(in.Status, k.Status)
 	if !in.StartedAt.IsZero() {
-		k.started = in.StartedAt.UTC()
+		k.Started = in.StartedAt.UTC()
 	}
-	if k.status != "completed" {
-		k.conclusion, k.ended = "", time.Time{}
+	if k.Status != "completed" {
+		k.Conclusion, k.Ended = "", time.Time{}
 	}
 	if in.Conclusion != "" {
-		k.status, k.conclusion, k.ended = "completed", in.Conclusion, c.s.last
+		k.Status, k.Conclusion, k.Ended = "completed", in.Conclusion, c.s.Last
 		if !in.EndedAt.IsZero() {
-			k.ended = in.EndedAt.UTC()
+			k.Ended = in.EndedAt.UTC()
 		}
 	}
 	if o := in.Output; o != nil {
-		k.title, k.summary, k.text = o.Title, o.Summary, o.Text
-		k.annotationsCount += len(o.Annotations)
+		k.Title, k.Summary, k.Text = o.Title, o.Summary, o.Text
+		k.AnnotationsCount += len(o.Annotations)
 	}
 }
 
-func (c *call) check() *check {
+func (c *call) check() *hub.Check {
 	id := pathID(c, "check_run_id")
-	for _, k := range c.repo.checks {
-		if k.id == id {
+	for _, k := range c.repo.Checks {
+		if k.ID == id {
 			return k
 		}
 	}
@@ -139,7 +126,7 @@ func (c *call) check() *check {
 
 func getCheck(c *call) reply {
 	if k := c.check(); k != nil {
-		return ok(c.s.checkJSON(c.repo, k))
+		return ok(c.s.CheckJSON(c.repo, k))
 	}
 	return notFound()
 }
@@ -156,26 +143,26 @@ func updateCheck(c *call) reply {
 	if k == nil {
 		return notFound()
 	}
-	if k.app != c.cred.app {
-		return refuse(http.StatusForbidden, "Invalid app_id `"+c.cred.app.Slug+"` - check run can only be modified by the GitHub App that created it.")
+	if k.App != c.cred.App {
+		return refuse(http.StatusForbidden, "Invalid app_id `"+c.cred.App.Slug+"` - check run can only be modified by the GitHub App that created it.")
 	}
-	was := k.status
-	c.s.tick()
+	was := k.Status
+	c.s.Tick()
 	c.writeCheck(k, in)
-	if k.status == "completed" && was != "completed" {
-		c.s.emitCheck(c.ctx, c.repo, k, "completed", c.actor())
+	if k.Status == "completed" && was != "completed" {
+		c.s.EmitCheck(c.ctx, c.repo, k, "completed", c.actor())
 	}
-	return ok(c.s.checkJSON(c.repo, k))
+	return ok(c.s.CheckJSON(c.repo, k))
 }
 
 // ref resolves the path's {ref}: a branch, a tag or a SHA.
 func (c *call) ref(name string) (string, bool) {
 	for _, full := range []string{"refs/heads/" + name, "refs/tags/" + name, "refs/" + name} {
-		if sha := c.repo.refs[full]; sha != "" {
+		if sha := c.repo.Refs[full]; sha != "" {
 			return sha, true
 		}
 	}
-	sha, err := c.repo.git.Resolve(c.ctx, name)
+	sha, err := c.repo.Git.Resolve(c.ctx, name)
 	return sha, err == nil
 }
 
@@ -188,14 +175,14 @@ func listChecks(c *call) reply {
 	if !found {
 		return c.noCommit()
 	}
-	list := latestChecks(c.repo, sha)
+	list := hub.LatestChecks(c.repo, sha)
 	if c.query("filter") == "all" {
-		list = slices.DeleteFunc(slices.Clone(c.repo.checks), func(k *check) bool { return k.sha != sha })
+		list = slices.DeleteFunc(slices.Clone(c.repo.Checks), func(k *hub.Check) bool { return k.SHA != sha })
 	}
-	list = slices.DeleteFunc(list, func(k *check) bool { return c.query("check_name") != "" && c.query("check_name") != k.name })
+	list = slices.DeleteFunc(list, func(k *hub.Check) bool { return c.query("check_name") != "" && c.query("check_name") != k.Name })
 	runs := []any{}
 	for _, k := range paginate(c, list) {
-		runs = append(runs, c.s.checkJSON(c.repo, k))
+		runs = append(runs, c.s.CheckJSON(c.repo, k))
 	}
 	return ok(obj{"total_count": len(list), "check_runs": runs})
 }
@@ -209,7 +196,7 @@ func createStatus(c *call) reply {
 		return out
 	}
 	sha := c.r.PathValue("sha")
-	if _, err := c.repo.git.Resolve(c.ctx, sha); err != nil {
+	if _, err := c.repo.Git.Resolve(c.ctx, sha); err != nil {
 		return refuse(http.StatusUnprocessableEntity, "No commit found for SHA: "+sha)
 	}
 	switch {
@@ -218,23 +205,13 @@ func createStatus(c *call) reply {
 	case utf8.RuneCountInString(in.Description) > 140:
 		return invalid("Status", "description", "custom", "description is too long (maximum is 140 characters)")
 	}
-	t := &status{
-		id: c.s.nextID(), sha: sha, state: in.State, context: cmpOr(in.Context, "default"), description: in.Description,
-		target: in.TargetURL, creator: c.actor(), created: c.s.tick(),
+	t := &hub.Status{
+		ID: c.s.NextID(), SHA: sha, State: in.State, Context: cmp.Or(in.Context, "default"), Description: in.Description,
+		Target: in.TargetURL, Creator: c.actor(), Created: c.s.Tick(),
 	}
-	c.repo.statuses = append(c.repo.statuses, t)
-	c.s.emitStatus(c.ctx, c.repo, t, c.actor())
-	return created(c.s.statusJSON(c.repo, t))
-}
-
-func (r *repo) statusesOf(sha string) []*status {
-	var list []*status
-	for _, t := range slices.Backward(r.statuses) {
-		if t.sha == sha {
-			list = append(list, t)
-		}
-	}
-	return list
+	c.repo.Statuses = append(c.repo.Statuses, t)
+	c.s.EmitStatus(c.ctx, c.repo, t, c.actor())
+	return created(c.s.StatusJSON(c.repo, t))
 }
 
 func listStatuses(c *call) reply {
@@ -243,8 +220,8 @@ func listStatuses(c *call) reply {
 		return c.noCommit()
 	}
 	out := []any{}
-	for _, t := range paginate(c, c.repo.statusesOf(sha)) {
-		out = append(out, c.s.statusJSON(c.repo, t))
+	for _, t := range paginate(c, c.repo.StatusesOf(sha)) {
+		out = append(out, c.s.StatusJSON(c.repo, t))
 	}
 	return ok(out)
 }
@@ -254,9 +231,9 @@ func combinedStatus(c *call) reply {
 	if !found {
 		return c.noCommit()
 	}
-	var latest []*status
-	for _, t := range c.repo.statusesOf(sha) {
-		if !slices.ContainsFunc(latest, func(o *status) bool { return o.context == t.context }) {
+	var latest []*hub.Status
+	for _, t := range c.repo.StatusesOf(sha) {
+		if !slices.ContainsFunc(latest, func(o *hub.Status) bool { return o.Context == t.Context }) {
 			latest = append(latest, t)
 		}
 	}
@@ -266,20 +243,20 @@ func combinedStatus(c *call) reply {
 	}
 	for _, t := range latest {
 		switch {
-		case t.state == "failure" || t.state == "error":
+		case t.State == "failure" || t.State == "error":
 			state = "failure"
-		case t.state == "pending" && state != "failure":
+		case t.State == "pending" && state != "failure":
 			state = "pending"
 		}
 	}
 	list := []any{}
 	for _, t := range paginate(c, latest) {
-		o := c.s.statusJSON(c.repo, t)
+		o := c.s.StatusJSON(c.repo, t)
 		delete(o, "creator")
 		list = append(list, o)
 	}
 	return ok(obj{
-		"state": state, "statuses": list, "sha": sha, "total_count": len(latest), "repository": c.s.repoJSON(c.repo),
-		"commit_url": c.s.apiRepo(c.repo) + "/commits/" + sha, "url": c.s.apiRepo(c.repo) + "/commits/" + sha + "/status",
+		"state": state, "statuses": list, "sha": sha, "total_count": len(latest), "repository": c.s.RepoJSON(c.repo),
+		"commit_url": c.s.APIRepo(c.repo) + "/commits/" + sha, "url": c.s.APIRepo(c.repo) + "/commits/" + sha + "/status",
 	})
 }

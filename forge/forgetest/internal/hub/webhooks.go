@@ -1,4 +1,4 @@
-package forgetest
+package hub
 
 import (
 	"bytes"
@@ -17,14 +17,14 @@ import (
 	"time"
 )
 
-// hook is a repository's webhook; an App has its own.
-type hook struct {
-	id      int64
-	url     string
-	secret  string
-	events  []string
-	active  bool
-	created time.Time
+// Hook is a repository's webhook; an App has its own.
+type Hook struct {
+	ID      int64
+	URL     string
+	Secret  string
+	Events  []string
+	Active  bool
+	Created time.Time
 }
 
 // Delivery is one webhook call, as sent or still waiting.
@@ -44,11 +44,11 @@ type Delivery struct {
 	// Dropped is set when a Drop function swallowed it.
 	Dropped bool
 
-	app    *App
-	hook   *hook
-	secret string
-	took   time.Duration
-	header http.Header
+	App    *App
+	Hook   *Hook
+	Secret string
+	Took   time.Duration
+	Header http.Header
 }
 
 // DeliveryMode bends how webhooks arrive, for tests.
@@ -65,7 +65,7 @@ type DeliveryMode struct {
 
 // courier delivers webhooks one after the other in the background.
 type courier struct {
-	s       *Server
+	s       *Hub
 	mu      sync.Mutex
 	cond    *sync.Cond
 	queue   []*Delivery
@@ -79,7 +79,7 @@ type courier struct {
 	done    chan struct{}
 }
 
-func newCourier(s *Server) *courier {
+func newCourier(s *Hub) *courier {
 	c := &courier{s: s, done: make(chan struct{})}
 	c.cond = sync.NewCond(&c.mu)
 	c.ctx, c.cancel = context.WithCancel(context.Background()) // ends with Close
@@ -145,9 +145,9 @@ func (c *courier) send(d *Delivery) {
 	status, answer := 0, ""
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.URL, bytes.NewReader(d.Payload))
 	if err == nil {
-		req.Header = d.header.Clone()
+		req.Header = d.Header.Clone()
 		var res *http.Response
-		if res, err = c.s.client.Do(req); err == nil {
+		if res, err = c.s.Client.Do(req); err == nil {
 			body, _ := io.ReadAll(io.LimitReader(res.Body, 1<<16))
 			res.Body.Close()
 			status, answer = res.StatusCode, string(body)
@@ -158,11 +158,11 @@ func (c *courier) send(d *Delivery) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	d.Status, d.Answer, d.took = status, answer, time.Since(started)
+	d.Status, d.Answer, d.Took = status, answer, time.Since(started)
 }
 
 // Flush lets held deliveries go and waits until all have been answered.
-func (s *Server) Flush(ctx context.Context) error {
+func (s *Hub) Flush(ctx context.Context) error {
 	c := s.hooks
 	stop := context.AfterFunc(ctx, func() {
 		c.mu.Lock()
@@ -185,7 +185,7 @@ func (s *Server) Flush(ctx context.Context) error {
 }
 
 // SetDelivery bends how webhooks arrive from now on; the zero mode is normal.
-func (s *Server) SetDelivery(m DeliveryMode) {
+func (s *Hub) SetDelivery(m DeliveryMode) {
 	s.hooks.mu.Lock()
 	defer s.hooks.mu.Unlock()
 	s.hooks.mode = m
@@ -193,7 +193,7 @@ func (s *Server) SetDelivery(m DeliveryMode) {
 }
 
 // Deliveries lists all webhook calls so far, oldest first.
-func (s *Server) Deliveries() []Delivery {
+func (s *Hub) Deliveries() []Delivery {
 	s.hooks.mu.Lock()
 	defer s.hooks.mu.Unlock()
 	var list []Delivery
@@ -204,13 +204,14 @@ func (s *Server) Deliveries() []Delivery {
 }
 
 // Redeliver sends a delivery again under its own GUID, as GitHub does on demand.
-func (s *Server) Redeliver(id int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.redeliver(id)
+func (s *Hub) Redeliver(id int64) error {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	return s.SendAgain(id)
 }
 
-func (s *Server) redeliver(id int64) error {
+// SendAgain is Redeliver with the lock held.
+func (s *Hub) SendAgain(id int64) error {
 	s.hooks.mu.Lock()
 	i := slices.IndexFunc(s.hooks.log, func(d *Delivery) bool { return d.ID == id })
 	if i < 0 {
@@ -219,36 +220,36 @@ func (s *Server) redeliver(id int64) error {
 	}
 	again := *s.hooks.log[i]
 	s.hooks.mu.Unlock()
-	again.ID, again.Redelivery, again.Dropped, again.Status, again.At = s.nextID(), true, false, 0, time.Now()
+	again.ID, again.Redelivery, again.Dropped, again.Status, again.At = s.NextID(), true, false, 0, time.Now()
 	s.hooks.add(&again)
 	return nil
 }
 
 // emit sends an event to the Apps installed on the repository and to the
 // repository's own hooks.
-func (s *Server) emit(r *repo, event, action string, payload obj) {
-	payload["repository"] = s.repoJSON(r)
-	if r.owner.kind == "Organization" {
-		payload["organization"] = s.orgJSON(r.owner)
+func (s *Hub) emit(r *Repo, event, action string, payload obj) {
+	payload["repository"] = s.RepoJSON(r)
+	if r.Owner.Kind == "Organization" {
+		payload["organization"] = s.OrgJSON(r.Owner)
 	}
-	for _, app := range s.apps {
-		for _, in := range app.installations {
-			if in.has(r) && in.suspend == nil && slices.Contains(app.Events, event) {
-				payload["installation"] = obj{"id": in.id, "node_id": node("IN", in.id)}
-				s.post(r, event, action, payload, &Delivery{app: app, URL: app.WebhookURL, secret: app.WebhookSecret, Installation: in.id})
+	for _, app := range s.Apps {
+		for _, in := range app.Installations {
+			if in.Has(r) && in.Suspend == nil && slices.Contains(app.Events, event) {
+				payload["installation"] = obj{"id": in.ID, "node_id": Node("IN", in.ID)}
+				s.Post(r, event, action, payload, &Delivery{App: app, URL: app.WebhookURL, Secret: app.WebhookSecret, Installation: in.ID})
 			}
 		}
 	}
 	delete(payload, "installation")
-	for _, h := range r.hooks {
-		if h.active && (slices.Contains(h.events, event) || slices.Contains(h.events, "*")) {
-			s.post(r, event, action, payload, &Delivery{hook: h, URL: h.url, secret: h.secret})
+	for _, h := range r.Hooks {
+		if h.Active && (slices.Contains(h.Events, event) || slices.Contains(h.Events, "*")) {
+			s.Post(r, event, action, payload, &Delivery{Hook: h, URL: h.URL, Secret: h.Secret})
 		}
 	}
 }
 
-// post signs a payload and queues it; an App without a webhook gets none.
-func (s *Server) post(r *repo, event, action string, payload obj, d *Delivery) {
+// Post signs a payload and queues it; an App without a webhook gets none.
+func (s *Hub) Post(r *Repo, event, action string, payload obj, d *Delivery) {
 	if d.URL == "" {
 		return
 	}
@@ -257,21 +258,21 @@ func (s *Server) post(r *repo, event, action string, payload obj, d *Delivery) {
 		panic(err) // payloads are made of plain values
 	}
 	s.checkPayload(event, data)
-	d.ID, d.GUID, d.Event, d.Action, d.Payload, d.At = s.nextID(), guid(), event, action, data, time.Now()
+	d.ID, d.GUID, d.Event, d.Action, d.Payload, d.At = s.NextID(), guid(), event, action, data, time.Now()
 	target, targetID := "repository", int64(0)
 	if r != nil {
-		d.Repository, targetID = r.id, r.id
+		d.Repository, targetID = r.ID, r.ID
 	}
-	if d.app != nil {
-		target, targetID = "integration", d.app.ID
+	if d.App != nil {
+		target, targetID = "integration", d.App.ID
 	}
-	d.header = http.Header{
+	d.Header = http.Header{
 		"Content-Type": {"application/json"}, "User-Agent": {"GitHub-Hookshot/f0f0f0f"}, "Accept": {"*/*"},
 		"X-Github-Event": {event}, "X-Github-Delivery": {d.GUID}, "X-Github-Hook-Id": {fmt.Sprint(targetID)},
 		"X-Github-Hook-Installation-Target-Type": {target}, "X-Github-Hook-Installation-Target-Id": {fmt.Sprint(targetID)},
 	}
-	if d.secret != "" {
-		d.header.Set("X-Hub-Signature-256", Sign(d.secret, data))
+	if d.Secret != "" {
+		d.Header.Set("X-Hub-Signature-256", Sign(d.Secret, data))
 	}
 	s.hooks.add(d)
 }
@@ -287,4 +288,32 @@ func Sign(secret string, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write(body)
 	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
+}
+
+// deliveries are newest first.
+func (s *Hub) DeliveriesOf(of func(*Delivery) bool) []Delivery {
+	s.hooks.mu.Lock()
+	defer s.hooks.mu.Unlock()
+	var list []Delivery
+	for _, d := range slices.Backward(s.hooks.log) {
+		if of(d) {
+			list = append(list, *d)
+		}
+	}
+	return list
+}
+
+// checkPayload holds a webhook payload against the published schemas.
+func (s *Hub) checkPayload(event string, body []byte) {
+	if s.Schemas == nil {
+		return
+	}
+	var head struct{ Action string }
+	if err := json.Unmarshal(body, &head); err != nil {
+		s.Opt.Validate(err.Error())
+		return
+	}
+	if err := s.Schemas.Event(event, head.Action, body); err != nil {
+		s.Opt.Validate(err.Error())
+	}
 }

@@ -1,4 +1,4 @@
-package forgetest
+package rest
 
 import (
 	"net/http"
@@ -6,28 +6,34 @@ import (
 	"strings"
 )
 
-// apiMux routes by GitHub's own path templates. http.ServeMux cannot hold
+// ServeHTTP routes by GitHub's own path templates. http.ServeMux cannot hold
 // them: issues/comments/{id} and issues/{number}/comments overlap there.
-func (s *Server) apiMux() http.Handler {
-	all := routes()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		best := route{pattern: r.Method + " /unknown", handle: func(*call) reply { return notFound() }}
-		var values map[string]string
-		score := -1
-		for _, rt := range all {
-			method, template, _ := strings.Cut(rt.pattern, " ")
-			if method != r.Method {
-				continue
-			}
-			if found, literals := match(template, r.URL.EscapedPath()); found != nil && literals > score {
-				best, values, score = rt, found, literals
-			}
+func (s *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	best := route{pattern: r.Method + " /unknown", handle: func(*call) reply { return notFound() }}
+	var values map[string]string
+	score := -1
+	for _, rt := range s.routes {
+		method, template, _ := strings.Cut(rt.pattern, " ")
+		if method != r.Method {
+			continue
 		}
-		for k, v := range values {
-			r.SetPathValue(k, v)
+		if found, literals := match(template, r.URL.EscapedPath()); found != nil && literals > score {
+			best, values, score = rt, found, literals
 		}
-		s.serve(w, r, best)
-	})
+	}
+	for k, v := range values {
+		r.SetPathValue(k, v)
+	}
+	s.serve(w, r, best)
+}
+
+// Routes lists every operation as "METHOD /path".
+func Routes() []string {
+	var list []string
+	for _, rt := range routes() {
+		list = append(list, rt.pattern)
+	}
+	return list
 }
 
 func routes() []route {
