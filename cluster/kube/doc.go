@@ -9,6 +9,8 @@
 // Code tour: client.go (connection, counting, errors), kinds.go (discovery),
 // scope.go (names and fences before discovery), inventory.go (what was
 // applied), plan.go (which objects to ask about), predict.go (one object),
-// adopt.go (ownership migration), crd.go (objects whose kind or namespace is
-// in the same pull), diff.go and mask.go (fields).
+// replace.go (replaces and deletes), drift.go, adopt.go and overlay.go
+// (ownership migration), crd.go (objects whose kind or namespace is in the same
+// pull), diff.go and mask.go (fields); apply.go, order.go, apply_object.go,
+// prune.go (carrying plans out), health.go and events.go (how they went).
 package kube

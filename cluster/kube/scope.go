@@ -129,6 +129,10 @@ func checkPure(r cluster.Request, merge []cluster.Object, scope scoper) []cluste
 	seen := map[cluster.Ref]string{}
 	for i := range merge {
 		o := &merge[i]
+		if o.Ref.Name == "" {
+			out = append(out, problem(o, "an object of kind %s has no metadata.name: give it one (generateName makes a new object at every apply)", o.Ref.Kind))
+			continue
+		}
 		if why := fenced(r.Target, o, scope); why != "" {
 			out = append(out, problem(o, "%s", why))
 		}
