@@ -1,0 +1,65 @@
+# Needs go, git, make and npm; everything else is built or fetched by these.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+GO ?= go
+
+# need names the first program that is missing, before anything else is printed.
+need = @for p in $(1); do command -v $$p >/dev/null || { echo "$$p is needed but was not found in PATH: install it and run this again" >&2; exit 1; }; done
+
+.PHONY: help build demo test lint bench replay fuzz clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/lockkeeper
+	$(call need,$(GO) git)
+	@$(GO) build -o bin/lockkeeper ./cmd/lockkeeper
+
+demo: ## watch it work: two clusters, a forge, a tour; ONCE=1 ends after the tour
+	$(call need,$(GO) git npm)
+	@$(GO) build -o bin/demo ./cmd/demo
+	@exec bin/demo $(if $(ONCE),-once)
+
+# The race detector needs cgo and a C compiler.
+race = $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null && echo -race)
+
+test: ## run all tests, on real control planes, with the race detector where there is a C compiler
+	$(call need,$(GO) git npm)
+	@$(GO) run ./cluster/clustertest/build
+	@$(if $(race),echo "testing with the race detector",echo "testing without the race detector: it needs cgo and a C compiler")
+	@$(GO) test $(race) -timeout 20m -p 2 ./...
+
+lint: ## formatting, go vet, staticcheck, tidiness of go.mod, no registry host in any file
+	$(call need,$(GO) git)
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
+	  [ -z "$$unformatted" ] || { echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; } >&2
+	@$(GO) vet ./...
+	@$(GO) tool staticcheck ./...
+	@$(GO) mod tidy -diff
+	@cd testdata/controlplane && $(GO) mod verify >/dev/null && $(GO) vet ./...
+	@! git grep -nIE 'https?://(registry\.npmjs\.org|proxy\.golang\.org|registry\.yarnpkg\.com|deb\.debian\.org)' -- . ':!Makefile' \
+	  || { echo "a file names a registry: leave that to the configuration of each machine" >&2; exit 1; }
+
+bench: ## measure speed against kubectl; figures go to bin/bench.jsonl
+	$(call need,$(GO) git npm)
+	@$(GO) run ./cluster/clustertest/build
+	@$(GO) test -count=1 -timeout 60m -run TestBench -tags bench ./testdata/bench/...
+
+replay: ## replay a Git bundle as pulls: BUNDLE=path [FIRST=kubectl]
+	$(call need,$(GO) git npm)
+	@[ -n "$(BUNDLE)" ] || { echo "name a bundle: make replay BUNDLE=path" >&2; exit 1; }
+	@$(GO) run ./cluster/clustertest/build
+	@BUNDLE="$(abspath $(BUNDLE))" FIRST="$(FIRST)" $(GO) test -count=1 -timeout 6h -v -run TestReplay -tags replay ./testdata/replay/...
+
+FUZZTIME ?= 20s
+
+fuzz: ## run every fuzz target for FUZZTIME (20s)
+	$(call need,$(GO) git)
+	@git grep -lE '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u | while read -r dir; do \
+	  grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go | cut -c6- | while read -r name; do \
+	    echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$dir"; \
+	  done; done
+
+clean: ## remove what was built and the installed schemas
+	@rm -rf bin testdata/npm/node_modules

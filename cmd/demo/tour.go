@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// tour is the story, and how it went.
+type tour struct {
+	*world
+	terminal
+	started time.Time
+	results []result
+	talk    *conversation // the pull that the story is about just now
+}
+
+// result is one step as it went.
+type result struct {
+	title string
+	took  time.Duration
+	err   error
+}
+
+// play tells the story until its end or the first step that is not as it
+// should be, which is the error.
+func (t *tour) play(ctx context.Context) error {
+	for _, chapter := range []func(context.Context) error{t.bringUp, t.release, t.permissions, t.history} {
+		if err := chapter(ctx); err != nil {
+			return err
+		}
+	}
+	return t.step(ctx, "the look-alike kept to GitHub's published schemas all the time", func(context.Context) error { return t.broken() })
+}
+
+func (t *tour) chapter(title string) {
+	t.printf("\n%s\n", t.style(bold, "═══ "+title+" "+strings.Repeat("═", max(3, 90-columns(title)))))
+}
+
+// step does one thing, says how long it took, and notes how it went.
+func (t *tour) step(ctx context.Context, title string, do func(context.Context) error) error {
+	t.printf("\n%s %s\n", t.style(cyan, fmt.Sprintf("%2d.", len(t.results)+1)), t.style(bold, title))
+	start := time.Now()
+	err := do(ctx)
+	r := result{title, time.Since(start), err}
+	t.results = append(t.results, r)
+	if err != nil {
+		t.printf("  %s %v\n", t.style(red, "✗ not as it should be:"), err)
+		return fmt.Errorf("step %d, %s: %w", len(t.results), title, err)
+	}
+	t.printf("  %s %s\n", t.style(green, "✓"), t.style(faint, seconds(r.took)))
+	return nil
+}
+
+// open opens a pull and shows the report once it says wants.
+func (t *tour) open(ctx context.Context, login, branch, title, body string, files map[string]string, wants ...string) error {
+	start := time.Now()
+	c, err := t.world.open(ctx, login, branch, title, body, files)
+	if err != nil {
+		return err
+	}
+	t.talk = c
+	opened := time.Now()
+	t.printf("  %s opens #%d “%s” %s\n", t.style(bold, login), c.number, title, t.style(faint, "(pushed and opened in "+took(start)+")"))
+	report, err := c.report(ctx, wants...)
+	if err != nil {
+		return err
+	}
+	t.printf("  %s\n", t.style(faint, "the report stood "+took(opened)+" after the pull was opened"))
+	t.box(t.app.BotLogin(), report)
+	return nil
+}
+
+// push pushes more to the pull's branch.
+func (t *tour) push(ctx context.Context, login, branch, message string, files map[string]string) error {
+	sha, err := t.world.push(ctx, login, branch, message, files)
+	if err == nil {
+		t.printf("  %s pushes %s “%s”\n", t.style(bold, login), t.style(cyan, sha[:8]), message)
+	}
+	return err
+}
+
+// say writes a comment and shows the bot's answer, which must say wants.
+func (t *tour) say(ctx context.Context, login, body string, wants ...string) error {
+	_, err := t.ask(ctx, login, body, wants...)
+	return err
+}
+
+func (t *tour) ask(ctx context.Context, login, body string, wants ...string) (string, error) {
+	start := time.Now()
+	id, err := t.forge.As(login).Comment(ctx, shop, t.talk.number, body)
+	if err != nil {
+		return "", err
+	}
+	t.printf("  %s: %s\n", t.style(bold, login), t.style(cyan, body))
+	if err := t.talk.acknowledged(ctx, id); err != nil {
+		return "", err
+	}
+	seen := took(start)
+	stop := t.follow(ctx)
+	answer, err := t.talk.reply(ctx, id)
+	stop()
+	if err != nil {
+		return "", err
+	}
+	t.printf("  %s\n", t.style(faint, "👀 after "+seen+", answered after "+took(start)))
+	t.box(t.app.BotLogin(), answer)
+	return answer, says(answer, wants...)
+}
+
+// follow prints how an operation moves on in the report, until it is stopped.
+func (t *tour) follow(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	talk, start, last := t.talk, time.Now(), ""
+	go func() {
+		defer close(done)
+		_ = eventually(ctx, "the end of the operation", func(ctx context.Context) (bool, error) {
+			body, err := talk.current(ctx)
+			if now := progress(body); err == nil && now != "" && now != last {
+				last = now
+				t.printf("  %s %s\n", t.style(yellow, "⏳ "+now), t.style(faint, took(start)))
+			}
+			return false, nil
+		})
+	}()
+	return func() { cancel(); <-done }
+}
+
+// progress is what a report says about a running operation, in a line.
+func progress(report string) string {
+	if !strings.Contains(report, ": running") {
+		return ""
+	}
+	var parts []string
+	for _, m := range summary.FindAllStringSubmatch(report, -1) {
+		if s := plainHTML(m[1]); strings.HasSuffix(s, "done") {
+			parts = append(parts, s)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// summary shows all steps and how long each took.
+func (t *tour) summary() {
+	t.chapter("summary")
+	t.printf("\n")
+	failed := 0
+	for i, r := range t.results {
+		mark := t.style(green, "✓")
+		if r.err != nil {
+			failed++
+			mark = t.style(red, "✗")
+		}
+		pad := strings.Repeat(" ", max(1, 84-columns(r.title)))
+		t.printf("%s %2d. %s%s%8s\n", mark, i+1, r.title, pad, seconds(r.took))
+	}
+	verdict := t.style(green, "all as it should be")
+	if failed > 0 {
+		verdict = t.style(red, "the last step was not as it should be, and what follows it was not played")
+	}
+	t.printf("\n%d steps, %s in all: %s\n", len(t.results), took(t.started), verdict)
+}
+
+// stay opens one more pull to play with, and waits for Ctrl-C.
+func (t *tour) stay(ctx context.Context) error {
+	files := map[string]string{}
+	if err := t.edited(files, "base/cart.yaml", "cart:2.1.3", "cart:2.2.0"); err != nil {
+		return err
+	}
+	c, err := t.world.open(ctx, ann, "cart-2.2.0", "cart 2.2.0", "Yours to approve, apply, or break.", files)
+	if err != nil {
+		return err
+	}
+	t.printf("\n%s\n\n  %s\n\n", t.style(bold, "Go on yourself: #"+fmt.Sprint(c.number)+" waits for you, as any of ann, bob, cho, eve and olga (choose on the page)"), t.style(cyan, c.url()))
+	for _, name := range []string{staging, production} {
+		t.printf("  bin/kubectl --kubeconfig %s get all -n %s\n", t.clusters[name].Kubeconfig, namespace)
+	}
+	t.printf("  bin/lockkeeper audit list --store %s\n  less %s %s\n\nCtrl-C ends everything.\n",
+		t.store(), filepath.Join(t.dir, "server.yaml"), t.bot.log)
+	select {
+	case <-ctx.Done():
+		t.printf("\nending\n")
+		return nil
+	case <-t.bot.done:
+		return t.bot.ended()
+	}
+}
+
+func (w *world) store() string { return filepath.Join(w.dir, "lockkeeper.db") }
+
+func (w *world) seed() string { return filepath.Join(w.root, "testdata", "shop") }
+
+// auditList runs `lockkeeper audit list` for one pull.
+func (w *world) auditList(ctx context.Context, number int) (string, error) {
+	cmd := exec.CommandContext(ctx, w.binary(), "audit", "list", "--store", w.store(), "--pull", fmt.Sprint(number))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	return string(out), err
+}

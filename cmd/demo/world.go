@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+
+	"lockkeeper/cluster/clustertest"
+	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge/github"
+)
+
+// The names of the demo's world.
+const (
+	shop       = "acme/shop"
+	staging    = "staging"
+	production = "production"
+	platform   = "platform" // a team, and a target of the production cluster
+	namespace  = "shop"
+)
+
+// The people. All but eve may write to the repository.
+const (
+	owner = "olga" // of the organisation
+	ann   = "ann"  // develops the shop
+	bob   = "bob"  // is in the team acme/platform
+	cho   = "cho"  // develops the shop
+	eve   = "eve"  // is nobody here
+)
+
+// world is everything that runs: two clusters, a forge and the bot.
+type world struct {
+	root     string // of the clone
+	dir      string // temporary: the operator's file, secrets, store, log
+	clusters map[string]*liveCluster
+	forge    *forgetest.Server
+	app      *forgetest.App
+	bot      *process
+
+	mu         sync.Mutex
+	violations []string // of GitHub's schemas by the look-alike
+}
+
+// liveCluster is a control plane with a client that looks at it.
+type liveCluster struct {
+	*clustertest.ControlPlane
+	kubernetes.Interface
+}
+
+// newWorld starts everything. The world it returns is to be stopped even when
+// there is an error.
+func newWorld(ctx context.Context, t terminal) (*world, error) {
+	w := &world{clusters: map[string]*liveCluster{}}
+	begin := func(what string, f func(context.Context) error) error {
+		start := time.Now()
+		t.printf("%s %s ", t.style(faint, "·"), what)
+		if err := f(ctx); err != nil {
+			t.printf("%s\n", t.style(red, "failed"))
+			return err
+		}
+		t.printf("%s\n", t.style(faint, took(start)))
+		return nil
+	}
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"building lockkeeper and the control plane (minutes the first time)", w.build},
+		{"starting two Kubernetes control planes, staging and production", w.startClusters},
+		{"starting the GitHub look-alike with " + shop, w.startForge},
+		{"starting lockkeeper serve", w.startBot},
+	} {
+		if err := begin(step.what, step.do); err != nil {
+			return w, err
+		}
+	}
+	return w, nil
+}
+
+func (w *world) build(ctx context.Context) error {
+	bin, err := clustertest.Binaries(ctx, os.Stderr)
+	if err != nil {
+		return err
+	}
+	w.root = filepath.Dir(bin)
+	return goBuild(ctx, w.root, w.binary(), "./cmd/lockkeeper")
+}
+
+func (w *world) binary() string { return filepath.Join(w.root, "bin", "lockkeeper") }
+
+func (w *world) startClusters(ctx context.Context) error {
+	var mu sync.Mutex
+	var g errgroup.Group
+	for name, nodes := range map[string]int{staging: 1, production: 3} {
+		g.Go(func() error {
+			cp, err := clustertest.Start(ctx, clustertest.Options{Nodes: nodes, Context: name})
+			if err != nil {
+				return fmt.Errorf("cluster %s: %w", name, err)
+			}
+			client, err := kubernetes.NewForConfig(cp.RESTConfig())
+			mu.Lock()
+			defer mu.Unlock()
+			w.clusters[name] = &liveCluster{cp, client}
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+func (w *world) startForge(ctx context.Context) error {
+	var err error
+	w.forge, err = forgetest.New(forgetest.Options{RealTime: true, Validate: w.violation, RateLimit: 1_000_000})
+	if err != nil {
+		return err
+	}
+	for _, login := range []string{ann, bob, cho, eve, owner} {
+		w.forge.AddUser(login)
+	}
+	w.forge.AddOrg("acme", owner)
+	w.forge.AddTeam("acme", platform, "", bob)
+	files, err := readSeed(filepath.Join(w.root, "testdata", "shop"))
+	if err != nil {
+		return err
+	}
+	if _, err := w.forge.AddRepo(ctx, forgetest.NewRepo{Owner: "acme", Name: "shop", Files: files}); err != nil {
+		return err
+	}
+	for _, login := range []string{ann, bob, cho} {
+		w.forge.Grant(shop, login, "write")
+	}
+	w.forge.Protect(shop, "main", forgetest.Protection{Checks: []string{"lockkeeper"}})
+	m, err := github.Manifest("http://127.0.0.1", "http://127.0.0.1/done", "lockkeeper")
+	if err != nil {
+		return err
+	}
+	if w.app, err = w.forge.AddApp("acme", "lockkeeper", m.DefaultPermissions, m.DefaultEvents...); err != nil {
+		return err
+	}
+	w.forge.Install(w.app, "acme", shop)
+	return nil
+}
+
+// violation notes that the look-alike said what GitHub would not.
+func (w *world) violation(v string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.violations = append(w.violations, v)
+}
+
+// readSeed reads the repository that the shop begins with.
+func readSeed(dir string) (map[string]string, error) {
+	files := map[string]string{}
+	root := os.DirFS(dir)
+	err := fs.WalkDir(root, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(root, path)
+		files[path] = string(content)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the seed repository: %w", err)
+	}
+	return files, nil
+}
+
+// operatorFile is what an operator writes for `lockkeeper serve`. Paths in it
+// are relative to where it stands.
+const operatorFile = `listen: 127.0.0.1:0
+store: lockkeeper.db
+cache: mirrors
+github:
+  apiURL: %s/api/v3
+  app:
+    id: %d
+    privateKeyFile: app.pem
+  webhookSecretFiles: [webhook-secret]
+clusters:
+  staging: {kubeconfig: %q}
+  production: {kubeconfig: %q}
+repositories:
+  - id: %d
+    name: acme/shop
+    allow: # which directories may go where, and what they may touch there
+      - {paths: [overlays/staging], clusters: [staging], environments: [staging], namespaces: [shop], clusterKinds: [Namespace]}
+      - {paths: [overlays/production], clusters: [production], environments: [production], namespaces: [shop], clusterKinds: [Namespace]}
+      - paths: [platform]
+        clusters: [production]
+        environments: [production]
+        namespaces: []
+        clusterKinds: [ClusterRole.rbac.authorization.k8s.io, ClusterRoleBinding.rbac.authorization.k8s.io]
+floors:
+  production: {approvals: {required: 1, from: {teams: [acme/platform]}}}
+`
+
+func (w *world) startBot(ctx context.Context) error {
+	var err error
+	if w.dir, err = os.MkdirTemp("", "lockkeeper-demo-"); err != nil {
+		return err
+	}
+	secret := rand.Text()
+	config := fmt.Sprintf(operatorFile, w.forge.URL, w.app.ID, w.clusters[staging].Kubeconfig, w.clusters[production].Kubeconfig, w.forge.RepoID(shop))
+	for name, content := range map[string]string{"server.yaml": config, "app.pem": w.app.Key, "webhook-secret": secret} {
+		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	w.bot, err = startProcess(filepath.Join(w.dir, "lockkeeper.log"), w.binary(), "serve", "--config", filepath.Join(w.dir, "server.yaml"))
+	if err != nil {
+		return err
+	}
+	address, err := w.bot.listening(ctx)
+	if err != nil {
+		return err
+	}
+	w.forge.SetWebhook(w.app, "http://"+address+"/webhook", secret)
+	return nil
+}
+
+// stop ends everything in order: first the bot, then what it talks to.
+func (w *world) stop() error {
+	errs := []error{w.bot.stop()}
+	if w.forge != nil {
+		errs = append(errs, w.forge.Close())
+	}
+	for _, c := range w.clusters {
+		errs = append(errs, c.Stop())
+	}
+	if w.dir != "" {
+		errs = append(errs, os.RemoveAll(w.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// broken is an error if the look-alike did what GitHub would not do.
+func (w *world) broken() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.violations) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the look-alike broke GitHub's schemas %d times: %s", len(w.violations), strings.Join(w.violations[:1], ""))
+}
+
+// took is how long something took, for people.
+func took(start time.Time) string { return seconds(time.Since(start)) }
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
