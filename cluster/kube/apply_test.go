@@ -662,6 +662,39 @@ func TestAdoptedFromKubectlThenPruned(t *testing.T) {
 	settled(t, c, target, merge)
 }
 
+// The server draws a node port at random, for the port that is there and as
+// part of the one that Git adds: it is no part of what is approved, or the plan
+// that apply makes would never be the one that was approved.
+func TestServerAssignedPartOfAnAddedItemIsOutsideTheDigest(t *testing.T) {
+	c, ns := connected(t), shared.Get(t).Namespace(t)
+	target := targetIn(ns)
+	base := objects(t, ns, service)
+	merge := objects(t, ns, strings.Replace(service, "port: 80}]", "port: 80}, {name: https, port: 443}]\n  type: NodePort", 1))
+	synced(t, c, target, nil, base)
+	digests := map[string]bool{}
+	var p *cluster.Plan
+	for range 3 {
+		p = planned(t, c, target, base, merge)
+		digests[p.Digest] = true
+	}
+	if len(digests) != 1 {
+		t.Errorf("three plans of the same had %d digests", len(digests))
+	}
+	server := 0
+	for _, f := range p.Changes[0].Fields {
+		if f.Server {
+			server++
+		} else if strings.Contains(fmt.Sprint(f), "nodePort") {
+			t.Errorf("a node port that the server will not give is shown as predicted: %+v", f)
+		}
+	}
+	if server != 2 {
+		t.Errorf("%d fields are labelled as the server's, want both node ports: %+v", server, p.Changes[0].Fields)
+	}
+	applied(t, c, p)
+	settled(t, c, target, merge)
+}
+
 func TestTransferMovesTheOwnerOnly(t *testing.T) {
 	c, ns := connected(t), shared.Get(t).Namespace(t)
 	from, to := targetIn(ns), targetIn(ns)

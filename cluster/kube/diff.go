@@ -190,13 +190,11 @@ func (d *differ) lists(path, at string, before, after []any) {
 		}
 	}
 	// The order matters to some lists (init containers, env); it is told where
-	// it is not what removing and appending would give.
+	// it is not what removing, and appending by name, would give.
 	expected := slices.DeleteFunc(slices.Clone(border), func(n string) bool { _, ok := a[n]; return !ok })
-	for _, n := range aorder {
-		if _, ok := b[n]; !ok {
-			expected = append(expected, n)
-		}
-	}
+	added := slices.DeleteFunc(slices.Clone(aorder), func(n string) bool { _, ok := b[n]; return ok })
+	slices.Sort(added)
+	expected = append(expected, added...)
 	if !slices.Equal(expected, aorder) {
 		d.add(path, anys(border), anys(aorder), true, true)
 	}
@@ -413,6 +411,34 @@ func flatten(obj map[string]any, lk listKeys) map[string]any {
 	}
 	walk("", "", obj)
 	return out
+}
+
+// stripped is v without what stands at the given paths, as flatten names them.
+func stripped(v any, path, at string, lk listKeys, drop map[string]bool) any {
+	switch x := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(x))
+		for k, sub := range x {
+			if p := joinPath(path, k); !drop[p] {
+				out[k] = stripped(sub, p, join(at, k), lk, drop)
+			}
+		}
+		return out
+	case []any:
+		name, named := lk.name(at, x)
+		out := make([]any, 0, len(x))
+		for i, sub := range x {
+			n := fmt.Sprintf("[%d]", i)
+			if named {
+				n, _ = name(sub)
+			}
+			if !drop[path+n] {
+				out = append(out, stripped(sub, path+n, at, lk, drop))
+			}
+		}
+		return out
+	}
+	return v
 }
 
 // project is the part of v that has the shape of like: its fields and list

@@ -99,7 +99,11 @@ func (e *exactness) round(what string, base, merge []cluster.Object) bool {
 		return false
 	}
 	before := e.snapshot(base, merge)
-	applied(e.t, e.c, p)
+	for _, s := range applied(e.t, e.c, p).Steps {
+		if strings.Contains(s.Message, "than it predicted") {
+			e.t.Errorf("%s: %s %s: %s", what, s.Action, s.Ref, s.Message)
+		}
+	}
 	after := e.snapshot(base, merge)
 	changed := map[cluster.Ref]bool{}
 	for _, ch := range p.Changes {
@@ -243,6 +247,11 @@ func unlikeMade(ch cluster.Change, before, after m) string {
 		case ok != (f.Op != cluster.Remove):
 			return fmt.Sprintf("%s was to %s and is there: %v", f.Path, f.Op, ok)
 		case f.Masked || f.Server || f.Op == cluster.Remove:
+		case isOrder(f) > 0:
+			list, _ := there.(l)
+			if ordered, ok := reorder(slices.Clone(list), f.After); !ok || !equalJSON(ordered, list) {
+				return fmt.Sprintf("%s: the order was to be %s, observed %s", f.Path, pretty(f.After), pretty(list))
+			}
 		default:
 			if why := missing(f.Path, f.After, there); why != "" {
 				return why

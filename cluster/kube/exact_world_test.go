@@ -392,12 +392,14 @@ var allSpecies = []species{
 		}},
 	{"Deployment", workload("Deployment", nil), append(podEdits("spec", "template"),
 		toggle(l{int64(0), int64(1)}, "spec", "replicas"),
-		toggle(l{m{"rollingUpdate": m{"maxSurge": "30%", "maxUnavailable": int64(0)}}, m{"type": "Recreate"}}, "spec", "strategy"),
+		// Recreate and OnDelete are left out: the server's default for
+		// rollingUpdate stays beside them and makes the object invalid.
+		toggle(l{m{"rollingUpdate": m{"maxSurge": "30%", "maxUnavailable": int64(0)}}, m{"type": "RollingUpdate"}}, "spec", "strategy"),
 		toggle(l{int64(3), int64(0)}, "spec", "revisionHistoryLimit"),
 		toggle(l{int64(7)}, "spec", "minReadySeconds"),
 	)},
 	{"StatefulSet", workload("StatefulSet", m{"serviceName": "none", "podManagementPolicy": "Parallel"}), append(podEdits("spec", "template"),
-		toggle(l{m{"type": "RollingUpdate", "rollingUpdate": m{"partition": int64(0)}}, m{"type": "OnDelete"}}, "spec", "updateStrategy"),
+		toggle(l{m{"type": "RollingUpdate", "rollingUpdate": m{"partition": int64(0)}}}, "spec", "updateStrategy"),
 		toggle(l{int64(0), int64(1)}, "spec", "replicas"),
 		toggle(l{m{"whenDeleted": "Delete", "whenScaled": "Retain"}}, "spec", "persistentVolumeClaimRetentionPolicy"),
 	)},
@@ -469,7 +471,7 @@ var allSpecies = []species{
 		},
 		[]func(*world, m){
 			editTree, editTree,
-			toggle(l{int64(3), int64(4)}, "spec", "wheels"),
+			set(l{int64(3), int64(4)}, "spec", "wheels"),
 			toggle(l{0.25, 2.5, int64(2)}, "spec", "ratio"),
 			editList(0, func(_ *world, n int) any { return m{"name": fmt.Sprintf("part-%d", n), "weight": int64(n)} }, "spec", "parts"),
 			editList(0, func(_ *world, n int) any { return fmt.Sprintf("tag-%d", n) }, "spec", "tags"),

@@ -291,33 +291,60 @@ func (l *look) migrate(ctx context.Context) (*unstructured.Unstructured, error) 
 	return predicted, err
 }
 
-// fields lists what changes, and marks what the server assigns: the known
-// fields, and those that differ when the server is asked once more.
+// fields lists what changes. What the server assigns is told apart, even where
+// it is part of an item that Git adds: the known fields, and those that differ
+// when the server is asked once more.
 func (l *look) fields(ctx context.Context, predicted *unstructured.Unstructured) ([]cluster.FieldChange, error) {
 	lk := keysOf(allFields(l.live, l.result)...)
-	fields := diffObjects(l.shown(l.live), l.shown(predicted), lk)
+	live, pred := l.shown(l.live), l.shown(predicted)
+	was, will := flatten(live, lk), flatten(pred, lk)
+	assigned, err := l.assigned(ctx, was, will, lk)
+	if err != nil || len(assigned) == 0 {
+		return diffObjects(live, pred, lk), err
+	}
+	fields := diffObjects(stripped(live, "", "", lk, assigned).(map[string]any), stripped(pred, "", "", lk, assigned).(map[string]any), lk)
+	for path := range assigned {
+		change := cluster.FieldChange{Path: path, Op: cluster.Add, After: will[path], Server: true}
+		if before, ok := was[path]; ok {
+			change.Op, change.Before = cluster.Set, before
+		}
+		fields = append(fields, change)
+	}
+	return sortFields(fields), nil
+}
+
+// assigned are the paths of values that change, that Git does not set, and
+// that the server will not give as it predicts them.
+func (l *look) assigned(ctx context.Context, was, will map[string]any, lk listKeys) (map[string]bool, error) {
 	given := flatten(l.shown(l.desired), lk)
-	foreign := func(f cluster.FieldChange) bool {
-		_, ok := given[f.Path]
-		return !ok && f.Op != cluster.Remove
-	}
-	if !slices.ContainsFunc(fields, foreign) || l.migration != nil {
-		return fields, nil
-	}
-	again, err := l.c.dryApply(ctx, l.k, l.desired, true)
-	if err != nil {
-		return nil, err
-	}
-	if l.moved(again) {
-		return nil, errMoved
-	}
-	second := flatten(l.shown(again), lk)
-	for i, f := range fields {
-		if v, ok := second[f.Path]; foreign(f) && (serverAssigned(l.w.ref, f.Path) || !ok || !equalJSON(v, f.After)) {
-			fields[i].Server = true
+	foreign := map[string]any{}
+	for path, v := range will {
+		before, had := was[path]
+		if _, ok := given[path]; !ok && !isContainer(v) && (!had || !equalJSON(before, v)) {
+			foreign[path] = v
 		}
 	}
-	return fields, nil
+	if len(foreign) == 0 {
+		return nil, nil
+	}
+	second := will
+	again, err := l.c.dryApply(ctx, l.k, l.desired, true)
+	switch {
+	case err != nil && (l.migration == nil || hopeless(err)):
+		return nil, err
+	case err != nil: // it is only valid once ownership has moved
+	case l.moved(again):
+		return nil, errMoved
+	default:
+		second = flatten(l.shown(again), lk)
+	}
+	out := map[string]bool{}
+	for path, v := range foreign {
+		if got, ok := second[path]; serverAssigned(l.w.ref, path) || !ok || !equalJSON(got, v) {
+			out[path] = true
+		}
+	}
+	return out, nil
 }
 
 // ownership fills in who else has a say in the object's fields.
