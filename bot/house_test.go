@@ -138,7 +138,7 @@ func (h *house) seed(b build) {
 		files[config.RepoFile] = h.in(b.Config)
 	}
 	for path, text := range b.Files {
-		files[path] = h.in(text)
+		files[h.in(path)] = h.in(text)
 	}
 	_, err = h.forge.AddRepo(h.t.Context(), forgetest.NewRepo{Owner: "acme", Name: "shop", Files: files})
 	h.must(err)
@@ -259,7 +259,7 @@ func (h *house) push(login, branch string, files map[string]string) string {
 	h.t.Helper()
 	filled := map[string]string{}
 	for path, text := range files {
-		filled[path] = h.in(text)
+		filled[h.in(path)] = h.in(text)
 	}
 	sha, err := h.as(login).Push(h.t.Context(), shop, branch, "main", forgetest.Commit{Message: "change " + branch, Files: forgetest.Text(filled)})
 	h.must(err)

@@ -275,13 +275,13 @@ func TestRenamedTargetDirectoryIsTransferred(t *testing.T) { // threat 31
 	h := newHouse(t, build{Config: noName, Files: map[string]string{"NS/old/a.yaml": configMap("x", "one")}})
 	seed := h.open(opener, "seed", map[string]string{"README.md": "seed\n"})
 	mustContain(t, h.say(reviewer, seed, "/sync "+h.ns+"/old"), "planned the sync")
-	t.Log(h.sticky(seed))
+
 	h.say(reviewer, seed, "/approve")
 	mustContain(t, h.say(second, seed, "/apply"), "🚀")
 	uid := h.kubectl("-n", h.ns, "get", "configmap", "x", "-o", "jsonpath={.metadata.uid}")
 
 	n := h.open(opener, "rename", map[string]string{h.ns + "/old/a.yaml": "", h.ns + "/new/a.yaml": configMap("x", "one")})
-	mustContain(t, h.sticky(n), "transferred from "+h.ns+"/old")
+	mustContain(t, h.sticky(n), "transfer ConfigMap", h.ns+"/old")
 	mustNotContain(t, h.sticky(n), "**deletes**")
 	h.say(reviewer, n, "/approve")
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")

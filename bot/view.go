@@ -63,7 +63,7 @@ func (s *State) phase(v policy.Verdict) report.Phase {
 		return report.Broken
 	case last != nil && last.Kind == PlanPull && last.Outcome == "succeeded" && last.Head == s.Pull.Head.SHA && !last.Merged && len(s.Changes()) == 0:
 		return report.Applied
-	case last != nil && last.Outcome == "failed" && last.Head == s.Pull.Head.SHA && len(s.Changes()) > 0:
+	case last != nil && last.Outcome == "failed" && last.Head == s.Pull.Head.SHA && last.Kind == s.Kind:
 		return report.Failed
 	case len(s.Plan.Targets) == 0:
 		return report.Untouched
