@@ -289,7 +289,7 @@ func TestRenamedTargetDirectoryIsTransferred(t *testing.T) { // threat 31
 		t.Fatalf("the object is another one: %s, was %s", got, uid)
 	}
 	// The new target owns it: removing it there deletes it.
-	n = h.open(opener, "remove", map[string]string{h.ns + "/new/a.yaml": configMap("y", "two")})
+	n = h.open(opener, "remove", map[string]string{h.ns + "/new/a.yaml": configMap("other", "two")})
 	mustContain(t, h.sticky(n), "**deletes**")
 }
 

@@ -93,6 +93,9 @@ func (a *applying) run(ctx context.Context) error {
 	}
 	applies, deletes := a.order()
 	err := a.write(ctx, applies)
+	if err == nil && !a.stopped(ctx) {
+		a.waitStanding(ctx)
+	}
 	if err == nil {
 		err = a.prune(ctx, deletes)
 	}
@@ -190,6 +193,36 @@ func (a *applying) wait(ctx context.Context, list []*awaited) {
 	_ = overdue.Wait() // they report by steps
 }
 
+// waitStanding waits for the objects that needed no write and are not well, as
+// an apply that failed before leaves them. They get steps behind the changes'.
+func (a *applying) waitStanding(ctx context.Context) {
+	var list []*awaited
+	for _, s := range a.pr.standing {
+		now := health(s.live)
+		if now.state == cluster.Healthy {
+			continue
+		}
+		a.mu.Lock()
+		a.steps = append(a.steps, cluster.Step{Ref: s.ref, Action: cluster.Update})
+		i := len(a.steps) - 1
+		a.mu.Unlock()
+		a.step(i, cluster.Applied, "stands as planned already. "+now.message)
+		// What failed may have recovered since: it is looked at anew.
+		list = append(list, &awaited{index: i, gvr: s.gvr, uid: s.live.GetUID(), obj: s.live, wrote: s.live})
+	}
+	a.reread(ctx, list)
+	a.wait(ctx, list)
+}
+
+// reread judges objects by their state now.
+func (a *applying) reread(ctx context.Context, list []*awaited) {
+	for _, w := range list {
+		if obj, err := a.c.read(ctx, w.gvr, w.obj.GetNamespace(), w.obj.GetName()); err == nil {
+			w.look(obj)
+		}
+	}
+}
+
 // settle reports an object that was judged.
 func (a *applying) settle(ctx context.Context, w *awaited) {
 	switch {
@@ -210,7 +243,7 @@ func (a *applying) settle(ctx context.Context, w *awaited) {
 // rebase moves the baseline of an object that did not change while we waited,
 // but for its status: else the next look at it would need an exact check.
 func (a *applying) rebase(w *awaited) {
-	ref := a.p.Changes[w.index].Ref
+	ref := a.steps[w.index].Ref
 	e, ok := a.pr.inv.of(ref)
 	if !ok || !unmoved(w.wrote, w.obj) {
 		return
@@ -284,7 +317,7 @@ func (a *applying) keep(e entry) {
 func (a *applying) forget(i int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	ref := a.p.Changes[i].Ref
+	ref := a.steps[i].Ref
 	delete(a.put, ref)
 	a.drop[ref] = true
 }

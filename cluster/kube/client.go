@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,6 +142,8 @@ func (c *Cluster) explain(err error) error {
 		return nil
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("the cluster %s refused lockkeeper's credentials: they are wrong or have expired, renew them in its kubeconfig (401 Unauthorized)", c.name)
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
+		return fmt.Errorf("the quota of the namespace on cluster %s does not leave room for this: %w; raise the ResourceQuota or ask for less", c.name, err)
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("the cluster %s forbids this to lockkeeper's account: %w; extend its RBAC rules", c.name, err)
 	case errors.Is(err, context.Canceled):

@@ -199,6 +199,9 @@ func collect(p *prepared, plan *cluster.Plan, todo []wanted, outcomes []outcome)
 		case o.drop && todo[i].owned != nil:
 			p.drop = append(p.drop, todo[i].ref)
 		}
+		if o.stands != nil {
+			p.standing = append(p.standing, *o.stands)
+		}
 		if o.drift != nil {
 			plan.Drift = append(plan.Drift, *o.drift)
 		}

@@ -383,10 +383,11 @@ func (l *look) stands(change *cluster.Change) bool {
 }
 
 func (l *look) tracked() outcome {
+	stands := &standing{ref: l.w.ref, gvr: l.k.gvr, live: l.live}
 	if o := l.w.owned; o != nil && o.Digest == l.digest && o.UID == l.live.GetUID() {
-		return outcome{}
+		return outcome{stands: stands}
 	}
-	return outcome{track: &entry{
+	return outcome{stands: stands, track: &entry{
 		Owner: l.p.request.Target.Owner(), Ref: l.w.ref, APIVersion: l.w.merge.APIVersion, UID: l.live.GetUID(),
 		Digest: l.digest, Revision: l.p.request.Revision, Generation: l.live.GetGeneration(),
 		ResourceVersion: l.live.GetResourceVersion(),

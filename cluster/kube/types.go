@@ -50,6 +50,9 @@ type prepared struct {
 	items   []item // parallel to Plan.Changes
 	// track are objects that stand as desired already: apply only records them.
 	track []entry
+	// standing are the objects that were looked at and need no write: an apply
+	// that was cut short may have left them unwell, so their health counts too.
+	standing []standing
 	// drop are entries of this owner whose objects are gone.
 	drop []cluster.Ref
 	// scrub removes secret values from texts of the server.
@@ -59,8 +62,16 @@ type prepared struct {
 	planned plannedKinds
 }
 
+// standing is an object that is as desired.
+type standing struct {
+	ref  cluster.Ref
+	gvr  schema.GroupVersionResource
+	live *unstructured.Unstructured
+}
+
 // outcome is what planning one object found out.
 type outcome struct {
+	stands  *standing
 	item    *item // nil when nothing changes
 	drift   *cluster.Drift
 	track   *entry
