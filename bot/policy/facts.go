@@ -12,12 +12,16 @@ import (
 )
 
 // Facts are everything a verdict depends on. Their JSON form is what records
-// store.
+// store: it reads back without loss, and evaluates to the same verdict under
+// the policy that PolicyRevision names.
 type Facts struct {
 	Pull    Pull     `json:"pull"`
 	Commits []Commit `json:"commits"`
 	// Pushers are accounts that pushed to the head, as far as the forge told.
 	Pushers []forge.User `json:"pushers,omitempty"`
+	// AskedBy is set for what somebody asked for with a command rather than
+	// with commits (a sync, a restore); that person is a contributor.
+	AskedBy *forge.User `json:"askedBy,omitempty"`
 	// Votes are approvals, withdrawals and requests for changes, in any order.
 	Votes []Vote `json:"votes,omitempty"`
 	// Hold is set while somebody holds the pull.
@@ -63,7 +67,7 @@ const (
 	RequestChanges VoteKind = "request-changes"
 )
 
-// Vote is one act of one person; the last one of a person counts.
+// Vote is one act of one person; see opinions for what several amount to.
 type Vote struct {
 	User forge.User `json:"user"`
 	Kind VoteKind   `json:"kind"`
@@ -118,7 +122,7 @@ type Verdict struct {
 	Node
 }
 
-// Missing lists, over the whole tree, what would turn a denial into a pass.
+// AllMissing lists, over the whole tree, what would turn a denial into a pass.
 func (v Verdict) AllMissing() []string { return collect(v.Node, nil) }
 
 func collect(n Node, out []string) []string {

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -20,16 +19,18 @@ type Rule struct {
 	// Environment selects the changes of one environment.
 	Environment string `json:"environment"`
 	Required    int    `json:"required"`
-	// Users (logins, or login#id) and Teams (org/slug) limit whose approval
-	// counts; both empty: anybody with write access.
+	// Users (logins of accounts with write access, or login#id) and Teams
+	// (org/slug) limit whose approval counts; both empty: anybody with write
+	// access.
 	Users []string `json:"users,omitempty"`
 	Teams []string `json:"teams,omitempty"`
 	// Floor marks a rule of the operator.
 	Floor bool `json:"floor,omitempty"`
 }
 
-// Policy is a compiled policy. Rules for environments that Default does not
-// cover come from Rules.
+// Policy is a compiled policy. All rules for an environment must hold; Default
+// stands in where the repository has no rule for it. A floor is one rule more,
+// so that nothing a repository writes can lower it.
 type Policy struct {
 	Rules []Rule `json:"rules"`
 	// Default applies to environments for which no rule of the repository exists.
@@ -88,7 +89,7 @@ func (p Policy) Teams(environments []string) []forge.Team {
 
 // Evaluate judges whether the changes in f may be applied.
 func Evaluate(p Policy, f Facts) Verdict {
-	e := evaluation{p: p, f: f, votes: lastVotes(f.Votes), contributors: contributors(p, f)}
+	e := evaluation{p: p, revision: p.Revision(), f: f, opinions: opinions(f.Votes), contributors: contributors(p, f)}
 	root := Node{Title: "may be applied"}
 	root.Children = append(root.Children, e.blocked()...)
 	root.Children = append(root.Children, e.hold(), e.objections())
@@ -118,13 +119,14 @@ func Eligible(p Policy, f Facts, environment string, u forge.User) bool {
 	if e.barred(u) != "" {
 		return false
 	}
-	return !slices.ContainsFunc(p.For(environment), func(r Rule) bool { return !e.eligible(r, u) })
+	return !slices.ContainsFunc(p.For(environment), func(r Rule) bool { return e.ineligible(r, u) != "" })
 }
 
 type evaluation struct {
 	p            Policy
+	revision     string
 	f            Facts
-	votes        []Vote
+	opinions     []opinion
 	contributors map[int64]string
 }
 
@@ -132,6 +134,10 @@ func (e evaluation) blocked() []Node {
 	var out []Node
 	for _, b := range e.f.Blocked {
 		out = append(out, Node{Title: "the plan can be carried out", Missing: []string{b}})
+	}
+	if e.f.PolicyRevision != e.revision {
+		out = append(out, Node{Title: "the facts belong to this policy", Missing: []string{
+			"the facts were gathered under another policy; they have to be read again"}})
 	}
 	return out
 }
@@ -155,16 +161,16 @@ func because(reason string) string {
 // that person's to lift, by approving, or a dismissal's.
 func (e evaluation) objections() Node {
 	n := Node{OK: true, Title: "nobody requests changes"}
-	for _, v := range e.votes {
-		if v.Kind != RequestChanges {
+	for _, o := range e.opinions {
+		if !o.objects {
 			continue
 		}
-		if !slices.Contains(e.f.Writers, v.User.ID) {
-			n.NotCounted = append(n.NotCounted, fmt.Sprintf("@%s requests changes, without write access to the repository", v.User.Login))
+		if !slices.Contains(e.f.Writers, o.user.ID) {
+			n.NotCounted = append(n.NotCounted, fmt.Sprintf("@%s requests changes, without write access to the repository", o.user.Login))
 			continue
 		}
 		n.OK = false
-		n.Missing = append(n.Missing, fmt.Sprintf("@%s requests changes", v.User.Login))
+		n.Missing = append(n.Missing, fmt.Sprintf("@%s requests changes", o.user.Login))
 	}
 	return n
 }
@@ -180,6 +186,9 @@ func (e evaluation) asks(envs []string) bool {
 // unknown contributor could be anybody, so nobody is known to be independent.
 func (e evaluation) attribution() Node {
 	n := Node{OK: true, Title: "every contributor is known"}
+	if len(e.f.Commits) == 0 {
+		return Node{Title: n.Title, Missing: []string{"the forge lists no commits between the base and the head, so nobody knows whose changes these are"}}
+	}
 	for _, c := range e.f.Commits {
 		unknown := c.Author.ID == 0 || c.Committer.ID == 0 ||
 			slices.ContainsFunc(c.CoAuthors, func(u forge.User) bool { return u.ID == 0 })
@@ -199,15 +208,12 @@ func (e evaluation) rule(r Rule) Node {
 			digests[c.Digest] = true
 		}
 	}
-	for _, v := range e.votes {
-		if v.Kind != Approve {
-			continue
+	for _, o := range e.opinions {
+		if v, why := e.counted(r, o, digests); why != "" {
+			n.NotCounted = append(n.NotCounted, "@"+o.user.Login+": "+why)
+		} else if v != nil {
+			n.Met = append(n.Met, fmt.Sprintf("@%s (%s)", v.User.Login, v.Via))
 		}
-		if why := e.discount(r, v, digests); why != "" {
-			n.NotCounted = append(n.NotCounted, "@"+v.User.Login+": "+why)
-			continue
-		}
-		n.Met = append(n.Met, fmt.Sprintf("@%s (%s)", v.User.Login, v.Via))
 	}
 	n.OK = len(n.Met) >= r.Required
 	if lack := r.Required - len(n.Met); lack > 0 {
@@ -216,29 +222,43 @@ func (e evaluation) rule(r Rule) Node {
 	return n
 }
 
+// counted finds an account's approval that counts for a rule. If there are
+// approvals and none counts, it says why the newest does not.
+func (e evaluation) counted(r Rule, o opinion, digests map[string]bool) (*Vote, string) {
+	if o.void != nil {
+		return nil, o.void.Void
+	}
+	why := ""
+	for i, v := range o.approvals {
+		reason := e.discount(r, v, digests)
+		if reason == "" {
+			return &o.approvals[i], ""
+		}
+		if i == 0 {
+			why = reason
+		}
+	}
+	return nil, why
+}
+
 // discount says why an approval does not count for a rule, or "".
 func (e evaluation) discount(r Rule, v Vote, digests map[string]bool) string {
-	switch {
-	case v.Void != "":
-		return v.Void
-	case e.barred(v.User) != "":
-		return e.barred(v.User)
+	switch why := e.barred(v.User); {
+	case why != "":
+		return why
 	case v.Head != e.f.Pull.Head.SHA:
 		return fmt.Sprintf("approved %s, the head is now %s", short(v.Head), short(e.f.Pull.Head.SHA))
 	case len(v.Digests) == 0:
 		return "approved before a plan was published"
-	case v.PolicyRevision != e.f.PolicyRevision:
+	case v.PolicyRevision != e.revision:
 		return "approved under a policy that has changed since"
 	}
 	for d := range digests {
-		if !slices.Contains(v.Digests, d) {
+		if d == "" || !slices.Contains(v.Digests, d) {
 			return "the plan has changed since that approval"
 		}
 	}
-	if !e.eligible(r, v.User) {
-		return "not among " + who(r)
-	}
-	return ""
+	return e.ineligible(r, v.User)
 }
 
 func (e evaluation) barred(u forge.User) string {
@@ -256,21 +276,40 @@ func (e evaluation) barred(u forge.User) string {
 	return ""
 }
 
-func (e evaluation) eligible(r Rule, u forge.User) bool {
+// ineligible says why an account is not among those a rule asks for, or "".
+func (e evaluation) ineligible(r Rule, u forge.User) string {
+	writes := slices.Contains(e.f.Writers, u.ID)
 	if len(r.Users) == 0 && len(r.Teams) == 0 {
-		return slices.Contains(e.f.Writers, u.ID)
+		if !writes {
+			return "has no write access to the repository"
+		}
+		return ""
 	}
-	named := slices.ContainsFunc(r.Users, func(s string) bool { return matchUser(s, u) })
-	return named || slices.ContainsFunc(r.Teams, func(t string) bool { return slices.Contains(e.f.Teams[t], u.ID) })
+	if slices.ContainsFunc(r.Teams, func(t string) bool { return slices.Contains(e.f.Teams[t], u.ID) }) {
+		return ""
+	}
+	for _, s := range r.Users {
+		match, sure := matchUser(s, u)
+		if match && (sure || writes) {
+			return ""
+		}
+		if match {
+			return "the policy names this login without an account id (" + u.Login + "#" + strconv.FormatInt(u.ID, 10) + "), and it has no write access to the repository"
+		}
+	}
+	return "not among " + who(r)
 }
 
-// matchUser compares with "login" or "login#id"; an id decides (threat 26).
-func matchUser(s string, u forge.User) bool {
+// matchUser compares with "login" or "login#id". An id decides, whatever the
+// login is now. A bare login matches whoever has it today, which is not sure to
+// be whom the policy's author meant (threat 26): it counts only together with
+// write access, which the forge keeps by account.
+func matchUser(s string, u forge.User) (match, sure bool) {
 	login, id, hasID := strings.Cut(s, "#")
 	if hasID {
-		return id == strconv.FormatInt(u.ID, 10)
+		return id == strconv.FormatInt(u.ID, 10), true
 	}
-	return strings.EqualFold(login, u.Login)
+	return strings.EqualFold(login, u.Login), false
 }
 
 // contributors maps account ids to what they did.
@@ -285,6 +324,9 @@ func contributors(p Policy, f Facts) map[int64]string {
 		}
 	}
 	add(f.Pull.Author, "opened it")
+	if f.AskedBy != nil {
+		add(*f.AskedBy, "asked for it")
+	}
 	for _, c := range f.Commits {
 		add(c.Author, "author of "+short(c.SHA))
 		add(c.Committer, "committer of "+short(c.SHA))
@@ -296,27 +338,6 @@ func contributors(p Policy, f Facts) map[int64]string {
 		add(u, "pushed to it")
 	}
 	return out
-}
-
-// lastVotes keeps each account's last vote, in order of the accounts' ids.
-func lastVotes(votes []Vote) []Vote {
-	sorted := slices.Clone(votes)
-	slices.SortFunc(sorted, func(a, b Vote) int {
-		return cmp.Or(cmp.Compare(a.User.ID, b.User.ID), a.At.Compare(b.At),
-			cmp.Compare(rank(a.Kind), rank(b.Kind)), cmp.Compare(a.ID, b.ID))
-	})
-	var out []Vote
-	for i, v := range sorted {
-		if i+1 == len(sorted) || sorted[i+1].User.ID != v.User.ID {
-			out = append(out, v)
-		}
-	}
-	return out
-}
-
-// rank orders votes of the same second so that the denying one is last.
-func rank(k VoteKind) int {
-	return slices.Index([]VoteKind{Approve, Withdraw, RequestChanges}, k)
 }
 
 func environments(changes []Change) []string {
