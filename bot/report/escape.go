@@ -1,33 +1,93 @@
 package report
 
 import (
+	"fmt"
+	"net/url"
+	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
-// clean drops what could deceive a reader: control characters other than tab
-// and newline, and the marks that change the direction of text (threat 9).
+// clean makes visible what could deceive a reader: control characters other
+// than tab and newline, marks that change the direction of text, and what
+// takes up no room, looks like an ordinary space or has no agreed meaning
+// (threat 9). Two values that
+// differ in such a character look different.
 func clean(s string) string {
-	return strings.Map(func(r rune) rune {
+	plain := func(r rune) bool { return r == '\n' || r == '\t' || r >= ' ' && r <= '~' }
+	if !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return s
+	}
+	var b strings.Builder
+	previous := rune(0)
+	for i, r := range s {
+		_, width := utf8.DecodeRuneInString(s[i:])
 		switch {
-		case r == '\n' || r == '\t':
-			return r
-		case r == unicode.ReplacementChar || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r):
-			return '�'
-		case unicode.Is(unicode.Cf, r) && r != '\u200d':
-			return '�'
+		case plain(r):
+			b.WriteRune(r)
+		case r == utf8.RuneError && width == 1:
+			fmt.Fprintf(&b, "⟨%02X⟩", s[i])
+		case deceptive(r, previous):
+			fmt.Fprintf(&b, "⟨U+%04X⟩", r)
+		default:
+			b.WriteRune(r)
 		}
-		return r
-	}, s)
+		previous = r
+	}
+	return b.String()
+}
+
+// deceptive reports whether a character is invisible or moves others. The
+// joiner that makes one emoji of several is let through between emoji only.
+func deceptive(r, previous rune) bool {
+	const joiner, emojiStyle = '\u200d', '\ufe0f'
+	switch {
+	case r == joiner:
+		return !unicode.In(previous, unicode.So, unicode.Sk) && previous != emojiStyle
+	case unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Bidi_Control):
+		return true
+	case r != ' ' && unicode.Is(unicode.Zs, r):
+		return true
+	}
+	return unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || r == '\u2800'
 }
 
 // oneLine makes foreign text fit where a line break would end something.
 func oneLine(s string) string { return strings.Join(strings.Fields(clean(s)), " ") }
 
+// clip bounds a text to n characters and says so.
+func clip(s string, n int) string {
+	if n <= 0 || utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return strings.TrimRight(string([]rune(s)[:n]), " ") + "…"
+}
+
 var markdownEscapes = strings.NewReplacer(
 	`\`, `\\`, "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "<", "&lt;", ">", "&gt;",
-	"#", `\#`, "|", `\|`, "~", `\~`, "!", `\!`, "&", "&amp;", "@", "@\u200b",
+	"#", `\#`, "~", `\~`, "!", `\!`, "&", "&amp;", "$", `\$`, "^", `\^`,
 )
+
+// live is what forges turn into links without any markup: mentions, addresses,
+// references to issues. An invisible space inside keeps it text.
+var live = regexp.MustCompile(`(?i)@|[a-z]:/|www\.|#\d|gh-\d`)
+
+func inert(s string) string {
+	return live.ReplaceAllStringFunc(s, func(m string) string {
+		switch last := len(m) - 1; {
+		case m == "@":
+			return m + "\u200b"
+		default:
+			return m[:last] + "\u200b" + m[last:]
+		}
+	})
+}
+
+// blockStart is what begins a list, a quote, a rule or a command at the start
+// of a line.
+var blockStart = regexp.MustCompile(`^(\d*)([-+=/.)|:])`)
 
 // md shows foreign text as itself in Markdown, on one line, and mentions
 // nobody. Text between single backquotes stays code, because our own messages
@@ -35,23 +95,28 @@ var markdownEscapes = strings.NewReplacer(
 func md(s string) string {
 	parts := strings.Split(oneLine(s), "`")
 	if len(parts)%2 == 0 { // an unpaired backquote is foreign: show it
-		return markdownEscapes.Replace(strings.Join(parts, "'"))
+		parts = []string{strings.Join(parts, "'")}
 	}
 	var b strings.Builder
 	for i, p := range parts {
-		if i%2 == 1 {
+		switch {
+		case i%2 == 1:
 			b.WriteString(code(p))
-			continue
+		case p == "" && i > 0 && i < len(parts)-1:
+			b.WriteString(" ") // two spans in a row would read as one
+		case i == 0:
+			b.WriteString(blockStart.ReplaceAllString(markdownEscapes.Replace(inert(p)), `$1\$2`))
+		default:
+			b.WriteString(markdownEscapes.Replace(inert(p)))
 		}
-		b.WriteString(markdownEscapes.Replace(p))
 	}
 	return b.String()
 }
 
-// code shows text as a code span, in a table as well, with a fence longer than
-// any run of backquotes inside.
+// code shows text as a code span, with a fence longer than any run of
+// backquotes inside.
 func code(s string) string {
-	s = strings.ReplaceAll(oneLine(s), "|", `\|`)
+	s = shortRuns(oneLine(s))
 	if s == "" {
 		return "` `"
 	}
@@ -62,10 +127,53 @@ func code(s string) string {
 	return fence + s + fence
 }
 
+// cell makes Markdown of ours fit into a table, whose cells end at every pipe
+// that no backslash precedes, in code as well.
+func cell(s string) string {
+	var b strings.Builder
+	backslashes := 0
+	for _, r := range s {
+		switch {
+		case r == '|' && backslashes%2 == 1:
+			b.WriteString("\u200b\\") // the backslash before is not the pipe's
+		case r == '|':
+			b.WriteString(`\`)
+		}
+		if b.WriteRune(r); r == '\\' {
+			backslashes++
+		} else {
+			backslashes = 0
+		}
+	}
+	return b.String()
+}
+
 // fenced shows text as a block that nothing inside it can end.
 func fenced(language, text string) string {
-	fence := strings.Repeat("`", max(3, longestRun(text, '`')+1))
+	text = shortRuns(text)
+	fence := fenceOf(longestRun(text, '`'))
 	return fence + language + "\n" + strings.TrimRight(text, "\n") + "\n" + fence + "\n"
+}
+
+// fenceOf is a fence for text whose longest run of backquotes is known.
+func fenceOf(run int) string { return strings.Repeat("`", max(3, run+1)) }
+
+// maxRun is the longest run of backquotes that is shown as it is: a fence has
+// to be longer.
+const maxRun = 30
+
+var (
+	longRuns     = regexp.MustCompile(fmt.Sprintf("`{%d,}", maxRun+1))
+	forgedMarker = regexp.MustCompile(`(?i)<!--(\s*lockkeeper:)`)
+)
+
+// shortRuns makes foreign text fit for code: it bounds runs of backquotes, and
+// breaks what looks like the hidden marker of our own comments (threat 10).
+func shortRuns(s string) string {
+	s = longRuns.ReplaceAllStringFunc(s, func(run string) string {
+		return fmt.Sprintf("%s⟨%d more⟩", run[:maxRun], len(run)-maxRun)
+	})
+	return forgedMarker.ReplaceAllString(s, "<!-⟨⟩-$1")
 }
 
 func longestRun(s string, c rune) int {
@@ -81,7 +189,26 @@ func longestRun(s string, c rune) int {
 	return longest
 }
 
-var htmlEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "@", "@\u200b")
+var htmlEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;")
 
 // html shows foreign text inside an HTML element.
-func html(s string) string { return htmlEscapes.Replace(oneLine(s)) }
+func html(s string) string { return htmlEscapes.Replace(inert(oneLine(s))) }
+
+// link is an address that can stand in a Markdown link, "" if it is none.
+func link(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" {
+		return ""
+	}
+	return strings.NewReplacer("(", "%28", ")", "%29", "<", "%3C", ">", "%3E", " ", "%20", `\`, "%5C", "`", "%60").Replace(u.String())
+}
+
+// size is the length of a text as the strictest of the forges counts it: in
+// units of UTF-16, which are never fewer than characters.
+func size(s string) int {
+	n := 0
+	for _, r := range s {
+		n += max(1, utf16.RuneLen(r))
+	}
+	return n
+}

@@ -9,48 +9,61 @@ import (
 	"lockkeeper/cluster"
 )
 
-// Text writes a plan for a terminal.
+// Text writes a plan for a terminal: all of it, nothing is left out.
 func Text(w io.Writer, out *plan.Output) error {
 	var b strings.Builder
 	for _, p := range out.Problems {
 		fmt.Fprintf(&b, "problem: %s\n", clean(p))
 	}
-	for _, t := range out.Targets {
-		note := ""
-		if t.Note != "" {
-			note = " (" + clean(t.Note) + ")"
+	for i, t := range out.Targets {
+		if i > 0 {
+			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "target %s on %s%s: %s\n", clean(t.Plan.Target.Name), clean(t.Plan.Target.Cluster), note, summary(t.Plan))
-		for _, p := range t.Plan.Problems {
-			fmt.Fprintf(&b, "  problem: %s\n", problemText(p))
-		}
-		for _, warning := range t.Plan.Warnings {
-			fmt.Fprintf(&b, "  warning: %s\n", clean(warning))
-		}
-		for _, block := range blocksOf(t.Plan) {
-			for _, line := range strings.Split(strings.TrimRight(block, "\n"), "\n") {
-				fmt.Fprintf(&b, "  %s\n", line)
-			}
-		}
-		if t.Plan.Unadopted > 0 {
-			fmt.Fprintf(&b, "  %s of this target are not in the inventory yet and not touched here\n", count(t.Plan.Unadopted, "object"))
-		}
-		fmt.Fprintf(&b, "  digest %s; %s, %d bytes read\n", short(t.Plan.Digest), count(t.Plan.Stats.Requests, "request"), t.Plan.Stats.Bytes)
+		targetText(&b, t)
 	}
-	if len(out.Targets) == 0 {
+	if len(out.Targets) == 0 && len(out.Problems) == 0 {
 		b.WriteString("no target is affected\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
+func targetText(b *strings.Builder, t plan.Target) {
+	note := ""
+	if t.Note != "" {
+		note = " (" + oneLine(t.Note) + ")"
+	}
+	p := t.Plan
+	fmt.Fprintf(b, "target %s on %s%s: %s\n", oneLine(p.Target.Name), oneLine(p.Target.Cluster), note, summary(p))
+	for _, problem := range p.Problems {
+		fmt.Fprintf(b, "  problem: %s\n", problemText(problem))
+	}
+	for _, warning := range p.Warnings {
+		fmt.Fprintf(b, "  warning: %s\n", clean(warning))
+	}
+	all := painter{}
+	for _, block := range append(all.changeBlocks(p), all.driftBlocks(p)...) {
+		b.WriteString("\n")
+		for line := range strings.SplitSeq(strings.TrimRight(block, "\n"), "\n") {
+			fmt.Fprintf(b, "  %s\n", line)
+		}
+	}
+	if len(p.Changes)+len(p.Drift) > 0 {
+		b.WriteString("\n")
+	}
+	if p.Unadopted > 0 {
+		fmt.Fprintf(b, "  %s of this target are not in the inventory yet and not touched here\n", count(p.Unadopted, "object"))
+	}
+	fmt.Fprintf(b, "  digest %s; %s, %d bytes read\n", short(p.Digest), count(p.Stats.Requests, "request"), p.Stats.Bytes)
+}
+
 func problemText(p cluster.Problem) string {
 	s := clean(p.Message)
 	if p.Ref != nil && !strings.Contains(s, p.Ref.String()) {
-		s = clean(p.Ref.String()) + ": " + s
+		s = oneLine(p.Ref.String()) + ": " + s
 	}
 	if p.Source != "" {
-		s = clean(p.Source) + ": " + s
+		s = oneLine(p.Source) + ": " + s
 	}
 	return s
 }
@@ -60,24 +73,36 @@ func problemText(p cluster.Problem) string {
 func Markdown(w io.Writer, out *plan.Output) error {
 	v := View{Key: "offline", Problems: out.Problems, Phase: Unchanged}
 	for _, t := range out.Targets {
-		status := "ok"
+		status := ""
 		if len(t.Plan.Problems) > 0 {
-			status, v.Phase = "problems", Broken
+			status = "problems"
 		}
 		v.Targets = append(v.Targets, Target{Plan: t.Plan, Note: t.Note, Status: status})
 	}
-	if v.Phase != Broken && changes(v.Targets) > 0 {
-		v.Phase = Planned
-	}
-	head, err := fill("report.md", v)
+	v.Phase = offlinePhase(v)
+	p := packer{key: v.Key, limit: 1 << 30, most: 1}
+	head, err := fill("report.md", page{rooms[0], v})
 	if err != nil {
 		return err
 	}
-	p := packer{key: v.Key, limit: 1 << 30}
 	p.write(head)
-	for _, t := range v.Targets {
-		p.target(t)
-	}
+	p.targets(v.Targets)
 	_, err = io.WriteString(w, p.current.String())
 	return err
+}
+
+func offlinePhase(v View) Phase {
+	broken := len(v.Problems) > 0
+	for _, t := range v.Targets {
+		broken = broken || len(t.Plan.Problems) > 0
+	}
+	switch {
+	case broken:
+		return Broken
+	case len(v.Targets) == 0:
+		return Untouched
+	case changes(v.Targets) == 0:
+		return Unchanged
+	}
+	return Planned
 }

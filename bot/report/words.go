@@ -2,15 +2,15 @@ package report
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"lockkeeper/cluster"
 )
 
-// Headline is one sentence on where the pull stands.
+// Headline is one sentence on where the pull stands. It uses backquotes, and
+// no other marks.
 func Headline(v View) string {
-	n, targets := changes(v.Targets), count(len(v.Targets), "target")
+	n, on := count(changes(v.Targets), "change"), where(v.Targets)
 	switch v.Phase {
 	case Untouched:
 		return "No target is affected"
@@ -19,32 +19,70 @@ func Headline(v View) string {
 	case Broken:
 		return "This cannot be applied as it is"
 	case Unchanged:
-		return fmt.Sprintf("Nothing would change on %s", targets)
+		return "Nothing would change" + on
 	case Denied:
-		return fmt.Sprintf("%s on %s, not yet allowed", count(n, "change"), targets)
+		return n + on + ", not yet allowed"
 	case Ready:
 		if v.MergeMode {
-			return fmt.Sprintf("%s on %s, applied after the merge", count(n, "change"), targets)
+			return n + on + ", applied after the merge"
 		}
-		return fmt.Sprintf("%s on %s, ready for `/apply`", count(n, "change"), targets)
+		return n + on + ", ready for `/apply`"
 	case Planned:
-		return fmt.Sprintf("%s on %s", count(n, "change"), targets)
+		return n + on
 	case Applying:
-		return "Applying"
+		return "Applying" + under(v.Operation, on)
 	case Failed:
-		return fmt.Sprintf("The apply ended half-way, %s left", count(n, "change"))
+		return fmt.Sprintf("The apply ended half-way, %s left", n)
 	case Applied:
 		return "Applied, NOT merged"
 	case Merged:
-		return "Applied and merged"
+		return "Applied and merged" + as(v.MergeSHA)
 	case Pending:
-		return fmt.Sprintf("Merged, %s not applied yet", count(n, "change"))
+		return fmt.Sprintf("Merged, %s not applied yet", n)
 	case Closed:
 		return "Closed, nothing is applied"
 	case Restoring:
-		return fmt.Sprintf("Closed after it was applied: %s to restore", count(n, "change"))
+		return fmt.Sprintf("Closed after it was applied: %s to restore", n)
 	}
 	return string(v.Phase)
+}
+
+// where names the targets if they are few.
+func where(targets []Target) string {
+	var names []string
+	for _, t := range targets {
+		names = append(names, "`"+clip(strings.ReplaceAll(oneLine(t.Plan.Target.Name), "`", "'"), 60)+"`")
+	}
+	switch len(names) {
+	case 0:
+		return ""
+	case 1:
+		return " on " + names[0]
+	case 2, 3:
+		last := len(names) - 1
+		return " on " + strings.Join(names[:last], ", ") + " and " + names[last]
+	}
+	return " on " + count(len(names), "target")
+}
+
+// under is how far a running operation is.
+func under(o *Operation, on string) string {
+	if o == nil || len(o.Results) == 0 {
+		return on
+	}
+	done, all := 0, 0
+	for _, r := range o.Results {
+		d, a := doneOf(r)
+		done, all = done+d, all+a
+	}
+	return fmt.Sprintf("%s: %d of %d done", on, done, all)
+}
+
+func as(sha string) string {
+	if sha == "" {
+		return ""
+	}
+	return " as `" + short(sha) + "`"
 }
 
 func icon(p Phase) string {
@@ -55,11 +93,13 @@ func icon(p Phase) string {
 }
 
 func statusIcon(status string) string {
-	switch {
-	case status == "ready" || status == "no change":
+	switch status {
+	case "ready", "no change", "applied":
 		return "✅"
-	case status == "problems":
+	case "problems":
 		return "❌"
+	case "":
+		return "·"
 	}
 	return "🔒"
 }
@@ -73,6 +113,14 @@ func stepIcon(s cluster.StepState) string {
 
 // tally counts a plan's changes by what they do.
 type tally struct{ Create, Update, Replace, Delete, Adopt int }
+
+func (t *tally) add(o tally) {
+	t.Create += o.Create
+	t.Update += o.Update
+	t.Replace += o.Replace
+	t.Delete += o.Delete
+	t.Adopt += o.Adopt
+}
 
 func counts(p *cluster.Plan) tally {
 	var t tally
@@ -101,6 +149,14 @@ func dot(n int) string {
 	return fmt.Sprint(n)
 }
 
+// loud is dot for what destroys something.
+func loud(n int) string {
+	if n == 0 {
+		return dot(n)
+	}
+	return fmt.Sprintf("**%d**", n)
+}
+
 // summary is "1 to create, 2 to update".
 func summary(p *cluster.Plan) string {
 	t := counts(p)
@@ -113,108 +169,44 @@ func summary(p *cluster.Plan) string {
 			parts = append(parts, fmt.Sprintf("%d to %s", x.n, x.verb))
 		}
 	}
+	if len(parts) == 0 {
+		parts = append(parts, "no change")
+	}
 	if len(p.Drift) > 0 {
 		parts = append(parts, fmt.Sprintf("%d drifted", len(p.Drift)))
-	}
-	if len(parts) == 0 {
-		return "no change"
 	}
 	return strings.Join(parts, ", ")
 }
 
-// dangers calls out what cannot be taken back: deletes, replaces, takeovers.
-func dangers(targets []Target) []string {
-	var out []string
-	for _, t := range targets {
-		for _, c := range t.Plan.Changes {
-			reason := ""
-			if c.Reason != "" {
-				reason = ": " + md(c.Reason)
-			}
-			switch {
-			case c.Action == cluster.Delete:
-				out = append(out, fmt.Sprintf("**deletes** %s on %s%s", code(c.Ref.String()), code(t.Plan.Target.Cluster), reason))
-			case c.Action == cluster.Replace:
-				out = append(out, fmt.Sprintf("**replaces** (deletes and creates) %s on %s%s", code(c.Ref.String()), code(t.Plan.Target.Cluster), reason))
-			case len(c.Takeovers) > 0:
-				out = append(out, fmt.Sprintf("**takes over** %s of %s from %s", count(len(c.Takeovers), "field"), code(c.Ref.String()), code(managers(c.Takeovers))))
-			}
-		}
-	}
-	const most = 15
-	if len(out) > most {
-		out = append(out[:most], fmt.Sprintf("and %d more", len(out)-most))
-	}
-	return out
-}
-
-func managers(os []cluster.Ownership) string {
-	var names []string
-	for _, o := range os {
-		if !slices.Contains(names, o.Manager) {
-			names = append(names, o.Manager)
-		}
-	}
-	return strings.Join(names, ", ")
-}
-
-// notes are notices and the plans' warnings.
-func notes(v View) []string {
-	out := slices.Clone(v.Notices)
-	for _, t := range v.Targets {
-		for _, w := range t.Plan.Warnings {
-			out = append(out, t.Plan.Target.Name+": "+w)
-		}
-		if n := t.Plan.Unadopted; n > 0 {
-			out = append(out, fmt.Sprintf("%s: %s of this target were made by something else and are not touched here; `/sync %s` adopts them.",
-				t.Plan.Target.Name, count(n, "object"), t.Plan.Target.Name))
-		}
-	}
-	return out
-}
-
-func showVerdict(v View) bool {
-	switch v.Phase {
-	case Denied, Ready, Pending, Failed, Restoring:
-		return true
-	}
-	return false
-}
-
-// operationShown drops an operation that says nothing about the state at hand.
-func operationShown(v View, o *Operation) bool {
-	return o.Outcome != "" && o.Outcome != "refused" && v.Phase != Untouched
-}
-
-func progress(r cluster.Result) string {
-	done := 0
+func doneOf(r cluster.Result) (done, all int) {
 	for _, s := range r.Steps {
 		if s.State == cluster.Healthy {
 			done++
 		}
 	}
-	if len(r.Steps) == 0 {
+	return done, len(r.Steps)
+}
+
+// progress is a bar and a count.
+func progress(r cluster.Result) string {
+	done, all := doneOf(r)
+	if all == 0 {
 		return "nothing to do"
 	}
-	return fmt.Sprintf("%d of %d done", done, len(r.Steps))
+	const width = 10
+	full := done * width / all
+	return fmt.Sprintf("%s%s %d of %d done", strings.Repeat("▰", full), strings.Repeat("▱", width-full), done, all)
 }
 
-func title(s string) string {
-	if s == "pull" || s == "merged" {
+// title is what an operation is called; applying a pull, before or after its
+// merge, is the usual one.
+func title(kind string) string {
+	switch kind {
+	case "pull", "merged", "":
 		return "Apply"
 	}
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
+	return strings.ToUpper(kind[:1]) + kind[1:]
 }
-
-// shown is how many rows of a list a comment has.
-const shown = 60
-
-func first[T any](xs []T) []T { return xs[:min(len(xs), shown)] }
-
-func more[T any](xs []T) int { return max(0, len(xs)-shown) }
 
 func changes(targets []Target) int {
 	n := 0
@@ -232,7 +224,9 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// short is the beginning of a hash, long enough for people.
 func short(s string) string {
+	s = strings.TrimPrefix(s, "sha256:")
 	if len(s) > 8 {
 		return s[:8]
 	}
