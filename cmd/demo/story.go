@@ -195,7 +195,7 @@ func (t *tour) permissions(ctx context.Context) error {
 				if err := t.push(ctx, cho, branch, "and Secrets", sneaky); err != nil {
 					return err
 				}
-				return t.say(ctx, cho, "/apply", "refused")
+				return t.say(ctx, cho, "/apply", "refused", "the head is now")
 			})
 		}},
 		{"bob asks for changes; cho takes Secrets out again; bob approves", func(ctx context.Context) error {
