@@ -1,0 +1,294 @@
+// Package house puts a whole lockkeeper together for cmd/replay and cmd/bench:
+// the look-alike of the forge with one repository, a control plane of
+// clustertest, and the real `lockkeeper serve` between them, as a process of
+// its own. Whoever uses it acts as people would, over HTTP and Git, and waits
+// for what the bot makes of it.
+package house
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"lockkeeper/bot"
+	"lockkeeper/bot/config"
+	"lockkeeper/bot/plan"
+	"lockkeeper/bot/store"
+	"lockkeeper/cluster/clustertest"
+	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge/github"
+)
+
+// The people. All may write.
+const (
+	Opener   = "ann"
+	Reviewer = "bob"
+	Applier  = "cho"
+)
+
+// Cluster is what the operator's file calls the control plane.
+const Cluster = "main"
+
+// Environment is the one that targets may name; it asks for one approval.
+const Environment = "production"
+
+// poll is how often things that nobody tells us about are looked at.
+const poll = 20 * time.Millisecond
+
+// patience bounds every wait: generous, because it only matters when
+// something is wrong.
+const patience = 10 * time.Minute
+
+// Options say what to build around.
+type Options struct {
+	// Binary is lockkeeper; see Build.
+	Binary string
+	// Plane is running already, and is not stopped by Close.
+	Plane *clustertest.ControlPlane
+	// Repo is the repository; its owner becomes an organisation.
+	Repo forgetest.NewRepo
+	// MaxDeletes is how many objects one pull may delete.
+	MaxDeletes int
+}
+
+// House is a running lockkeeper and what it talks to.
+type House struct {
+	Forge *forgetest.Server
+	App   *forgetest.App
+	// Repo is owner/name of the repository.
+	Repo string
+	// ServerFile is the operator's.
+	ServerFile string
+	// Operator is its entry about the repository.
+	Operator config.Repository
+
+	dir   string
+	store *store.Store // the bot's, read beside it
+	bot   *process
+
+	mu         sync.Mutex
+	violations []string // of GitHub's schemas by the look-alike
+}
+
+// Start builds a house. The one it returns is to be closed even when there is
+// an error.
+func Start(ctx context.Context, o Options) (*House, error) {
+	h := &House{Repo: o.Repo.Owner + "/" + o.Repo.Name}
+	var err error
+	if h.dir, err = os.MkdirTemp("", "lockkeeper-house-"); err != nil {
+		return h, err
+	}
+	if err := h.seed(ctx, o.Repo); err != nil {
+		return h, err
+	}
+	return h, h.serve(ctx, o)
+}
+
+func (h *House) seed(ctx context.Context, repo forgetest.NewRepo) error {
+	var err error
+	h.Forge, err = forgetest.New(forgetest.Options{RealTime: true, RateLimit: 10_000_000, Validate: func(v string) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.violations = append(h.violations, v)
+	}})
+	if err != nil {
+		return err
+	}
+	for _, login := range []string{"owner", Opener, Reviewer, Applier} {
+		h.Forge.AddUser(login)
+	}
+	h.Forge.AddOrg(repo.Owner, "owner")
+	if _, err := h.Forge.AddRepo(ctx, repo); err != nil {
+		return err
+	}
+	for _, login := range []string{Opener, Reviewer, Applier} {
+		h.Forge.Grant(h.Repo, login, "write")
+	}
+	m, err := github.Manifest("http://127.0.0.1", "http://127.0.0.1/done", "lockkeeper")
+	if err != nil {
+		return err
+	}
+	if h.App, err = h.Forge.AddApp(repo.Owner, "lockkeeper", m.DefaultPermissions, m.DefaultEvents...); err != nil {
+		return err
+	}
+	h.Forge.Install(h.App, repo.Owner, h.Repo)
+	return nil
+}
+
+func (h *House) serve(ctx context.Context, o Options) error {
+	h.Operator = config.Repository{
+		ID: h.Forge.RepoID(h.Repo), Name: h.Repo,
+		Allow: []config.Allowance{{
+			Paths: []string{"**"}, Clusters: []string{Cluster}, Environments: []string{Environment},
+			Namespaces: []string{"*", "kube-*"}, ClusterKinds: []string{"*"},
+		}},
+	}
+	file, err := yaml.Marshal(config.Server{
+		Listen: "127.0.0.1:0", Store: "lockkeeper.db", Cache: "mirrors", MaxDeletes: o.MaxDeletes,
+		GitHub: config.GitHub{
+			APIURL: h.Forge.URL + "/api/v3", App: &config.App{ID: h.App.ID, PrivateKeyFile: "app.pem"},
+			WebhookSecretFiles: []string{"webhook-secret"},
+		},
+		Clusters:     map[string]config.Cluster{Cluster: {Kubeconfig: o.Plane.Kubeconfig}},
+		Repositories: []config.Repository{h.Operator},
+	})
+	if err != nil {
+		return err
+	}
+	secret := rand.Text()
+	for name, content := range map[string]string{"server.yaml": string(file), "app.pem": h.App.Key, "webhook-secret": secret} {
+		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	h.ServerFile = filepath.Join(h.dir, "server.yaml")
+	if h.bot, err = start(filepath.Join(h.dir, "lockkeeper.log"), o.Binary, "serve", "--config", h.ServerFile); err != nil {
+		return err
+	}
+	address, err := h.bot.listening(ctx)
+	if err != nil {
+		return err
+	}
+	h.Forge.SetWebhook(h.App, "http://"+address+"/webhook", secret)
+	h.store, err = store.Open(ctx, filepath.Join(h.dir, "lockkeeper.db"), store.Options{})
+	return err
+}
+
+// Close ends everything in order: first the bot, then what it talks to. It is
+// an error if the bot did not end well, or if the look-alike said what GitHub
+// would not.
+func (h *House) Close() error {
+	errs := []error{h.bot.stop()}
+	if h.store != nil {
+		errs = append(errs, h.store.Close())
+	}
+	if h.Forge != nil {
+		errs = append(errs, h.Forge.Close())
+	}
+	if len(h.violations) > 0 {
+		errs = append(errs, fmt.Errorf("the look-alike broke GitHub's schemas %d times: %s", len(h.violations), h.violations[0]))
+	}
+	return errors.Join(append(errs, os.RemoveAll(h.dir))...)
+}
+
+// Log is the end of the bot's log.
+func (h *House) Log(lines int) string { return h.bot.lastLines(lines) }
+
+// Settle waits until every webhook is delivered and everything they led to is
+// done.
+func (h *House) Settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("lockkeeper still has work after %s", patience))
+	defer cancel()
+	for {
+		before := len(h.Forge.Deliveries())
+		if err := h.Forge.Flush(ctx); err != nil {
+			return err
+		}
+		if err := h.idle(ctx); err != nil {
+			return err
+		}
+		if len(h.Forge.Deliveries()) == before {
+			return nil
+		}
+	}
+}
+
+func (h *House) idle(ctx context.Context) error {
+	for {
+		n, err := h.store.Waiting(ctx)
+		if err != nil || n == 0 {
+			return err
+		}
+		if err := h.bot.ended(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w\n%s", context.Cause(ctx), h.Log(10))
+		case <-time.After(poll):
+		}
+	}
+}
+
+// Say comments on a pull, waits, and returns what the bot replied to it.
+func (h *House) Say(ctx context.Context, login string, number int, body string) (string, error) {
+	id, err := h.Forge.As(login).Comment(ctx, h.Repo, number, body)
+	if err != nil {
+		return "", err
+	}
+	if err := h.Settle(ctx); err != nil {
+		return "", fmt.Errorf("%s: %w", body, err)
+	}
+	comments, err := h.comments(ctx, number)
+	if err != nil {
+		return "", err
+	}
+	marker := fmt.Sprintf("<!-- lockkeeper:reply/%d/", id)
+	for _, c := range comments {
+		if strings.HasPrefix(c, marker) {
+			return c, nil
+		}
+	}
+	return "", fmt.Errorf("nobody answered %s on #%d\n%s", body, number, h.Log(10))
+}
+
+// Report is the bot's report on a pull, all its parts; "" while there is none.
+func (h *House) Report(ctx context.Context, number int) (string, error) {
+	comments, err := h.comments(ctx, number)
+	var out strings.Builder
+	for _, c := range comments {
+		if strings.HasPrefix(c, "<!-- lockkeeper:pull/") {
+			out.WriteString(c)
+		}
+	}
+	return out.String(), err
+}
+
+func (h *House) comments(ctx context.Context, number int) ([]string, error) {
+	var page []struct{ Body string }
+	err := h.Forge.As(Opener).Do(ctx, "GET", fmt.Sprintf("/repos/%s/issues/%d/comments?per_page=100", h.Repo, number), nil, &page)
+	out := make([]string, len(page))
+	for i, c := range page {
+		out[i] = c.Body
+	}
+	return out, err
+}
+
+// Merged reports whether a pull was merged.
+func (h *House) Merged(ctx context.Context, number int) (bool, error) {
+	var p struct{ Merged bool }
+	err := h.Forge.As(Opener).Do(ctx, "GET", fmt.Sprintf("/repos/%s/pulls/%d", h.Repo, number), nil, &p)
+	return p.Merged, err
+}
+
+// Plan is the pull's current plan, as the bot keeps it.
+func (h *House) Plan(ctx context.Context, number int) (*plan.Output, error) {
+	doc, _, err := h.store.LoadPull(ctx, h.Operator.ID, number)
+	if err != nil {
+		return nil, err
+	}
+	var memory bot.Memory
+	if err := json.Unmarshal(doc, &memory); err != nil || memory.Plan == nil {
+		return nil, errors.Join(fmt.Errorf("#%d has no plan\n%s", number, h.Log(10)), err)
+	}
+	row, err := h.store.Plan(ctx, memory.Plan.ID)
+	if err != nil {
+		return nil, err
+	}
+	var out plan.Output
+	return &out, json.Unmarshal(row.Body, &out)
+}
+
+// Operations are those of a pull, oldest first.
+func (h *House) Operations(ctx context.Context, number int) ([]store.Operation, error) {
+	return h.store.Operations(ctx, h.Operator.ID, number)
+}
