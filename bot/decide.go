@@ -112,7 +112,7 @@ func allowed(s *State, c Command) string {
 	case command.Help, command.Status, command.Explain, command.Unapprove:
 		return ""
 	case command.Approve, command.Unlock:
-		if why := policy.MayApprove(s.Policy, s.Facts(nil, nil), c.Comment.Author); why != "" {
+		if why := policy.MayApprove(s.Policy, s.Facts(s.Changes(), nil), c.Comment.Author); why != "" {
 			return "an approval of yours does not count: " + why
 		}
 		if c.Parsed.Name == command.Unlock && !s.mayUnlock(c) {

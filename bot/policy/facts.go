@@ -5,6 +5,7 @@
 package policy
 
 import (
+	"slices"
 	"time"
 
 	"lockkeeper/cluster"
@@ -123,13 +124,19 @@ type Verdict struct {
 }
 
 // AllMissing lists, over the whole tree, what would turn a denial into a pass.
+// What two rules ask for alike, such as a repository's and the operator's
+// floor, is said once.
 func (v Verdict) AllMissing() []string { return collect(v.Node, nil) }
 
 func collect(n Node, out []string) []string {
 	if n.OK {
 		return out
 	}
-	out = append(out, n.Missing...)
+	for _, m := range n.Missing {
+		if !slices.Contains(out, m) {
+			out = append(out, m)
+		}
+	}
 	for _, c := range n.Children {
 		out = collect(c, out)
 	}

@@ -109,7 +109,23 @@ func Evaluate(p Policy, f Facts) Verdict {
 // MayApprove says why an account's approval could not count under any rule for
 // these facts, or "" if it could.
 func MayApprove(p Policy, f Facts, u forge.User) string {
-	return evaluation{p: p, f: f, contributors: contributors(p, f)}.barred(u)
+	e := evaluation{p: p, f: f, contributors: contributors(p, f)}
+	reason := e.barred(u)
+	if reason != "" {
+		return reason
+	}
+	for _, env := range environments(f.Changes) {
+		for _, r := range p.For(env) {
+			why := e.ineligible(r, u)
+			if why == "" {
+				return ""
+			}
+			if r.Required > 0 {
+				reason = why
+			}
+		}
+	}
+	return reason
 }
 
 // Eligible reports whether an account's approval could count for every rule of

@@ -405,6 +405,27 @@ func TestEligibleNeedsEveryRule(t *testing.T) {
 	}
 }
 
+func TestSomebodyWhomNoRuleCountsMayNotApprove(t *testing.T) {
+	p := onePolicy(policy.Rule{Required: 1, Teams: []string{"acme/platform"}})
+	f := factsFor(p)
+	if why := policy.MayApprove(p, f, eve); !strings.Contains(why, "acme/platform") {
+		t.Errorf("eve may not approve because of %q, want that she is not in acme/platform", why)
+	}
+	if why := policy.MayApprove(p, f, bob); why != "" {
+		t.Errorf("bob may not approve: %s", why)
+	}
+}
+
+func TestWhatTwoRulesAskAlikeIsMissingOnce(t *testing.T) {
+	r := policy.Rule{Environment: "production", Required: 1, Teams: []string{"acme/platform"}}
+	floor := r
+	floor.Floor = true
+	p := policy.Policy{Rules: []policy.Rule{r, floor}}
+	if got := policy.Evaluate(p, factsFor(p)).AllMissing(); len(got) != 1 {
+		t.Errorf("missing are %q, want one", got)
+	}
+}
+
 func TestRecordedFactsGiveTheSameVerdict(t *testing.T) {
 	p := onePolicy(policy.Rule{Required: 2, Teams: []string{"acme/platform"}, Users: []string{"cho#3"}})
 	f := factsFor(p, approval(p, bob), approval(p, cho, func(v *policy.Vote) { v.Void = "edited" }), approval(p, eve, as(policy.RequestChanges)))
