@@ -278,7 +278,7 @@ func surprise(it *item, got *unstructured.Unstructured) string {
 		return ""
 	}
 	var paths []string
-	for _, d := range diffObjects(it.predicted.Object, got.Object, listKeys{}) {
+	for _, d := range diffObjects(it.predicted.Object, got.Object, keysOf(allFields(it.live, it.predicted, got)...)) {
 		assigned := slices.ContainsFunc(it.change.Fields, func(f cluster.FieldChange) bool {
 			return f.Server && (within(f.Path, d.Path) || within(d.Path, f.Path))
 		})
