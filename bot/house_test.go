@@ -77,6 +77,9 @@ type build struct {
 	Config string
 	// Server changes the operator's file.
 	Server func(*config.Server)
+	// RealTime lets the forge's clock follow the machine's, for a bot that runs
+	// in a process of its own.
+	RealTime bool
 	// Protect are the rules of main.
 	Protect forgetest.Protection
 }
@@ -125,7 +128,7 @@ func (h *house) in(s string) string { return strings.ReplaceAll(s, "NS", h.ns) }
 func (h *house) seed(b build) {
 	h.t.Helper()
 	var err error
-	h.forge, err = forgetest.New(forgetest.Options{Validate: func(v string) { h.t.Errorf("the look-alike broke GitHub's schema: %s", v) }})
+	h.forge, err = forgetest.New(forgetest.Options{RealTime: b.RealTime, Validate: func(v string) { h.t.Errorf("the look-alike broke GitHub's schema: %s", v) }})
 	h.must(err)
 	h.t.Cleanup(func() { h.must(h.forge.Close()) })
 	for _, u := range []string{"owner", opener, reviewer, second, outsider} {
@@ -183,7 +186,7 @@ func (h *house) start() {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(h.t.Context()))
 	h.cancel = cancel
 	var err error
-	h.store, err = store.Open(ctx, h.dir+"/lockkeeper.db", store.Options{Now: h.forge.Now, Logger: h.log})
+	h.store, err = store.Open(ctx, h.dir+"/lockkeeper.db", store.Options{Now: h.forge.Now, Logger: h.log, Drain: time.Millisecond})
 	h.must(err)
 	mirrors, err := git.OpenCache(ctx, h.dir+"/mirrors", git.Options{})
 	h.must(err)

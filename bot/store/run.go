@@ -50,6 +50,9 @@ func (s *Store) Run(ctx context.Context, workers int, handler func(ctx context.C
 		return err
 	}
 	err = s.run(ctx, workers, handler)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil // told to stop before it had begun
+	}
 	return errors.Join(err, unlock())
 }
 
