@@ -8,10 +8,13 @@ package config
 
 import (
 	"fmt"
+	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/bmatcuk/doublestar/v4"
 	"github.com/invopop/jsonschema"
 	"go.yaml.in/yaml/v3"
 
@@ -28,6 +31,8 @@ type File struct {
 	// Environments carry the approval policy, by the names targets use. An
 	// environment that is not listed asks for one approval.
 	Environments map[string]Environment `yaml:"environments,omitempty" json:"environments,omitempty"`
+
+	lines []int // of the targets
 }
 
 // Target is one entry of File.Targets.
@@ -43,7 +48,7 @@ type Target struct {
 	Environment string `yaml:"environment" json:"environment" jsonschema:"minLength=1"`
 	// Namespace is given to objects that name none.
 	Namespace string `yaml:"namespace,omitempty" json:"namespace,omitempty"`
-	// Timeout is how long apply waits for health; default 5m.
+	// Timeout is how long apply waits for health; default 5m, at most 1h.
 	Timeout Duration `yaml:"timeout,omitempty" json:"timeout,omitempty"`
 }
 
@@ -55,7 +60,8 @@ type Environment struct {
 
 // Approvals asks for people who did not contribute to the pull.
 type Approvals struct {
-	// Required is how many different people must approve; 0 asks for none.
+	// Required is how many different people must approve; 0 asks for none. It
+	// has no default, so that nobody gets 0 by leaving it out.
 	Required int `yaml:"required" json:"required" jsonschema:"minimum=0"`
 	// From limits whose approval counts; empty: anybody with write access.
 	From People `yaml:"from,omitempty" json:"from,omitempty"`
@@ -64,7 +70,8 @@ type Approvals struct {
 // People are accounts and teams.
 type People struct {
 	// Users are logins, or `login#id`: then the account id decides, and a
-	// login that was given up and registered again does not match.
+	// login that was given up and registered again does not match. A bare login
+	// counts only with write access to the repository.
 	Users []string `yaml:"users,omitempty" json:"users,omitempty"`
 	// Teams are `org/slug`.
 	Teams []string `yaml:"teams,omitempty" json:"teams,omitempty"`
@@ -105,10 +112,13 @@ func (Duration) JSONSchema() *jsonschema.Schema {
 func ParseFile(name string, data []byte) (*File, error) {
 	var f File
 	doc := decode(name, data, &f)
-	if len(doc.problems) == 0 {
+	if doc.decoded {
 		f.validate(doc)
 	}
-	return &f, doc.problems.orNil()
+	for i := range f.Targets {
+		f.lines = append(f.lines, doc.line([]any{"targets", i}))
+	}
+	return &f, doc.outcome()
 }
 
 func (f *File) validate(d *document) {
@@ -143,38 +153,60 @@ func (t Target) validate(d *document, i int) {
 	if t.Name != "" && !validName(t.Name) {
 		at("name", fmt.Sprintf("got %q, want letters, digits, '.', '_', '-' and '/'", t.Name))
 	}
-	if t.Cluster == "" {
+	switch {
+	case t.Cluster == "":
 		at("cluster", "missing; name a cluster of the operator's file")
+	case !validName(t.Cluster):
+		at("cluster", fmt.Sprintf("got %q, want letters, digits, '.', '_', '-' and '/'", t.Cluster))
 	}
-	if t.Environment == "" {
+	switch {
+	case t.Environment == "":
 		at("environment", "missing; for example staging or production")
+	case !validName(t.Environment):
+		at("environment", fmt.Sprintf("got %q, want letters, digits, '.', '_', '-' and '/'", t.Environment))
+	}
+	if t.Namespace != "" && !dnsLabel.MatchString(t.Namespace) {
+		at("namespace", fmt.Sprintf("got %q, want the name of a namespace: at most 63 of a-z, 0-9 and '-'", t.Namespace))
+	}
+	if time.Duration(t.Timeout) > maxTimeout {
+		at("timeout", fmt.Sprintf("got %v, want at most %v: an apply holds its target meanwhile", time.Duration(t.Timeout), maxTimeout))
 	}
 }
+
+// maxTimeout bounds how long a repository can keep an apply waiting.
+const maxTimeout = time.Hour
+
+var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 func (e Environment) validate(d *document, where ...any) {
 	if e.Approvals == nil {
 		return
 	}
 	a := e.Approvals
-	path := fmt.Sprintf("%s.%s.approvals", where[len(where)-2], where[len(where)-1])
+	name := fmt.Sprintf("%s.%s.approvals", where[len(where)-2], where[len(where)-1])
 	at := append(slices.Clone(where), "approvals")
+	if !d.has(append(slices.Clone(at), "required")) {
+		d.add(name+".required: missing; say how many people must approve (0 for none)", at...)
+	}
 	if a.Required < 0 {
-		d.add(fmt.Sprintf("%s.required: got %d, want 0 or more", path, a.Required), append(at, "required")...)
+		d.add(fmt.Sprintf("%s.required: got %d, want 0 or more", name, a.Required), append(at, "required")...)
 	}
 	if a.Required > 0 && len(a.From.Teams) == 0 && len(a.From.Users) > 0 && len(a.From.Users) < a.Required {
-		d.add(fmt.Sprintf("%s: asks for %d approvals from %d people, which can never be met", path, a.Required, len(a.From.Users)), append(at, "required")...)
+		d.add(fmt.Sprintf("%s: asks for %d approvals from %d people, which can never be met", name, a.Required, len(a.From.Users)), append(at, "required")...)
 	}
 	for i, t := range a.From.Teams {
 		if _, ok := ParseTeam(t); !ok {
-			d.add(fmt.Sprintf("%s.from.teams: got %q, want organisation/team", path, t), append(at, "from", "teams", i)...)
+			d.add(fmt.Sprintf("%s.from.teams: got %q, want organisation/team", name, t), append(at, "from", "teams", i)...)
 		}
 	}
 	for i, u := range a.From.Users {
-		if u == "" || strings.ContainsAny(u, " @/") {
-			d.add(fmt.Sprintf("%s.from.users: got %q, want a login without @", path, u), append(at, "from", "users", i)...)
+		if !userName.MatchString(u) {
+			d.add(fmt.Sprintf("%s.from.users: got %q, want a login without @, or login#id with the account's number", name, u), append(at, "from", "users", i)...)
 		}
 	}
 }
+
+var userName = regexp.MustCompile(`^[^\s@/#]+(#[1-9][0-9]*)?$`)
 
 // validName allows what the chat commands' parser accepts as a target.
 func validName(s string) bool {
@@ -190,8 +222,10 @@ func checkPath(p string) string {
 		return "missing; give a directory of the repository"
 	case strings.HasPrefix(p, "/") || slices.Contains(strings.Split(p, "/"), ".."):
 		return fmt.Sprintf("got %q, want a path inside the repository, relative to its root", p)
-	case strings.HasSuffix(p, "/") || strings.HasPrefix(p, "./") || strings.Contains(p, "//"):
-		return fmt.Sprintf("got %q, want it in short form: %q", p, strings.TrimSuffix(strings.TrimPrefix(strings.ReplaceAll(p, "//", "/"), "./"), "/"))
+	case path.Clean(p) != p:
+		return fmt.Sprintf("got %q, want it in short form: %q", p, path.Clean(p))
+	case IsGlob(p) && !doublestar.ValidatePattern(p):
+		return fmt.Sprintf("%q is not a glob; `*` matches within a segment, `**` across segments", p)
 	case !IsGlob(p) && p != "." && !validName(p):
 		return fmt.Sprintf("got %q, want letters, digits, '.', '_', '-' and '/'", p)
 	}

@@ -19,6 +19,8 @@ type Problem struct {
 	File    string `json:"file"`
 	Line    int    `json:"line,omitempty"`
 	Message string `json:"message"`
+
+	decoding bool // found before the values were looked at
 }
 
 // String is "file:line: message".
@@ -53,6 +55,7 @@ func (ps Problems) orNil() error {
 type document struct {
 	file     string
 	root     *yaml.Node
+	decoded  bool // into the Go type, as far as its types allow
 	problems Problems
 }
 
@@ -80,21 +83,66 @@ func decode(file string, data []byte, v any) *document {
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		d.add("the file has more than one YAML document; want one")
 	}
-	if hasAlias(&root) {
-		d.add("anchors and aliases are not used here; write the values out")
+	if n := shortcut(&root); n != nil {
+		d.problems = append(d.problems, Problem{File: file, Line: n.Line, Message: "anchors, aliases and merge keys are not used here; write the values out"})
 		return d
 	}
 	strict := yaml.NewDecoder(bytes.NewReader(data))
 	strict.KnownFields(true)
-	if err := strict.Decode(v); err != nil {
+	err := strict.Decode(v)
+	if err != nil {
 		d.addYAML(err)
 	}
+	d.wholeNumbers(&root)
+	// An entry of a list that could not be read is left out by the decoder, and
+	// those behind it would be blamed at the wrong lines.
+	d.decoded = !slices.ContainsFunc(d.problems, func(p Problem) bool { return !strings.HasPrefix(p.Message, unknownField) })
 	return d
 }
 
-// hasAlias finds an alias; refusing them keeps alias bombs out (threat 6).
-func hasAlias(n *yaml.Node) bool {
-	return n.Kind == yaml.AliasNode || slices.ContainsFunc(n.Content, hasAlias)
+// wholeNumbers refuses fractions, which the decoder would cut: an approval of
+// 0.9 people is none.
+func (d *document) wholeNumbers(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!float" {
+		d.problems = append(d.problems, Problem{File: d.file, Line: n.Line, decoding: true,
+			Message: fmt.Sprintf("got the number %s; want a whole number, or quotes around text", n.Value)})
+	}
+	for _, c := range n.Content {
+		d.wholeNumbers(c)
+	}
+}
+
+// shortcut finds an anchor, an alias or a merge key, or nil; refusing them
+// keeps alias bombs out (threat 6).
+func shortcut(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode || n.Anchor != "" || n.ShortTag() == "!!merge" {
+		return n
+	}
+	for _, c := range n.Content {
+		if found := shortcut(c); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// outcome is all problems as an error. A line that could not be decoded is not
+// also blamed for what is missing on it.
+func (d *document) outcome() error {
+	bad := map[int]bool{}
+	var all Problems
+	for _, p := range d.problems {
+		if p.decoding {
+			bad[p.Line] = true
+		}
+	}
+	for _, p := range d.problems {
+		if p.decoding || !bad[p.Line] {
+			p.decoding = false
+			all = append(all, p)
+		}
+	}
+	return all.orNil()
 }
 
 // add records a problem at the line of the deepest part of path that exists.
@@ -112,17 +160,47 @@ func (d *document) addYAML(err error) {
 		msgs = typed.Errors
 	}
 	for _, msg := range msgs {
-		p := Problem{File: d.file, Message: strings.TrimPrefix(msg, "yaml: ")}
+		p := Problem{File: d.file, Message: strings.TrimPrefix(msg, "yaml: "), decoding: true}
 		if m := yamlLine.FindStringSubmatch(msg); m != nil {
 			p.Line, _ = strconv.Atoi(m[1])
 			p.Message = m[2]
 		}
-		p.Message = plainField.ReplaceAllString(p.Message, "unknown field $1")
+		p.Message = plain(p.Message)
 		d.problems = append(d.problems, p)
 	}
 }
 
-var plainField = regexp.MustCompile(`field (\S+) not found in type \S+`)
+var (
+	plainField = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
+	plainType  = regexp.MustCompile("^cannot unmarshal !!(\\w+)( `.*`)? into (\\S+)$")
+)
+
+const unknownField = "unknown field "
+
+// plain says what the decoder says without the names of Go types.
+func plain(msg string) string {
+	if m := plainField.FindStringSubmatch(msg); m != nil {
+		return unknownField + m[1]
+	}
+	m := plainType.FindStringSubmatch(msg)
+	if m == nil {
+		return msg
+	}
+	got := map[string]string{"seq": "a list", "map": "a mapping", "str": "text", "int": "a number", "float": "a fraction", "bool": "true or false"}[m[1]]
+	if got == "" {
+		got = m[1]
+	}
+	want := "a mapping"
+	switch t := m[3]; {
+	case strings.HasPrefix(t, "[]"):
+		want = "a list"
+	case t == "string" || strings.HasSuffix(t, "Mode") || strings.HasSuffix(t, "Method"):
+		want = "text"
+	case strings.HasPrefix(t, "int"):
+		want = "a whole number"
+	}
+	return fmt.Sprintf("got %s%s, want %s", got, m[2], want)
+}
 
 // line walks the YAML tree along keys (string) and indices (int).
 func (d *document) line(path []any) int {
@@ -139,6 +217,20 @@ func (d *document) line(path []any) int {
 		n, line = next, at
 	}
 	return line
+}
+
+// has reports whether the whole path is there.
+func (d *document) has(path []any) bool {
+	if d.root == nil || len(d.root.Content) == 0 {
+		return false
+	}
+	n := d.root.Content[0]
+	for _, step := range path {
+		if n, _ = child(n, step); n == nil {
+			return false
+		}
+	}
+	return true
 }
 
 func child(n *yaml.Node, step any) (*yaml.Node, int) {

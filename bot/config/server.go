@@ -2,9 +2,12 @@ package config
 
 import (
 	"fmt"
+	"net"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
 
@@ -35,7 +38,7 @@ type Server struct {
 	Sweep Duration `yaml:"sweep,omitempty" json:"sweep,omitempty"`
 	// MaxDeletes refuses a plan that deletes more objects of a target than
 	// this; default 25.
-	MaxDeletes int `yaml:"maxDeletes,omitempty" json:"maxDeletes,omitempty" jsonschema:"minimum=0"`
+	MaxDeletes int `yaml:"maxDeletes,omitempty" json:"maxDeletes,omitempty" jsonschema:"minimum=1"`
 }
 
 // GitHub says how to reach GitHub and as whom. Either App or TokenFile is set.
@@ -119,11 +122,23 @@ const GitHubWebFlow = 19864447
 func ParseServer(name string, data []byte) (*Server, error) {
 	var s Server
 	d := decode(name, data, &s)
-	if len(d.problems) == 0 {
+	if d.decoded {
+		s.validateNumbers(d)
 		s.defaults()
 		s.validate(d)
 	}
-	return &s, d.problems.orNil()
+	return &s, d.outcome()
+}
+
+// validateNumbers looks at numbers that have a default: leaving them out is
+// fine, writing a nonsensical one is not.
+func (s *Server) validateNumbers(d *document) {
+	if d.has([]any{"maxDeletes"}) && s.MaxDeletes < 1 {
+		d.add(fmt.Sprintf("maxDeletes: got %d, want 1 or more; leave it out for 25", s.MaxDeletes), "maxDeletes")
+	}
+	if d.has([]any{"sweep"}) && s.Sweep < Duration(time.Second) {
+		d.add(fmt.Sprintf("sweep: got %v, want 1s or more; leave it out for 5m", time.Duration(s.Sweep)), "sweep")
+	}
 }
 
 func (s *Server) defaults() {
@@ -131,7 +146,7 @@ func (s *Server) defaults() {
 		s.Listen = ":8080"
 	}
 	if s.Sweep == 0 {
-		s.Sweep = Duration(5 * 60 * 1e9)
+		s.Sweep = Duration(5 * time.Minute)
 	}
 	if s.MaxDeletes == 0 {
 		s.MaxDeletes = 25
@@ -162,6 +177,15 @@ func (s *Server) validate(d *document) {
 	require((s.GitHub.App != nil) != (s.GitHub.TokenFile != ""), "github: give either app or tokenFile", "github")
 	if a := s.GitHub.App; a != nil {
 		require(a.ID > 0 && a.PrivateKeyFile != "", "github.app: needs id and privateKeyFile", "github", "app")
+	}
+	for i, file := range s.GitHub.WebhookSecretFiles {
+		require(file != "", fmt.Sprintf("github.webhookSecretFiles[%d]: empty; name a file", i), "github", "webhookSecretFiles", i)
+	}
+	if problem := checkURL(s.GitHub.APIURL); problem != "" {
+		d.add("github.apiURL: "+problem, "github", "apiURL")
+	}
+	for _, name := range sortedKeys(s.Clusters) {
+		require(validName(name), fmt.Sprintf("clusters: the name %q; want letters, digits, '.', '_', '-' and '/'", name), "clusters", name)
 	}
 	require(len(s.Clusters) > 0, "clusters: none given; name at least one", "clusters")
 	require(len(s.Repositories) > 0, "repositories: none given; list those that lockkeeper should handle, by id", "repositories")
@@ -221,11 +245,30 @@ func (s *Server) validateAllowance(d *document, i, j int, a Allowance) {
 			at("clusters", fmt.Sprintf("%q is not among clusters (%s)", c, strings.Join(sortedKeys(s.Clusters), ", ")))
 		}
 	}
-	for field, list := range map[string][]string{"paths": a.Paths, "clusters": a.Clusters, "environments": a.Environments} {
-		if len(list) == 0 {
-			at(field, "none given")
+	for _, l := range []struct {
+		field string
+		list  []string
+	}{{"paths", a.Paths}, {"clusters", a.Clusters}, {"environments", a.Environments}} {
+		if len(l.list) == 0 {
+			at(l.field, "none given")
 		}
 	}
+}
+
+// checkURL says what is wrong with the URL of an API, or "". The credentials
+// travel to it, so that plain HTTP is for this machine only.
+func checkURL(raw string) string {
+	if raw == "" {
+		return ""
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
+		return "want an address such as https://HOST/api/v3, without credentials"
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return "want https: credentials would travel in the clear"
+	}
+	return ""
 }
 
 // Repository finds the operator's entry of a repository id.

@@ -27,7 +27,7 @@ func (f *File) Resolve(tree fs.FS, r *Repository) ([]cluster.Target, Problems) {
 	for i, t := range f.Targets {
 		dirs, err := t.directories(tree)
 		if err != nil {
-			problems = append(problems, Problem{File: RepoFile, Message: fmt.Sprintf("targets[%d]: %v", i, err)})
+			problems = append(problems, f.problem(i, err))
 		}
 		for _, dir := range dirs {
 			eff, err := t.effective(dir, r)
@@ -35,7 +35,7 @@ func (f *File) Resolve(tree fs.FS, r *Repository) ([]cluster.Target, Problems) {
 				err = fmt.Errorf("two targets are named %q", eff.Name)
 			}
 			if err != nil {
-				problems = append(problems, Problem{File: RepoFile, Message: fmt.Sprintf("targets[%d]: %v", i, err)})
+				problems = append(problems, f.problem(i, err))
 				continue
 			}
 			taken[eff.Name] = true
@@ -44,6 +44,15 @@ func (f *File) Resolve(tree fs.FS, r *Repository) ([]cluster.Target, Problems) {
 	}
 	slices.SortFunc(out, func(a, b cluster.Target) int { return strings.Compare(a.Name, b.Name) })
 	return out, problems
+}
+
+// problem is what is wrong with one target, at its line.
+func (f *File) problem(i int, err error) Problem {
+	p := Problem{File: RepoFile, Message: fmt.Sprintf("targets[%d]: %v", i, err)}
+	if i < len(f.lines) {
+		p.Line = f.lines[i]
+	}
+	return p
 }
 
 func (t Target) directories(tree fs.FS) ([]string, error) {
