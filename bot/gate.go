@@ -62,9 +62,42 @@ func (b *Bot) gate(ctx context.Context, g *gathered, a Apply) (*permit, *refusal
 		return nil, nil, err
 	}
 	if !p.verdict.OK {
-		return nil, &refusal{p.verdict.AllMissing()}, nil
+		return nil, &refusal{whyNot(p.verdict)}, nil
 	}
 	return p, nil, nil
+}
+
+// whyNot is what a denial lacks, and which approvals it does not count and
+// why, each once: who pushed after an approval should read that it is void.
+func whyNot(v policy.Verdict) []string {
+	var missing, discounted []string
+	for _, n := range v.Children {
+		missing = append(missing, n.Missing...)
+		for _, d := range n.NotCounted {
+			discounted = append(discounted, "not counted: "+d)
+		}
+	}
+	return once(append(missing, discounted...))
+}
+
+// approvers are the approvals that an allowance rests on, each once.
+func approvers(v policy.Verdict) []string {
+	var all []string
+	for _, n := range v.Children {
+		all = append(all, n.Met...)
+	}
+	return once(all)
+}
+
+// once drops repetitions and keeps the order.
+func once(all []string) []string {
+	var out []string
+	for _, s := range all {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // unseen lists the changes that the last publication for this head did not
@@ -156,7 +189,7 @@ func (b *Bot) waitsFor(ctx context.Context, g *gathered, number int) ([]string, 
 func (b *Bot) recordGate(ctx context.Context, g *gathered, a Apply, p *permit) error {
 	r := audit.Record{
 		Type: audit.Gate, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "deny",
-		PlanDigest: outputDigest(p.out), Reason: strings.Join(p.verdict.AllMissing(), "; "),
+		PlanDigest: outputDigest(p.out), Reason: strings.Join(whyNot(p.verdict), "; "),
 		Facts: facts(struct {
 			Facts   policy.Facts   `json:"facts"`
 			Verdict policy.Verdict `json:"verdict"`
@@ -166,7 +199,10 @@ func (b *Bot) recordGate(ctx context.Context, g *gathered, a Apply, p *permit) e
 		r.CommentID = a.Command.Comment.ID
 	}
 	if p.verdict.OK {
-		r.Outcome = "allow"
+		r.Outcome, r.Reason = "allow", ""
+		if by := approvers(p.verdict); len(by) > 0 {
+			r.Reason = "approved by " + strings.Join(by, ", ")
+		}
 	}
 	return b.record(ctx, g, r)
 }

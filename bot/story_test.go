@@ -157,8 +157,11 @@ func TestOutsiderMayNotCommand(t *testing.T) { // threat 22
 func TestApprovalOfAnOutsiderDoesNotCount(t *testing.T) {
 	h := newHouse(t, build{})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
-	h.say(outsider, n, "/approve")
-	mustContain(t, h.say(second, n, "/apply"), "refused")
+	mustContain(t, h.say(outsider, n, "/approve"), "refused", "write access")
+	_, err := h.as(outsider).Review(t.Context(), shop, n, "APPROVE", "")
+	h.must(err)
+	h.settle()
+	mustContain(t, h.say(second, n, "/apply"), "refused", "not counted")
 	mustContain(t, h.sticky(n), "not counted")
 }
 
