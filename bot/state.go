@@ -113,7 +113,7 @@ func planChanges(out *plan.Output) []policy.Change {
 				fields[i] = f.Path
 			}
 			changes = append(changes, policy.Change{
-				Target: t.Plan.Target.Name, Environment: t.Plan.Target.Environment, Cluster: t.Plan.Target.Cluster,
+				Target: t.Plan.Target.Name, Environment: t.Plan.Target.Environment, Also: t.Also, Cluster: t.Plan.Target.Cluster,
 				Ref: c.Ref, Action: c.Action, Fields: fields, Takeover: len(c.Takeovers) > 0, Digest: c.Digest,
 			})
 		}

@@ -50,6 +50,10 @@ type Target struct {
 	Plan *cluster.Plan `json:"plan"`
 	// Note says what happens to the target itself: added, removed, moved.
 	Note string `json:"note,omitempty"`
+	// Also are environments, beside the target's own, whose policy has a say: a
+	// pull must not get around the rules of production by calling it staging,
+	// or by moving its objects to a target of staging.
+	Also []string `json:"also,omitempty"`
 }
 
 // Output is the outcome.
@@ -118,12 +122,15 @@ func (p *Planner) Run(ctx context.Context, in Input) (*Output, error) {
 		return nil, fmt.Errorf("base: %w", err)
 	}
 	_, after, err := Load(in.Merge, in.Repository)
-	if isProblem(err) {
-		out.Problems = append(out.Problems, problemLines(err)...)
-	} else if err != nil {
+	if err != nil && !isProblem(err) {
 		return nil, fmt.Errorf("merge result: %w", err)
 	}
 	pairs := match(before, after)
+	if err != nil {
+		out.Problems = append(out.Problems, problemLines(err)...)
+		// What is not understood is not therefore removed.
+		pairs = slices.DeleteFunc(pairs, func(x *pair) bool { return !x.merge.exists })
+	}
 	if err := p.render(ctx, in, pairs); err != nil {
 		return nil, err
 	}
@@ -136,7 +143,9 @@ func (p *Planner) Run(ctx context.Context, in Input) (*Output, error) {
 	for i, x := range chosen {
 		g.Go(func() error {
 			plan, err := p.one(ctx, in, x, pairs)
-			out.Targets[i] = Target{Plan: plan, Note: note(x)}
+			if err == nil {
+				out.Targets[i] = Target{Plan: plan, Note: note(x), Also: also(x, plan, pairs)}
+			}
 			return err
 		})
 	}
@@ -220,8 +229,28 @@ func note(p *pair) string {
 		return "removed"
 	case p.base.target.Path != p.merge.target.Path:
 		return "moved from " + p.base.target.Path
+	case p.base.target.Environment != p.merge.target.Environment:
+		return "was " + p.base.target.Environment + ", becomes " + p.merge.target.Environment
 	}
 	return ""
+}
+
+// also lists the environments, beside the target's own, that the base branch
+// has for the target and for those whose objects move to it.
+func also(x *pair, plan *cluster.Plan, all []*pair) []string {
+	own, found := x.target(), map[string]bool{}
+	if x.base.exists {
+		found[x.base.target.Environment] = true
+	}
+	for _, c := range plan.Changes {
+		for _, o := range all {
+			if b := o.base.target; c.From != "" && o.base.exists && b.Name == c.From && b.Cluster == own.Cluster {
+				found[b.Environment] = true
+			}
+		}
+	}
+	delete(found, own.Environment)
+	return slices.Sorted(maps.Keys(found))
 }
 
 func (p *Planner) render(ctx context.Context, in Input, pairs []*pair) error {
@@ -332,7 +361,11 @@ func others(x *pair, all []*pair) (claims, releases map[cluster.Ref]string) {
 			claims[ref] = o.merge.target.Name
 		}
 		for _, ref := range refs(o.base) {
-			if !after[ref] {
+			switch {
+			case after[ref]:
+			case o.merge.problem != nil: // unknown, so it still has a claim
+				claims[ref] = o.base.target.Name
+			default:
 				releases[ref] = o.base.target.Name
 			}
 		}

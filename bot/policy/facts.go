@@ -95,14 +95,22 @@ type Hold struct {
 
 // Change is what the policy sees of one change of the plan.
 type Change struct {
-	Target      string         `json:"target"`
-	Environment string         `json:"environment"`
-	Cluster     string         `json:"cluster"`
-	Ref         cluster.Ref    `json:"ref"`
-	Action      cluster.Action `json:"action"`
-	Fields      []string       `json:"fields,omitempty"`
-	Takeover    bool           `json:"takeover,omitempty"`
-	Digest      string         `json:"digest"`
+	Target      string `json:"target"`
+	Environment string `json:"environment"`
+	// Also are further environments whose rules have to hold: the one that the
+	// target, or the one it takes the object from, has on the base branch.
+	Also     []string       `json:"also,omitempty"`
+	Cluster  string         `json:"cluster"`
+	Ref      cluster.Ref    `json:"ref"`
+	Action   cluster.Action `json:"action"`
+	Fields   []string       `json:"fields,omitempty"`
+	Takeover bool           `json:"takeover,omitempty"`
+	Digest   string         `json:"digest"`
+}
+
+// in reports whether the rules of an environment concern the change.
+func (c Change) in(environment string) bool {
+	return c.Environment == environment || slices.Contains(c.Also, environment)
 }
 
 // Node is one part of a verdict, with its reasons below it.

@@ -220,7 +220,7 @@ func (e evaluation) rule(r Rule) Node {
 	n := Node{Title: title(r)}
 	digests := map[string]bool{}
 	for _, c := range e.f.Changes {
-		if c.Environment == r.Environment {
+		if c.in(r.Environment) {
 			digests[c.Digest] = true
 		}
 	}
@@ -360,6 +360,9 @@ func environments(changes []Change) []string {
 	seen := map[string]bool{}
 	for _, c := range changes {
 		seen[c.Environment] = true
+		for _, env := range c.Also {
+			seen[env] = true
+		}
 	}
 	return slices.Sorted(maps.Keys(seen))
 }

@@ -342,6 +342,24 @@ func TestEnvironmentsAreJudgedApart(t *testing.T) {
 	}
 }
 
+func TestChangeThatLeavesAnEnvironmentNeedsItsRulesToo(t *testing.T) {
+	p := policy.Policy{Rules: []policy.Rule{{Environment: "production", Required: 1, Teams: []string{"acme/platform"}}, {Environment: "staging"}}}
+	f := factsFor(p, approval(p, cho))
+	f.Changes = []policy.Change{change("staging", "d1")}
+	if v := policy.Evaluate(p, f); !v.OK {
+		t.Errorf("staging asks for nobody:\n%s", said(v))
+	}
+	f.Changes[0].Also = []string{"production"}
+	v := policy.Evaluate(p, f)
+	if v.OK || !strings.Contains(said(v), "production: 1 approval from acme/platform") {
+		t.Errorf("production was called staging, and its rules were gone:\n%s", said(v))
+	}
+	f.Votes = []policy.Vote{approval(p, bob)}
+	if v := policy.Evaluate(p, f); !v.OK {
+		t.Errorf("denied though production's team approved:\n%s", said(v))
+	}
+}
+
 func TestFloorAloneKeepsTheDefaultRule(t *testing.T) {
 	p := policy.Policy{Default: policy.Rule{Required: 2}, Rules: []policy.Rule{{Environment: "production", Required: 1, Floor: true}}}
 	if v := policy.Evaluate(p, factsFor(p, approval(p, bob))); v.OK {
