@@ -87,7 +87,7 @@ func (p page) AllProblems() []string {
 	}
 	for _, t := range p.Targets {
 		for _, problem := range t.Plan.Problems {
-			out = append(out, "**"+p.Say(t.Plan.Target.Name)+"**: "+p.problem(problem))
+			out = append(out, p.Name(t.Plan.Target.Name)+": "+p.problem(problem))
 		}
 	}
 	return p.Pick(out)
@@ -146,7 +146,7 @@ func (p page) Notes() []string {
 		out = append(out, p.Say(n))
 	}
 	for _, t := range p.Targets {
-		name := "**" + p.Say(t.Plan.Target.Name) + "**: "
+		name := p.Name(t.Plan.Target.Name) + ": "
 		for _, s := range targetNotes(t.Plan) {
 			out = append(out, name+p.Say(s))
 		}
@@ -169,7 +169,7 @@ func targetNotes(plan *cluster.Plan) []string {
 		out = append(out, count(n, "object")+" of this plan differed from Git before it; the diff shows by whom, and what applying does to that.")
 	}
 	if n := plan.Unadopted; n > 0 {
-		out = append(out, fmt.Sprintf("%s of this target were made by something else and are not touched here; `/sync %s` adopts them.", count(n, "object"), plan.Target.Name))
+		out = append(out, fmt.Sprintf("%s of this target never applied by lockkeeper, and not touched here; `/sync %s` shows and applies all of it.", count(n, "object"), plan.Target.Name))
 	}
 	return out
 }
@@ -235,7 +235,7 @@ func (p page) Asked() []string {
 		}
 		head := mark(n.OK) + " " + p.Say(n.Title)
 		if len(n.Met) > 0 {
-			head += "; so far by " + p.Say(strings.Join(n.Met, ", "))
+			head += map[bool]string{true: ", given by ", false: ", so far by "}[n.OK] + p.Say(strings.Join(n.Met, ", "))
 		}
 		out = append(out, head)
 		for _, m := range n.Missing {
