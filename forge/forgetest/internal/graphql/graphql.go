@@ -13,6 +13,7 @@ import (
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"lockkeeper/forge/forgetest/bare"
 	"lockkeeper/forge/forgetest/internal/hub"
@@ -98,7 +99,7 @@ func (c *ask) actor() *hub.Account { return c.cred.Actor }
 // Answer runs a query or a mutation for a credential. GraphQL answers
 // 200 with its errors inside.
 func Answer(ctx context.Context, s *hub.Hub, cred *hub.Credential, query string, vars map[string]any) map[string]any {
-	doc, errs := gqlparser.LoadQuery(published, query)
+	doc, errs := gqlparser.LoadQueryWithRules(published, query, rules.NewDefaultRules())
 	if len(errs) > 0 || len(doc.Operations) != 1 {
 		return obj{"errors": []any{obj{"message": errs.Error()}}}
 	}
@@ -199,6 +200,7 @@ func (c *ask) root() *node {
 		"repository": field(func(a map[string]any) (any, error) {
 			r := c.s.Repo(a["owner"].(string), a["name"].(string))
 			if r == nil || !c.s.Sees(c.cred, r) {
+				//lint:ignore ST1005 GitHub's own words
 				return nil, fmt.Errorf("%w: Could not resolve to a Repository with the name '%s/%s'.", errNotFound, a["owner"], a["name"])
 			}
 			return c.repo(r), nil
@@ -258,6 +260,7 @@ func (c *ask) repo(r *hub.Repo) *node {
 			if p := r.Pulls[n]; err == nil && p != nil {
 				return c.pull(p), nil
 			}
+			//lint:ignore ST1005 GitHub's own words
 			return nil, fmt.Errorf("%w: Could not resolve to a PullRequest with the number of %v.", errNotFound, a["number"])
 		}),
 		"object": field(func(a map[string]any) (any, error) {
@@ -285,6 +288,7 @@ func connection(kind string, list []*node) field {
 	return func(a map[string]any) (any, error) {
 		first, err := toInt(a["first"])
 		if err != nil {
+			//lint:ignore ST1005 GitHub's own words
 			return nil, fmt.Errorf("You must provide a `first` or `last` value to properly paginate the %s connection.", kind)
 		}
 		from, _ := toInt(a["after"])

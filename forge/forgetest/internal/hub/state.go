@@ -162,7 +162,6 @@ type Check struct {
 	Details          string
 	Title, Summary   string
 	Text             string
-	hasOutput        bool
 	Started, Ended   time.Time
 	App              *App
 	AnnotationsCount int
