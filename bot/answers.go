@@ -133,6 +133,9 @@ func answerApply(s *State, c Command) []Action {
 		return refuse(s, c, fmt.Sprintf("the head is %s, not %s; look at the new plan first", short(s.Pull.Head.SHA), short(c.Parsed.SHA)))
 	case !s.Fresh():
 		return refuse(s, c, append(s.whyNoPlan(), s.Verdict().AllMissing()...)...)
+	case len(s.Plan.Targets) == 0 && len(s.Blocked)+len(s.Plan.Problems) > 0:
+		// Without a file that can be read, nobody knows what is affected.
+		return refuse(s, c, s.Verdict().AllMissing()...)
 	case len(s.Plan.Targets) == 0:
 		return refuse(s, c, "this pull affects no target: there is nothing to apply, merge it as usual")
 	}

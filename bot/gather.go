@@ -363,7 +363,9 @@ func (b *Bot) policy(g *gathered) {
 	file, _, err := plan.Load(g.src.base, &g.Operator)
 	var problems config.Problems
 	if err != nil && (file == nil || !errors.As(err, &problems)) {
-		g.Blocked = append(g.Blocked, fmt.Sprintf("%s of the base branch cannot be used: %v", config.RepoFile, err))
+		g.Blocked = append(g.Blocked, fmt.Sprintf(
+			"%s of the base branch cannot be used: %v; nothing is applied until it is corrected there, and whoever may merge without this check merges the correction, because nobody knows by which policy it should be judged",
+			config.RepoFile, err))
 	}
 	g.Policy = compile(file, b.server)
 }
@@ -459,7 +461,8 @@ func (b *Bot) teams(ctx context.Context, g *gathered) error {
 	for _, t := range g.Policy.Teams(envs) {
 		members, err := b.forge.TeamMembers(ctx, g.Operator.Ref(), t)
 		if forge.CodeOf(err) == forge.NotFound {
-			continue // a team that is not there has no members: fails closed
+			g.NoTeams = append(g.NoTeams, t.String()) // has no members: fails closed
+			continue
 		}
 		if err != nil {
 			return err

@@ -31,6 +31,8 @@ type State struct {
 	// Writers are the accounts with write access among those who said something.
 	Writers map[int64]bool
 	Teams   map[string][]int64
+	// NoTeams are teams that the policy names and the forge does not know.
+	NoTeams []string
 
 	// Policy is compiled from the base branch and the operator's floors.
 	Policy policy.Policy

@@ -126,6 +126,9 @@ func (s *State) notices() []string {
 	if s.Pull.Merged && s.Operator.Apply == config.ApplyOnComment && s.Memory.Last == nil && len(s.Changes()) > 0 {
 		out = append(out, "This was merged without `/apply`: nothing of it has been applied yet.")
 	}
+	for _, t := range s.NoTeams {
+		out = append(out, fmt.Sprintf("The policy asks for the team %s, which the forge does not know or does not show to lockkeeper: nobody can approve for it. Correct its name, or let lockkeeper read the organisation's members.", t))
+	}
 	for _, l := range s.Holders {
 		for _, t := range s.planTargets() {
 			if targetKey(t) == l.Key {

@@ -194,8 +194,9 @@ type Plan struct {
 	Drift    []Drift   `json:"drift,omitempty"`
 	Warnings []string  `json:"warnings,omitempty"`
 	Problems []Problem `json:"problems,omitempty"`
-	// Unadopted counts desired objects that are live, untouched by this pull
-	// and not in the inventory yet; syncing the target adopts them.
+	// Unadopted counts desired objects that this pull leaves as they are and
+	// that are not in the inventory yet; whether they are live is not asked.
+	// Syncing the target creates or adopts them.
 	Unadopted int `json:"unadopted,omitempty"`
 	// Digest is over the target and its changes' digests.
 	Digest string `json:"digest"`
