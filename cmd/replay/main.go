@@ -19,7 +19,9 @@ import (
 	"syscall"
 
 	"lockkeeper/cluster/clustertest"
+	"lockkeeper/cluster/kube"
 	"lockkeeper/cluster/manifest"
+	"lockkeeper/cmd/internal/child"
 	"lockkeeper/cmd/internal/house"
 	"lockkeeper/forge/forgetest"
 )
@@ -92,7 +94,7 @@ func open(ctx context.Context, o options, t *table) (*replay, error) {
 	if err != nil {
 		return r, err
 	}
-	if r.binary, err = house.Build(ctx, bin); err != nil {
+	if r.binary, err = child.Build(ctx, bin); err != nil {
 		return r, err
 	}
 	if r.history, err = openHistory(ctx, o.bundle, o.branch, o.path); err != nil {
@@ -106,6 +108,9 @@ func open(ctx context.Context, o options, t *table) (*replay, error) {
 	}
 	r.plane, err = clustertest.Start(ctx, clustertest.Options{Nodes: o.nodes, Context: house.Cluster, APIServerFlags: r.backend.flags()})
 	if err != nil {
+		return r, err
+	}
+	if r.cluster, err = kube.New(kube.Config{Name: house.Cluster, REST: r.plane.RESTConfig()}); err != nil {
 		return r, err
 	}
 	if r.observer, err = newObserver(r.plane.RESTConfig()); err != nil {
