@@ -41,16 +41,16 @@ lint: ## formatting, go vet, staticcheck, tidiness of go.mod, no registry host i
 	@! git grep -nIE 'https?://(registry\.npmjs\.org|proxy\.golang\.org|registry\.yarnpkg\.com|deb\.debian\.org)' -- . ':!Makefile' \
 	  || { echo "a file names a registry: leave that to the configuration of each machine" >&2; exit 1; }
 
-bench: ## measure speed against kubectl; figures go to bin/bench.jsonl
+bench: ## measure speed against kubectl; figures go to bin/bench.jsonl [ARGS=flags]
 	$(call need,$(GO) git npm)
-	@$(GO) run ./cluster/clustertest/build
-	@$(GO) test -count=1 -timeout 60m -run TestBench -tags bench ./testdata/bench/...
+	@$(GO) build -o bin/bench ./cmd/bench
+	@exec bin/bench $(ARGS)
 
-replay: ## replay a Git bundle as pulls: BUNDLE=path [FIRST=kubectl]
+replay: ## replay a Git bundle as pulls: BUNDLE=path [FIRST=kubectl] [ARGS=flags]
 	$(call need,$(GO) git npm)
 	@[ -n "$(BUNDLE)" ] || { echo "name a bundle: make replay BUNDLE=path" >&2; exit 1; }
-	@$(GO) run ./cluster/clustertest/build
-	@BUNDLE="$(abspath $(BUNDLE))" FIRST="$(FIRST)" $(GO) test -count=1 -timeout 6h -v -run TestReplay -tags replay ./testdata/replay/...
+	@$(GO) build -o bin/replay ./cmd/replay
+	@exec bin/replay -bundle "$(BUNDLE)" $(if $(FIRST),-first $(FIRST)) $(ARGS)
 
 FUZZTIME ?= 20s
 

@@ -68,7 +68,7 @@ func (c *conversation) report(ctx context.Context, wants ...string) (string, err
 			return false, fmt.Errorf("#%d has %d reports; want one that is edited in place", c.number, len(found))
 		}
 		body = found[0].Body
-		return says(body, wants...) == nil, c.world.bot.ended()
+		return says(body, wants...) == nil, c.world.bot.Ended()
 	})
 	if err != nil && body != "" {
 		err = fmt.Errorf("%w; it says:\n%s", err, body)
@@ -92,7 +92,7 @@ func (c *conversation) reply(ctx context.Context, to int64) (string, error) {
 	err := eventually(ctx, "the bot's answer", func(ctx context.Context) (bool, error) {
 		found, err := c.byBot(ctx, fmt.Sprintf("reply/%d/", to))
 		if err != nil || len(found) == 0 {
-			return false, errOr(err, c.world.bot.ended())
+			return false, errOr(err, c.world.bot.Ended())
 		}
 		body = found[0].Body
 		return true, nil
@@ -112,7 +112,7 @@ func (c *conversation) acknowledged(ctx context.Context, id int64) error {
 	return eventually(ctx, "the bot's reaction to the comment", func(ctx context.Context) (bool, error) {
 		var reactions []struct{ User struct{ Login string } }
 		err := c.world.forge.As(ann).Do(ctx, "GET", c.path("/issues/comments/%d/reactions", id), nil, &reactions)
-		return len(reactions) > 0 && reactions[0].User.Login == c.world.app.BotLogin(), errOr(err, c.world.bot.ended())
+		return len(reactions) > 0 && reactions[0].User.Login == c.world.app.BotLogin(), errOr(err, c.world.bot.Ended())
 	})
 }
 
@@ -142,7 +142,7 @@ func (c *conversation) check(ctx context.Context, want string) error {
 		err := c.world.forge.As(ann).Do(ctx, "GET", c.path("/commits/%s/check-runs", p.Head.SHA), nil, &out)
 		return slices.ContainsFunc(out.Runs, func(r struct{ Name, Conclusion string }) bool {
 			return r.Name == "lockkeeper" && r.Conclusion == want
-		}), errOr(err, c.world.bot.ended())
+		}), errOr(err, c.world.bot.Ended())
 	})
 }
 

@@ -79,6 +79,6 @@ func demo(ctx context.Context, t terminal, once bool) (err error) {
 
 // tail prints the end of the bot's log, for the reader of a failure.
 func (w *world) tail(out io.Writer) {
-	lines := w.bot.lastLines(15)
+	lines := w.bot.LastLines(15)
 	fmt.Fprintf(out, "\nthe end of the bot's log:\n%s\n", lines)
 }

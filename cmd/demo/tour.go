@@ -181,13 +181,13 @@ func (t *tour) stay(ctx context.Context) error {
 		t.printf("  bin/kubectl --kubeconfig %s get all -n %s\n", t.clusters[name].Kubeconfig, namespace)
 	}
 	t.printf("  bin/lockkeeper audit list --store %s\n  less %s %s\n\nCtrl-C ends everything.\n",
-		t.store(), filepath.Join(t.dir, "server.yaml"), t.bot.log)
+		t.store(), filepath.Join(t.dir, "server.yaml"), t.bot.Log)
 	select {
 	case <-ctx.Done():
 		t.printf("\nending\n")
 		return nil
-	case <-t.bot.done:
-		return t.bot.ended()
+	case <-t.bot.Done:
+		return t.bot.Ended()
 	}
 }
 
@@ -197,7 +197,7 @@ func (w *world) seed() string { return filepath.Join(w.root, "testdata", "shop")
 
 // auditList runs `lockkeeper audit list` for one pull.
 func (w *world) auditList(ctx context.Context, number int) (string, error) {
-	cmd := exec.CommandContext(ctx, w.binary(), "audit", "list", "--store", w.store(), "--pull", fmt.Sprint(number))
+	cmd := exec.CommandContext(ctx, w.binary, "audit", "list", "--store", w.store(), "--pull", fmt.Sprint(number))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	return string(out), err

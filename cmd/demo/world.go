@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"lockkeeper/cluster/clustertest"
+	"lockkeeper/cmd/internal/child"
 	"lockkeeper/forge/forgetest"
 	"lockkeeper/forge/github"
 )
@@ -45,7 +46,8 @@ type world struct {
 	clusters map[string]*liveCluster
 	forge    *forgetest.Server
 	app      *forgetest.App
-	bot      *process
+	binary   string // lockkeeper
+	bot      *child.Process
 
 	mu         sync.Mutex
 	violations []string // of GitHub's schemas by the look-alike
@@ -93,10 +95,9 @@ func (w *world) build(ctx context.Context) error {
 		return err
 	}
 	w.root = filepath.Dir(bin)
-	return goBuild(ctx, w.root, w.binary(), "./cmd/lockkeeper")
+	w.binary, err = child.Build(ctx, bin)
+	return err
 }
-
-func (w *world) binary() string { return filepath.Join(w.root, "bin", "lockkeeper") }
 
 func (w *world) startClusters(ctx context.Context) error {
 	var mu sync.Mutex
@@ -216,11 +217,11 @@ func (w *world) startBot(ctx context.Context) error {
 			return err
 		}
 	}
-	w.bot, err = startProcess(filepath.Join(w.dir, "lockkeeper.log"), w.binary(), "serve", "--config", filepath.Join(w.dir, "server.yaml"))
+	w.bot, err = child.Serve(w.binary, filepath.Join(w.dir, "server.yaml"), filepath.Join(w.dir, "lockkeeper.log"))
 	if err != nil {
 		return err
 	}
-	address, err := w.bot.listening(ctx)
+	address, err := w.bot.Address(ctx)
 	if err != nil {
 		return err
 	}
@@ -230,7 +231,7 @@ func (w *world) startBot(ctx context.Context) error {
 
 // stop ends everything in order: first the bot, then what it talks to.
 func (w *world) stop() error {
-	errs := []error{w.bot.stop()}
+	errs := []error{w.bot.Stop()}
 	if w.forge != nil {
 		errs = append(errs, w.forge.Close())
 	}

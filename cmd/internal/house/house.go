@@ -24,6 +24,7 @@ import (
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster/clustertest"
+	"lockkeeper/cmd/internal/child"
 	"lockkeeper/forge/forgetest"
 	"lockkeeper/forge/github"
 )
@@ -50,7 +51,7 @@ const patience = 10 * time.Minute
 
 // Options say what to build around.
 type Options struct {
-	// Binary is lockkeeper; see Build.
+	// Binary is lockkeeper; see child.Build.
 	Binary string
 	// Plane is running already, and is not stopped by Close.
 	Plane *clustertest.ControlPlane
@@ -73,7 +74,7 @@ type House struct {
 
 	dir   string
 	store *store.Store // the bot's, read beside it
-	bot   *process
+	bot   *child.Process
 
 	mu         sync.Mutex
 	violations []string // of GitHub's schemas by the look-alike
@@ -151,10 +152,10 @@ func (h *House) serve(ctx context.Context, o Options) error {
 		}
 	}
 	h.ServerFile = filepath.Join(h.dir, "server.yaml")
-	if h.bot, err = start(filepath.Join(h.dir, "lockkeeper.log"), o.Binary, "serve", "--config", h.ServerFile); err != nil {
+	if h.bot, err = child.Serve(o.Binary, h.ServerFile, filepath.Join(h.dir, "lockkeeper.log")); err != nil {
 		return err
 	}
-	address, err := h.bot.listening(ctx)
+	address, err := h.bot.Address(ctx)
 	if err != nil {
 		return err
 	}
@@ -167,7 +168,7 @@ func (h *House) serve(ctx context.Context, o Options) error {
 // an error if the bot did not end well, or if the look-alike said what GitHub
 // would not.
 func (h *House) Close() error {
-	errs := []error{h.bot.stop()}
+	errs := []error{h.bot.Stop()}
 	if h.store != nil {
 		errs = append(errs, h.store.Close())
 	}
@@ -181,7 +182,7 @@ func (h *House) Close() error {
 }
 
 // Log is the end of the bot's log.
-func (h *House) Log(lines int) string { return h.bot.lastLines(lines) }
+func (h *House) Log(lines int) string { return h.bot.LastLines(lines) }
 
 // Settle waits until every webhook is delivered and everything they led to is
 // done.
@@ -208,7 +209,7 @@ func (h *House) idle(ctx context.Context) error {
 		if err != nil || n == 0 {
 			return err
 		}
-		if err := h.bot.ended(); err != nil {
+		if err := h.bot.Ended(); err != nil {
 			return err
 		}
 		select {

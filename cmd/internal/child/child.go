@@ -1,4 +1,7 @@
-package house
+// Package child runs the real lockkeeper as a process of its own, for the demo,
+// the replay and the bench: built from the clone, with its log in a file, and
+// gone when its parent is.
+package child
 
 import (
 	"bytes"
@@ -26,41 +29,46 @@ func Build(ctx context.Context, bin string) (string, error) {
 	return binary, nil
 }
 
-// process is `lockkeeper serve`, with its log in a file.
-type process struct {
-	cmd  *exec.Cmd
-	log  string
-	done chan struct{} // closed when it has ended, with err set
-	err  error
+// Process is a running `lockkeeper serve`.
+type Process struct {
+	// Log is the file that holds what it says.
+	Log string
+	// Done is closed when it has ended.
+	Done <-chan struct{}
+
+	cmd *exec.Cmd
+	err error // once Done is closed
 }
 
-// start starts a child in a process group of its own, so that Ctrl-C reaches
-// only us and we can end things in order.
-func start(log, binary string, args ...string) (*process, error) {
+// Serve starts `lockkeeper serve` with an operator's file, in a process group
+// of its own, so that Ctrl-C reaches only us and we can end things in order.
+// Stop ends it.
+func Serve(binary, config, log string) (*Process, error) {
 	out, err := os.Create(log)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	p := &process{cmd: exec.Command(binary, args...), log: log, done: make(chan struct{})}
+	done := make(chan struct{})
+	p := &Process{Log: log, Done: done, cmd: exec.Command(binary, "serve", "--config", config)}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.SysProcAttr = childAttributes()
+	p.cmd.SysProcAttr = attributes()
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
 	go func() {
 		p.err = p.cmd.Wait()
-		close(p.done)
+		close(done)
 	}()
 	return p, nil
 }
 
-// listening waits until the bot says where it listens.
-func (p *process) listening(ctx context.Context) (string, error) {
+// Address waits until the process listens, and returns where.
+func (p *Process) Address(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		data, err := os.ReadFile(p.log)
+		data, err := os.ReadFile(p.Log)
 		if err != nil {
 			return "", err
 		}
@@ -71,27 +79,28 @@ func (p *process) listening(ctx context.Context) (string, error) {
 			}
 		}
 		select {
-		case <-p.done:
-			return "", p.ended()
+		case <-p.Done:
+			return "", p.Ended()
 		case <-ctx.Done():
 			return "", fmt.Errorf("wait for lockkeeper serve to listen: %w", ctx.Err())
-		case <-time.After(poll):
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// ended is an error if the child is not running any more.
-func (p *process) ended() error {
+// Ended is an error if the process is not running any more.
+func (p *Process) Ended() error {
 	select {
-	case <-p.done:
-		return fmt.Errorf("lockkeeper serve ended by itself: %w\n%s", p.err, p.lastLines(10))
+	case <-p.Done:
+		return fmt.Errorf("lockkeeper serve ended by itself (%v):\n%s", p.cmd.ProcessState, p.LastLines(10))
 	default:
 		return nil
 	}
 }
 
-func (p *process) lastLines(n int) string {
-	data, err := os.ReadFile(p.log)
+// LastLines is the end of the log.
+func (p *Process) LastLines(n int) string {
+	data, err := os.ReadFile(p.Log)
 	if err != nil {
 		return err.Error()
 	}
@@ -99,24 +108,26 @@ func (p *process) lastLines(n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// stop asks the child to end, and makes it if it does not.
-func (p *process) stop() error {
+// Stop asks the process to end as an operator would, and makes it if it does
+// not within half a minute. It is an error if it did not end well. A nil
+// Process has ended.
+func (p *Process) Stop() error {
 	if p == nil {
 		return nil
 	}
-	if err := p.ended(); err != nil {
+	if err := p.Ended(); err != nil {
 		return err
 	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	select {
-	case <-p.done:
+	case <-p.Done:
 	case <-time.After(30 * time.Second):
 		return errors.Join(errors.New("lockkeeper serve did not end on SIGTERM"), p.cmd.Process.Kill())
 	}
 	if p.err != nil {
-		return fmt.Errorf("lockkeeper serve did not end well: %w\n%s", p.err, p.lastLines(10))
+		return fmt.Errorf("lockkeeper serve did not end well: %w\n%s", p.err, p.LastLines(10))
 	}
 	return nil
 }
