@@ -144,8 +144,8 @@ func (r *renderer) list(list *ast.List) {
 
 // alerts are the kinds of a quote that begins with [!KIND].
 var alerts = map[string]struct{ mark, code string }{
-	"[!NOTE]": {"ℹ️ ", blue}, "[!TIP]": {"💡", green}, "[!IMPORTANT]": {"❗", magenta},
-	"[!WARNING]": {"⚠️ ", yellow}, "[!CAUTION]": {"🛑", red},
+	"[!NOTE]": {"ℹ️", blue}, "[!TIP]": {"💡", green}, "[!IMPORTANT]": {"❗", magenta},
+	"[!WARNING]": {"⚠️", yellow}, "[!CAUTION]": {"🛑", red},
 }
 
 func (r *renderer) callout(quote ast.Node) {
