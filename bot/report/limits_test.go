@@ -130,12 +130,12 @@ func (r arbitrary) view(objects int) View {
 
 // TestEveryViewFits makes random views and asserts what Sticky promises.
 func TestEveryViewFits(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(24) {
 		r := newArbitrary(seed)
-		objects := r.upTo(40)
+		objects := r.upTo(30)
 		v := r.view(objects)
 		limits := []int{2000, 3000 + r.IntN(5000)}
-		if seed%10 == 0 {
+		if seed == 0 {
 			limits = append(limits, 65536)
 		}
 		for _, limit := range limits {
