@@ -13,6 +13,7 @@ import (
 func check(ctx context.Context, c *call) error {
 	repo := c.flags.String("repo", "", "check .lockkeeper.yaml of this `DIR`ectory and render its targets; default: the current one unless --config is given")
 	server := c.flags.String("config", "", "check this operator's `FILE`, and the repository against it")
+	name := c.flags.String("name", "", "which `OWNER/NAME` of the operator's file this repository is; default: the only one")
 	schema := c.flags.String("schema", "", "print the JSON Schema of a file instead: `repository|server`")
 	if err := c.parse(); err != nil {
 		return err
@@ -32,8 +33,10 @@ func check(ctx context.Context, c *call) error {
 	if *server != "" {
 		s, err := readServer(*server)
 		problems = append(problems, lines(err)...)
-		if err == nil && len(s.Repositories) == 1 {
-			operator = &s.Repositories[0]
+		if err == nil && *repo != "" {
+			if operator, err = operatorEntry(s, *server, *name); err != nil {
+				return fmt.Errorf("check: %w", err)
+			}
 		}
 	}
 	if *repo != "" {
@@ -47,10 +50,17 @@ func check(ctx context.Context, c *call) error {
 		fmt.Fprintln(c.stdout, p)
 	}
 	if n := len(problems); n > 0 {
-		return exitError{1, fmt.Sprintf("lockkeeper: %d problems", n)}
+		return exitError{1, "lockkeeper: " + countProblems(n)}
 	}
 	fmt.Fprintln(c.stdout, "ok")
 	return nil
+}
+
+func countProblems(n int) string {
+	if n == 1 {
+		return "1 problem"
+	}
+	return fmt.Sprintf("%d problems", n)
 }
 
 // checkRepository validates the file and renders every target: all problems,

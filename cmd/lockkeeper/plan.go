@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
+	"sync"
 
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/plan"
@@ -19,9 +21,9 @@ import (
 
 // planFlags are what `lockkeeper plan` is asked.
 type planFlags struct {
-	repo, base, head, kubeconfig, context, config, format string
-	targets                                               names
-	everything                                            bool
+	repo, base, head, kubeconfig, context, config, name, format string
+	targets                                                     names
+	everything                                                  bool
 }
 
 // names is a flag that may be given more than once.
@@ -42,6 +44,7 @@ func planCommand(ctx context.Context, c *call) error {
 	c.flags.StringVar(&f.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "the kubeconfig `FILE`")
 	c.flags.StringVar(&f.context, "context", "", "the `CONTEXT` in the kubeconfig; default: the one a cluster is named after, else the current one")
 	c.flags.StringVar(&f.config, "config", "", "the operator's `FILE`, for its fences and limits; default: none apply")
+	c.flags.StringVar(&f.name, "name", "", "which `OWNER/NAME` of the operator's file this is; default: the only one")
 	c.flags.BoolVar(&f.everything, "all", false, "examine all objects of the targets, changed or not")
 	c.flags.StringVar(&f.format, "o", "text", "text, markdown or json")
 	if err := c.parse(); err != nil {
@@ -73,14 +76,21 @@ func planExit(out *plan.Output) error {
 	}
 	switch {
 	case problems > 0:
-		return exitError{1, fmt.Sprintf("lockkeeper: %d problems keep this from being applied", problems)}
+		return exitError{1, "lockkeeper: not to be applied: " + countProblems(problems)}
 	case changes > 0:
 		return exitError{2, ""}
 	}
 	return nil
 }
 
+// planJSON writes the plan in the shape that the README documents: lists that
+// always exist are never null.
 func planJSON(w io.Writer, out *plan.Output) error {
+	for _, t := range out.Targets {
+		if t.Plan.Changes == nil {
+			t.Plan.Changes = []cluster.Change{}
+		}
+	}
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(out)
@@ -105,12 +115,26 @@ func offlinePlan(ctx context.Context, f planFlags) (*plan.Output, error) {
 			return nil, err
 		}
 		p.MaxDeletes = server.MaxDeletes
-		if len(server.Repositories) != 1 {
-			return nil, fmt.Errorf("plan: %s lists %d repositories; give one that lists only this one", f.config, len(server.Repositories))
+		if in.Repository, err = operatorEntry(server, f.config, f.name); err != nil {
+			return nil, fmt.Errorf("plan: %w", err)
 		}
-		in.Repository = &server.Repositories[0]
 	}
 	return p.Run(ctx, in)
+}
+
+// operatorEntry finds a repository in the operator's file by name, or the only one.
+func operatorEntry(server *config.Server, file, name string) (*config.Repository, error) {
+	if name == "" && len(server.Repositories) == 1 {
+		return &server.Repositories[0], nil
+	}
+	var known []string
+	for i, r := range server.Repositories {
+		if strings.EqualFold(r.Name, name) {
+			return &server.Repositories[i], nil
+		}
+		known = append(known, r.Name)
+	}
+	return nil, fmt.Errorf("%s does not say what this repository is allowed; give --name, one of %s", file, strings.Join(known, ", "))
 }
 
 // planInput resolves the refs, and merges them as the forge would.
@@ -145,9 +169,12 @@ func planInput(ctx context.Context, repo *git.Repo, f planFlags) (plan.Input, er
 
 // clusterFinder uses the context that has a cluster's name, or the one given.
 func clusterFinder(f planFlags) func(string) (cluster.Cluster, error) {
+	var mu sync.Mutex
 	found := map[string]cluster.Cluster{}
 	contexts := kube.Contexts(f.kubeconfig)
 	return func(name string) (cluster.Cluster, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		use := f.context
 		if use == "" && contexts[name] {
 			use = name

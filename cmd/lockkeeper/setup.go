@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,8 +21,6 @@ import (
 	"lockkeeper/bot/web"
 	"lockkeeper/forge/github"
 	"lockkeeper/templates"
-
-	"log/slog"
 )
 
 // setupFlow is one run of GitHub's App manifest flow. Its pages are served on
@@ -46,6 +45,16 @@ func setup(ctx context.Context, c *call) error {
 	}
 	if *public == "" || *out == "" {
 		return errors.New("setup: --url and --out are needed: where GitHub reaches this lockkeeper, and where to store the credentials")
+	}
+	// GitHub hands the credentials out once: what would keep them from being
+	// stored is found out before.
+	for _, name := range []string{keyFile, secretFileName} {
+		if _, err := os.Stat(filepath.Join(*out, name)); err == nil {
+			return fmt.Errorf("setup: %s is there already; move it away, or give another --out", filepath.Join(*out, name))
+		}
+	}
+	if err := os.MkdirAll(*out, 0o700); err != nil {
+		return fmt.Errorf("setup: %w", err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -82,7 +91,15 @@ func (f *setupFlow) wait(ctx context.Context, l net.Listener) (github.AppCredent
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", f.begin)
 	mux.HandleFunc("GET /done", f.finish)
-	s := web.Server("", mux, slog.New(slog.DiscardHandler))
+	// Another name for this address is a page that was made to point here.
+	door := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Host != l.Addr().String() {
+			http.Error(w, "open http://"+l.Addr().String(), http.StatusMisdirectedRequest)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+	s := web.Server("", door, slog.New(slog.DiscardHandler))
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(l) }()
 	stop := func() {
@@ -148,9 +165,6 @@ func (f *setupFlow) show(w http.ResponseWriter, data any) {
 // store writes the credentials, readable for their owner only, and never over
 // others.
 func (f *setupFlow) store(app github.AppCredentials) error {
-	if err := os.MkdirAll(f.out, 0o700); err != nil {
-		return fmt.Errorf("store the credentials: %w", err)
-	}
 	for name, content := range map[string][]byte{keyFile: app.PrivateKey, secretFileName: app.WebhookSecret} {
 		file, err := os.OpenFile(filepath.Join(f.out, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
