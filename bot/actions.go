@@ -58,6 +58,10 @@ type Apply struct {
 // Unlock gives up the targets that the pull holds, leaving them as they are.
 type Unlock struct{ By forge.User }
 
+// Release gives up the targets of a pull that was merged after its apply,
+// once its plan shows that the merge made what was applied.
+type Release struct{}
+
 // NoteMerge records that the pull was merged, and by whom.
 type NoteMerge struct{}
 
@@ -83,6 +87,7 @@ func (AddVote) name() string    { return "vote" }
 func (SetHold) name() string    { return "hold" }
 func (Apply) name() string      { return "apply" }
 func (Unlock) name() string     { return "unlock" }
+func (Release) name() string    { return "release" }
 func (NoteMerge) name() string  { return "note-merge" }
 func (Publish) name() string    { return "publish" }
 func (WriteCheck) name() string { return "check" }

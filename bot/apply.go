@@ -14,6 +14,7 @@ import (
 	"lockkeeper/bot/report"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
+	"lockkeeper/forge"
 )
 
 // apply takes the leases, asks the gate, and carries the plan out. What stops
@@ -347,6 +348,9 @@ func (b *Bot) succeeded(ctx context.Context, g *gathered, a Apply) error {
 		return err
 	}
 	sha, err := b.merge(ctx, g, a)
+	if transient(err) {
+		return err // the operation is not over: it is taken up again and merges
+	}
 	if err != nil {
 		last.Message += " It is applied and NOT merged: " + err.Error() + " Its targets stay locked until it is merged, or closed and restored."
 		return nil
@@ -354,6 +358,15 @@ func (b *Bot) succeeded(ctx context.Context, g *gathered, a Apply) error {
 	last.Merged = true
 	last.Message += " Merged as " + short(sha) + "."
 	return nil
+}
+
+// transient reports whether the same request may be answered otherwise later.
+func transient(err error) bool {
+	switch forge.CodeOf(err) {
+	case forge.Unavailable, forge.RateLimited, forge.Unauthorized:
+		return true
+	}
+	return false
 }
 
 // nothingLeft reports whether the targets that were not named have no change

@@ -29,6 +29,9 @@ func Decide(s *State) []Action {
 	if s.Wanted() && s.planned() && !s.Fresh() {
 		return []Action{pendingCheck(s), MakePlan{}}
 	}
+	if s.mergedAsApplied() {
+		return []Action{Release{}}
+	}
 	if acts := publish(s); len(acts) > 0 {
 		return acts
 	}
@@ -40,6 +43,12 @@ func Decide(s *State) []Action {
 		return []Action{Apply{Actor: by, ID: hash("merge", itoa(s.Operator.ID), itoa(int64(s.Pull.Number)), s.Memory.Plan.Digest)}}
 	}
 	return nil
+}
+
+// mergedAsApplied reports whether a pull holds targets for a merge that has
+// happened, by whomever, and left nothing to apply.
+func (s *State) mergedAsApplied() bool {
+	return len(s.Memory.Leases) > 0 && s.Kind == PlanMerged && s.Fresh() && len(s.Changes())+len(planProblems(s.Plan)) == 0
 }
 
 // planned reports whether a plan would still mean something: not for a pull

@@ -268,6 +268,12 @@ func mark(r *cluster.Result, s cluster.Step) {
 // merge merges an applied pull with its head pinned (threat 16).
 func (b *Bot) merge(ctx context.Context, g *gathered, a Apply) (string, error) {
 	sha, err := b.forge.Merge(ctx, g.Operator.Ref(), g.key.number, g.Pull.Head.SHA, g.Operator.Merge)
+	if err != nil { // the merge may have happened, and only its answer be lost
+		p, lost := b.forge.Pull(ctx, g.Operator.Ref(), g.key.number)
+		if lost == nil && p.Merged && p.Head.SHA == g.Pull.Head.SHA {
+			sha, err = p.MergeSHA, nil
+		}
+	}
 	r := audit.Record{Type: audit.Merge, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "merged", Reason: "as " + sha}
 	if err != nil {
 		r.Outcome, r.Reason = "failed", string(forge.CodeOf(err))

@@ -13,6 +13,7 @@ import (
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/report"
 	"lockkeeper/bot/store"
+	"lockkeeper/cluster"
 	"lockkeeper/forge"
 )
 
@@ -48,6 +49,8 @@ func (b *Bot) run(ctx context.Context, g *gathered, a Action) (*gathered, error)
 		return b.apply(ctx, g, a)
 	case Unlock:
 		return g, b.unlock(ctx, g, a)
+	case Release:
+		return g, b.release(ctx, g)
 	case NoteMerge:
 		g.Memory.MergedSeen = true
 		return g, b.record(ctx, g, audit.Record{Type: audit.Merge, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
@@ -129,6 +132,9 @@ func (b *Bot) makePlan(ctx context.Context, g *gathered) error {
 func (b *Bot) plan(ctx context.Context, g *gathered, only []string) (*plan.Output, error) {
 	in := plan.Input{
 		Base: g.src.base, Merge: g.src.merge, MergeRevision: g.src.revision, Repository: &g.Operator, Only: only,
+		// What this pull applied and did not see merged is part of its plan,
+		// even if a push since then left the target alone.
+		Also: func(t cluster.Target) bool { return slices.Contains(g.Memory.Leases, targetKey(t)) },
 	}
 	if g.Kind == PlanSync {
 		in.Only, in.Everything = []string{g.Memory.Sync}, true
@@ -209,7 +215,7 @@ func (b *Bot) unlock(ctx context.Context, g *gathered, a Unlock) error {
 }
 
 // publish writes the report: existing comments are edited, missing ones made,
-// surplus ones emptied. A comment that was deleted is made again.
+// surplus ones deleted.
 func (b *Bot) publish(ctx context.Context, g *gathered, bodies []string) error {
 	b.adopt(g)
 	var at time.Time
@@ -266,13 +272,13 @@ func (b *Bot) post(ctx context.Context, g *gathered, i int, body string) (Posted
 	ref := g.Operator.Ref()
 	if i < len(g.Memory.Sticky) {
 		old := g.Memory.Sticky[i]
+		// One that was deleted since it was listed is an error like any other:
+		// the next try does not find it, and makes a new one.
 		c, err := b.forge.UpdateComment(ctx, ref, old.ID, body)
-		if err == nil {
-			return Posted{ID: c.ID, Hash: hash(body), URL: c.URL}, c.UpdatedAt, nil
-		}
-		if forge.CodeOf(err) != forge.NotFound {
+		if err != nil {
 			return Posted{}, time.Time{}, err
 		}
+		return Posted{ID: c.ID, Hash: hash(body), URL: c.URL}, c.UpdatedAt, nil
 	}
 	c, err := b.forge.CreateComment(ctx, ref, g.key.number, body)
 	if err != nil {

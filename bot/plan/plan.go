@@ -40,6 +40,9 @@ type Input struct {
 	Repository    *config.Repository
 	// Only limits planning to these targets; empty means all that are affected.
 	Only []string
+	// Also plans a target that the change leaves as it is; nil: none. It serves
+	// targets that an earlier head was applied to.
+	Also func(cluster.Target) bool
 	// Everything plans the targets in Only even if unaffected, and examines all
 	// of their objects.
 	Everything bool
@@ -160,7 +163,7 @@ func wanted(in Input, x *pair) bool {
 	if len(in.Only) > 0 && !slices.Contains(in.Only, name) {
 		return false
 	}
-	return x.affected() || in.Everything
+	return x.affected() || in.Everything || in.Also != nil && in.Also(x.target())
 }
 
 func unknownTargets(only []string, pairs []*pair) []string {
