@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,7 +43,8 @@ func run(ctx context.Context, args []string, out *os.File) int {
 		t.printf("\nstopped\n")
 		return 130
 	case err != nil:
-		t.printf("\n%s %v\n", t.style(red, "demo:"), err)
+		first, _, _ := strings.Cut(err.Error(), "\n") // the step has shown all of it
+		t.printf("\n%s %s\n", t.style(red, "demo:"), first)
 		return 1
 	}
 	return 0

@@ -138,7 +138,7 @@ func (t *tour) releaseOpened(ctx context.Context) error {
 	}
 	return t.untouched(ctx, func() error {
 		err := t.open(ctx, ann, "release", "web 1.5.0 to staging, 1.4.0 to production with 5 replicas", "", files,
-			"on 2 targets, not yet allowed", "web:1.5.0", "web:1.4.0", "spec.replicas: 5", "LOG_LEVEL: warn", "`/approve`")
+			"not yet allowed", "web:1.5.0", "web:1.4.0", "replicas: 5", "LOG_LEVEL: warn", "`/approve`")
 		if err != nil {
 			return err
 		}
@@ -186,7 +186,7 @@ func (t *tour) permissions(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			return t.open(ctx, cho, branch, "Developers may read Deployments", "", widened, "on 1 target, not yet allowed", "deployments", "ClusterRole")
+			return t.open(ctx, cho, branch, "Developers may read Deployments", "", widened, "not yet allowed", "deployments", "ClusterRole")
 		}},
 		{"bob approves with a review", func(ctx context.Context) error { return t.reviewed(ctx, "APPROVE", "ready for `/apply`") }},
 		{"cho pushes Secrets on top, and /apply is refused", func(ctx context.Context) error {
