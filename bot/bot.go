@@ -219,7 +219,7 @@ func (b *Bot) Reconcile(ctx context.Context, repo int64, number int) error {
 	for range maxRounds {
 		actions := Decide(g.State)
 		if len(actions) == 0 {
-			return b.save(ctx, g)
+			return errors.Join(b.save(ctx, g), b.comeBack(ctx, g))
 		}
 		for _, a := range actions {
 			b.log.DebugContext(ctx, "action", "key", g.key.String(), "action", a.name())
@@ -232,6 +232,14 @@ func (b *Bot) Reconcile(ctx context.Context, repo int64, number int) error {
 		}
 	}
 	return fmt.Errorf("pull %d of repository %d does not come to rest", number, repo)
+}
+
+// comeBack has the pull looked at again when its plan has to be made anew.
+func (b *Bot) comeBack(ctx context.Context, g *gathered) error {
+	if p := g.Memory.Plan; p != nil && !p.Again.IsZero() && g.Wanted() && g.planned() {
+		return b.store.WantAt(ctx, g.key.String(), p.Again)
+	}
+	return nil
 }
 
 // save stores what the bot knows of the pull.

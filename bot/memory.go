@@ -77,6 +77,26 @@ type Planned struct {
 	Digest string    `json:"digest"`
 	// Tree is the tree that would be, or is, on the base branch.
 	Tree string `json:"tree,omitempty"`
+	// Again is when a plan for which a cluster could not be asked is made anew,
+	// zero otherwise; Tries counts such plans in a row.
+	Again time.Time `json:"again,omitzero"`
+	Tries int       `json:"tries,omitempty"`
+}
+
+// How long a plan for which a cluster could not be asked stands, doubling from
+// the first to the most.
+const (
+	againFirst = time.Minute
+	againMost  = 30 * time.Minute
+)
+
+// remake sets when a plan that could not be made is tried again.
+func (p *Planned) remake(before *Planned) {
+	if before != nil && before.Key == p.Key {
+		p.Tries = before.Tries
+	}
+	p.Again = p.At.Add(min(againFirst<<min(p.Tries, 10), againMost))
+	p.Tries++
 }
 
 // Publication is what people could see from At on (the forge's clock).

@@ -134,7 +134,7 @@ func (b *Bot) plan(ctx context.Context, g *gathered, only []string) (*plan.Outpu
 		Base: g.src.base, Merge: g.src.merge, MergeRevision: g.src.revision, Repository: &g.Operator, Only: only,
 		// What this pull applied and did not see merged is part of its plan,
 		// even if a push since then left the target alone.
-		Also: func(t cluster.Target) bool { return slices.Contains(g.Memory.Leases, targetKey(t)) },
+		Held: func(t cluster.Target) bool { return slices.Contains(g.Memory.Leases, targetKey(t)) },
 	}
 	if g.Kind == PlanSync {
 		in.Only, in.Everything = []string{g.Memory.Sync}, true
@@ -155,6 +155,9 @@ func (b *Bot) keep(ctx context.Context, g *gathered, out *plan.Output) error {
 	p := &Planned{
 		Key: g.PlanKey, Kind: g.Kind, Head: g.Pull.Head.SHA, Base: g.src.baseSHA, At: b.now(),
 		Digest: outputDigest(out), Tree: g.src.tree,
+	}
+	if slices.ContainsFunc(out.Targets, func(t plan.Target) bool { return t.Unasked }) {
+		p.remake(g.Memory.Plan)
 	}
 	p.ID = hash(g.key.String(), p.Key, p.Digest, p.At.String())
 	row := store.PlanRow{ID: p.ID, RepoID: g.key.repo, Number: g.key.number, Head: p.Head, Digest: p.Digest, Body: body}

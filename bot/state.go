@@ -78,7 +78,8 @@ type Command struct {
 
 // Fresh reports whether the plan at hand was made from what is there now.
 func (s *State) Fresh() bool {
-	return s.Memory.Plan != nil && s.Plan != nil && s.Memory.Plan.Key == s.PlanKey
+	p := s.Memory.Plan
+	return p != nil && s.Plan != nil && p.Key == s.PlanKey && (p.Again.IsZero() || s.Now.Before(p.Again))
 }
 
 // Admitted reports whether the head may be planned: it lies in the repository

@@ -40,9 +40,9 @@ type Input struct {
 	Repository    *config.Repository
 	// Only limits planning to these targets; empty means all that are affected.
 	Only []string
-	// Also plans a target that the change leaves as it is; nil: none. It serves
-	// targets that an earlier head was applied to.
-	Also func(cluster.Target) bool
+	// Held picks targets that are planned though the change leaves them as they
+	// are: an earlier head was applied to them. Nil picks none.
+	Held func(cluster.Target) bool
 	// Everything plans the targets in Only even if unaffected, and examines all
 	// of their objects.
 	Everything bool
@@ -53,6 +53,9 @@ type Target struct {
 	Plan *cluster.Plan `json:"plan"`
 	// Note says what happens to the target itself: added, removed, moved.
 	Note string `json:"note,omitempty"`
+	// Unasked is set when the cluster could not be asked: the same plan may turn
+	// out otherwise once it answers again.
+	Unasked bool `json:"unasked,omitempty"`
 	// Also are environments, beside the target's own, whose policy has a say: a
 	// pull must not get around the rules of production by calling it staging,
 	// or by moving its objects to a target of staging.
@@ -145,9 +148,9 @@ func (p *Planner) Run(ctx context.Context, in Input) (*Output, error) {
 	g.SetLimit(4)
 	for i, x := range chosen {
 		g.Go(func() error {
-			plan, err := p.one(ctx, in, x, pairs)
+			plan, unasked, err := p.one(ctx, in, x, pairs)
 			if err == nil {
-				out.Targets[i] = Target{Plan: plan, Note: note(x), Also: also(x, plan, pairs)}
+				out.Targets[i] = Target{Plan: plan, Note: note(x), Unasked: unasked, Also: also(x, plan, pairs)}
 			}
 			return err
 		})
@@ -163,7 +166,7 @@ func wanted(in Input, x *pair) bool {
 	if len(in.Only) > 0 && !slices.Contains(in.Only, name) {
 		return false
 	}
-	return x.affected() || in.Everything || in.Also != nil && in.Also(x.target())
+	return x.affected() || in.Everything || in.Held != nil && in.Held(x.target())
 }
 
 func unknownTargets(only []string, pairs []*pair) []string {
@@ -285,29 +288,32 @@ func (p *Planner) renderSide(ctx context.Context, tree fs.FS, s *side) error {
 }
 
 // one plans one target on its cluster.
-func (p *Planner) one(ctx context.Context, in Input, x *pair, all []*pair) (*cluster.Plan, error) {
+func (p *Planner) one(ctx context.Context, in Input, x *pair, all []*pair) (plan *cluster.Plan, unasked bool, err error) {
 	t := x.target()
 	if x.merge.problem != nil {
-		return broken(t, in, renderProblems(x.merge.problem))
+		plan, err = broken(t, in, renderProblems(x.merge.problem))
+		return plan, false, err
 	}
 	c, err := p.Clusters(t.Cluster)
 	if err != nil {
-		return broken(t, in, []cluster.Problem{{Message: err.Error()}})
+		plan, err = broken(t, in, []cluster.Problem{{Message: err.Error()}})
+		return plan, false, err
 	}
 	req := cluster.Request{
 		Target: t, Base: x.base.objects, Merge: x.merge.objects,
 		Revision: in.MergeRevision, Everything: in.Everything,
 	}
 	req.Claims, req.Releases = others(x, all)
-	plan, err := c.Plan(ctx, req)
+	plan, err = c.Plan(ctx, req)
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, false, context.Cause(ctx)
 	}
 	if err != nil {
-		return broken(t, in, []cluster.Problem{{Message: err.Error()}})
+		plan, err = broken(t, in, []cluster.Problem{{Message: err.Error()}})
+		return plan, true, err
 	}
 	p.capDeletes(plan)
-	return plan, nil
+	return plan, false, nil
 }
 
 // broken is the plan of a target that could not be planned: never "no change".
