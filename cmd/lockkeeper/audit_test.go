@@ -14,8 +14,8 @@ import (
 	"lockkeeper/forge"
 )
 
-// command runs lockkeeper in this process.
-func command(ctx context.Context, args ...string) (code int, stdout, stderr string) {
+// lockkeeper runs the command in this process.
+func lockkeeper(ctx context.Context, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = run(ctx, args, strings.NewReader(""), &out, &errs)
 	return code, out.String(), errs.String()
@@ -38,16 +38,16 @@ func TestAuditListPrintsTheTrail(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	code, out, errs := command(t.Context(), "audit", "list", "--store", path, "--repo", "1", "--pull", "7")
+	code, out, errs := lockkeeper(t.Context(), "audit", "list", "--store", path, "--repo", "1", "--pull", "7")
 	if code != 0 || !strings.Contains(out, "production: 1 approval from acme/platform") || strings.Contains(out, "allow") {
 		t.Errorf("code %d\n%s%s", code, out, errs)
 	}
-	code, out, errs = command(t.Context(), "audit", "list", "--store", path, "-o", "json")
+	code, out, errs = lockkeeper(t.Context(), "audit", "list", "--store", path, "-o", "json")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if code != 0 || len(lines) != 2 || !json.Valid([]byte(lines[0])) {
 		t.Errorf("code %d\n%s%s", code, out, errs)
 	}
-	if code, _, errs := command(t.Context(), "audit", "list", "--store", path, "-o", "xml"); code != 1 || !strings.Contains(errs, "want text or json") {
+	if code, _, errs := lockkeeper(t.Context(), "audit", "list", "--store", path, "-o", "xml"); code != 1 || !strings.Contains(errs, "want text or json") {
 		t.Errorf("code %d: %s", code, errs)
 	}
 }

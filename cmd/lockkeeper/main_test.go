@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"lockkeeper/cluster/clustertest"
+	"lockkeeper/cluster/kube"
 	"lockkeeper/cluster/manifest"
 )
 
@@ -134,6 +135,13 @@ func TestScripts(t *testing.T) {
 // kubeconfig of the administrator; $EXPIRED is one that the server refuses.
 func TestScriptsOnACluster(t *testing.T) {
 	cp := controlPlane(t)
+	c, err := kube.New(kube.Config{Name: "main", REST: cp.RESTConfig()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Bootstrap(t.Context()); err != nil { // as after a first apply
+		t.Fatal(err)
+	}
 	expired, err := cp.Login("expired", "a-token-that-has-expired")
 	if err != nil {
 		t.Fatal(err)

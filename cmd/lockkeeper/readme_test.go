@@ -148,7 +148,7 @@ func TestCommandsInTheReadmeExist(t *testing.T) {
 	for _, s := range subcommands() {
 		known[s.name] = true
 	}
-	for _, m := range regexp.MustCompile("(?m)(?:^|`)lockkeeper ([a-z]+)").FindAllStringSubmatch(readme(t), -1) {
+	for _, m := range regexp.MustCompile("(?:`|```sh\n)lockkeeper ([a-z]+)").FindAllStringSubmatch(readme(t), -1) {
 		if !known[m[1]] {
 			t.Errorf("the README names `lockkeeper %s`, which there is not", m[1])
 		}

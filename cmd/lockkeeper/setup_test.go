@@ -137,7 +137,7 @@ func TestSetupCreatesTheAppAndStoresItsCredentials(t *testing.T) {
 	stored(t, dir, out.text.String())
 
 	// Credentials that are there are not written over.
-	code, _, told := command(t.Context(), args...)
+	code, _, told := lockkeeper(t.Context(), args...)
 	if code != 1 || !strings.Contains(told, "is there already") {
 		t.Errorf("a second run: %d %s", code, told)
 	}
@@ -186,7 +186,7 @@ func TestSetupRefusesWhatItCannotFinish(t *testing.T) {
 		{[]string{"setup", "--url", "https://x.example.com", "--out", t.TempDir(), "--name", strings.Repeat("x", 40)}, "GitHub takes 1 to 34"},
 		{[]string{"setup", "--url", "https://x.example.com", "--out", t.TempDir()}, "stopped before the App was created"},
 	} {
-		if code, _, errs := command(ctx, tt.args...); code != 1 || !strings.Contains(errs, tt.want) {
+		if code, _, errs := lockkeeper(ctx, tt.args...); code != 1 || !strings.Contains(errs, tt.want) {
 			t.Errorf("%v: %d %s, want %q", tt.args, code, errs, tt.want)
 		}
 	}
