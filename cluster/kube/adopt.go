@@ -192,7 +192,7 @@ var identity = fieldpath.NewSet(
 // withoutAbandoned is what a server-side apply makes of an object after the
 // migration: result is the forced dry-run made before it, from which the fields
 // go that we own by then, do not set, and nobody else owns.
-func (m *migration) withoutAbandoned(result *unstructured.Unstructured) *unstructured.Unstructured {
+func (m *migration) withoutAbandoned(result, desired *unstructured.Unstructured) *unstructured.Unstructured {
 	kept := ourFields(result).Union(identity)
 	for _, e := range m.entries {
 		if !isOurs(e) {
@@ -200,43 +200,70 @@ func (m *migration) withoutAbandoned(result *unstructured.Unstructured) *unstruc
 		}
 	}
 	out := result.DeepCopy()
-	prune(out.Object, m.fields, kept)
+	prune(out.Object, m.fields, kept, desired.Object)
 	return out
 }
 
 // prune removes from v the nodes that gone has and kept has not, as
 // structured-merge-diff does: a node is there if it or anything below it is in
-// the set, and goes with all below it.
-func prune(v any, gone, kept *fieldpath.Set) any {
+// the set, and goes with all below it. Empty lists that are given stay: where
+// lists are merged item by item, one without items is in no set of whoever
+// applies it.
+func prune(v any, gone, kept *fieldpath.Set, given any) any {
 	switch x := v.(type) {
 	case map[string]any:
+		fields, _ := given.(map[string]any)
 		for k, val := range x {
 			pe := fieldpath.FieldNameElement(k)
 			if !contains(gone, pe, true) {
 				continue
 			}
-			if !contains(kept, pe, true) {
+			if !contains(kept, pe, true) && !givesEmptyList(fields[k]) {
 				delete(x, k)
 				continue
 			}
-			x[k] = prune(val, below(gone, pe), below(kept, pe))
+			x[k] = prune(val, below(gone, pe), below(kept, pe), fields[k])
 		}
 		return x
 	case []any:
-		out := x[:0]
-		for _, item := range x {
-			pe, ok := elementOf(item, gone)
-			if ok && contains(gone, pe, false) && !contains(kept, pe, true) {
-				continue
-			}
-			if ok {
-				item = prune(item, below(gone, pe), below(kept, pe))
-			}
-			out = append(out, item)
-		}
-		return out
+		return pruneList(x, gone, kept, given)
 	}
 	return v
+}
+
+func pruneList(list []any, gone, kept *fieldpath.Set, given any) []any {
+	items, _ := given.([]any)
+	out := list[:0]
+	for _, item := range list {
+		pe, ok := elementOf(item, gone)
+		if ok && contains(gone, pe, false) && !contains(kept, pe, true) {
+			continue
+		}
+		if ok {
+			var own any
+			if i := slices.IndexFunc(items, func(g any) bool { return names(pe, g) }); i >= 0 {
+				own = items[i]
+			}
+			item = prune(item, below(gone, pe), below(kept, pe), own)
+		}
+		out = append(out, item)
+	}
+	return out
+}
+
+// givesEmptyList reports whether a value is an empty list, or has one in it.
+func givesEmptyList(v any) bool {
+	switch x := v.(type) {
+	case []any:
+		return len(x) == 0
+	case map[string]any:
+		for _, sub := range x {
+			if givesEmptyList(sub) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // contains reports whether a set has an element; with deep also if only as

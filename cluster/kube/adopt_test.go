@@ -62,6 +62,23 @@ func TestAdoptionAndRemovalInOnePull(t *testing.T) {
 	appliedExactly(t, c, p)
 }
 
+// Where a list is merged item by item, an empty one is in nobody's applied
+// fields; a client-side apply owns it all the same, and Git keeps it.
+func TestAnEmptyListInGitOutlivesItsAdoption(t *testing.T) {
+	c, ns := connected(t), shared.Get(t).Namespace(t)
+	kubectl(t, strings.ReplaceAll(widgets, "%NS%", ns), "apply", "-f", "-")
+	kubectl(t, "", "wait", "--for=condition=Established", "crd/widgets."+ns+".example.org")
+	widget := func(wheels string) string {
+		return "apiVersion: " + ns + ".example.org/v1\nkind: Widget\nmetadata: {name: w}\nspec: {wheels: " + wheels + ", tags: [], steps: []}\n"
+	}
+	kubectl(t, widget("1"), "-n", ns, "apply", "-f", "-")
+	p := planned(t, c, targetIn(ns), objects(t, ns, widget("1")), objects(t, ns, widget("2")))
+	if ch := changeOf(t, p, "Widget", "w"); ch.Action != cluster.Adopt || fieldOf(ch, "spec.tags") != nil || fieldOf(ch, "spec.steps") != nil {
+		t.Errorf("%s", shape(p))
+	}
+	appliedExactly(t, c, p)
+}
+
 // TestAnUnknownManagerGivesUpOnlyWhatGitSets: what else it owns stays its own.
 func TestAnUnknownManagerGivesUpOnlyWhatGitSets(t *testing.T) {
 	c, ns := connected(t), shared.Get(t).Namespace(t)

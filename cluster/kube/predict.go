@@ -278,7 +278,7 @@ func (l *look) migrate(ctx context.Context) (*unstructured.Unstructured, error) 
 	if l.migration = planMigration(l.live, git, l.w.merge.APIVersion); l.migration == nil {
 		return l.result, l.before
 	}
-	without := l.migration.withoutAbandoned(l.result)
+	without := l.migration.withoutAbandoned(l.result, l.desired)
 	if equalJSON(without.Object, l.result.Object) {
 		return l.result, l.before
 	}

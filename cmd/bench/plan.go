@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"lockkeeper/bot/config"
@@ -27,38 +28,45 @@ const repositoryFile = `targets:
 `
 
 // The objects of a plan's benchmark, one file each: what a shop's namespace is
-// full of. Deployments have no replicas, because the cluster has no nodes.
+// full of. Deployments are paused, because the cluster has no controllers.
 var templates = []string{
 	`{apiVersion: v1, kind: ConfigMap, metadata: {name: config-%[1]d, namespace: bench, labels: {app: "app-%[1]d"}}, data: {key: "%[2]s", more: "value of %[1]d"}}`,
 	`{apiVersion: v1, kind: Service, metadata: {name: service-%[1]d, namespace: bench, labels: {app: "app-%[1]d", state: %[2]s}}, spec: {selector: {app: "app-%[1]d"}, ports: [{name: http, port: 80, targetPort: 8080}]}}`,
-	`{apiVersion: apps/v1, kind: Deployment, metadata: {name: web-%[1]d, namespace: bench}, spec: {replicas: 0, selector: {matchLabels: {app: "app-%[1]d"}}, template: {metadata: {labels: {app: "app-%[1]d"}}, spec: {containers: [{name: web, image: "registry.example/web:%[2]s", ports: [{containerPort: 8080}], resources: {requests: {cpu: 100m, memory: 64Mi}}}]}}}}`,
+	`{apiVersion: apps/v1, kind: Deployment, metadata: {name: web-%[1]d, namespace: bench}, spec: {paused: true, selector: {matchLabels: {app: "app-%[1]d"}}, template: {metadata: {labels: {app: "app-%[1]d"}}, spec: {containers: [{name: web, image: "registry.example/web:%[2]s", ports: [{containerPort: 8080}], resources: {requests: {cpu: 100m, memory: 64Mi}}}]}}}}`,
 	`{apiVersion: v1, kind: ServiceAccount, metadata: {name: account-%[1]d, namespace: bench, labels: {state: %[2]s}}}`,
 	`{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: role-%[1]d, namespace: bench, labels: {state: %[2]s}}, rules: [{apiGroups: [""], resources: [configmaps], verbs: [get, list]}]}`,
 }
 
 // planRepository makes a repository whose main is n objects, and whose branch
-// change differs in three of them.
-func planRepository(ctx context.Context, dir string, n int) (*bare.Repo, error) {
+// change differs in three of them. The files of the latter are also written to
+// the directory files.
+func planRepository(ctx context.Context, dir, files string, n int) (*bare.Repo, error) {
 	repo, err := bare.Init(ctx, dir, "main")
 	if err != nil {
 		return nil, err
-	}
-	files := []bare.File{
-		{Path: config.RepoFile, Content: []byte(repositoryFile)},
-		{Path: "targets/bench/namespace.yaml", Content: []byte("{apiVersion: v1, kind: Namespace, metadata: {name: bench}}\n")},
 	}
 	object := func(i int, value string) bare.File {
 		text := fmt.Sprintf(templates[i%len(templates)], i, value)
 		return bare.File{Path: fmt.Sprintf("targets/bench/%04d.yaml", i), Content: []byte(text + "\n")}
 	}
+	before := []bare.File{{Path: "targets/bench/namespace.yaml", Content: []byte("{apiVersion: v1, kind: Namespace, metadata: {name: bench}}\n")}}
 	for i := range n - 1 {
-		files = append(files, object(i, "one"))
+		before = append(before, object(i, "one"))
 	}
-	main, err := commit(ctx, repo, "main", "", files)
+	changed := []bare.File{object(0, "two"), object(n/3, "two"), object(n/2, "two")}
+	if err := os.Mkdir(files, 0o755); err != nil {
+		return nil, err
+	}
+	for _, f := range slices.Concat(before, changed) {
+		if err := os.WriteFile(filepath.Join(files, filepath.Base(f.Path)), f.Content, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	main, err := commit(ctx, repo, "main", "", append(before, bare.File{Path: config.RepoFile, Content: []byte(repositoryFile)}))
 	if err != nil {
 		return nil, err
 	}
-	_, err = commit(ctx, repo, "change", main, []bare.File{object(0, "two"), object(n/3, "two"), object(n/2, "two")})
+	_, err = commit(ctx, repo, "change", main, changed)
 	return repo, err
 }
 
@@ -83,25 +91,19 @@ func commit(ctx context.Context, repo *bare.Repo, branch, parent string, files [
 // plan compares `lockkeeper plan`, a process from cold, with kubectl diff over
 // the same files and server.
 func (b *bench) plan(ctx context.Context, n int) error {
-	bareRepo, err := planRepository(ctx, filepath.Join(b.dir, "plan.git"), n)
+	files := filepath.Join(b.dir, "files")
+	repo, err := planRepository(ctx, filepath.Join(b.dir, "plan.git"), files, n)
 	if err != nil {
 		return err
 	}
-	if err := b.applyBase(ctx, bareRepo); err != nil {
-		return err
-	}
-	files := filepath.Join(b.dir, "files")
-	if _, err := bareRepo.Git(ctx, nil, "", "--work-tree="+b.dir, "read-tree", "change"); err != nil {
-		return err
-	}
-	if _, err := bareRepo.Git(ctx, nil, "", "checkout-index", "-a", "--prefix="+files+"/"); err != nil {
+	if err := b.applyBase(ctx, repo); err != nil {
 		return err
 	}
 	for _, road := range []struct {
 		rtt   time.Duration
 		ratio float64
 	}{{0, 20}, {30 * time.Millisecond, 300}} {
-		if err := b.comparePlans(ctx, bareRepo.Dir, filepath.Join(files, "targets", "bench"), n, road.rtt, road.ratio); err != nil {
+		if err := b.comparePlans(ctx, repo.Dir, files, n, road.rtt, road.ratio); err != nil {
 			return err
 		}
 	}
