@@ -26,7 +26,10 @@ type Ask struct{ SHA string }
 
 // SetSync chooses the target whose base is planned as a whole; "" goes back to
 // the pull's own plan.
-type SetSync struct{ Target string }
+type SetSync struct {
+	Target string
+	By     forge.User
+}
 
 // Forget drops the current plan, so that a new one is made.
 type Forget struct{}
@@ -58,15 +61,25 @@ type Apply struct {
 // Unlock gives up the targets that the pull holds, leaving them as they are.
 type Unlock struct{ By forge.User }
 
-// Release gives up the targets of a pull that was merged after its apply,
-// once its plan shows that the merge made what was applied.
-type Release struct{}
-
 // NoteMerge records that the pull was merged, and by whom.
 type NoteMerge struct{}
 
-// Publish writes the report into the sticky comment.
-type Publish struct{ Bodies []string }
+// Settle makes a merged pull history, and gives up what it holds.
+type Settle struct{}
+
+// Free gives up leases that were taken for an apply that never began.
+type Free struct{ Keys []string }
+
+// Freeze holds a pull whose base branch was rewritten (threat 34), until
+// somebody has looked at it and lifts the hold.
+type Freeze struct{ Reason string }
+
+// Publish writes the report into the sticky comment. Unshown is set when the
+// report could not be written: nobody saw the plan then.
+type Publish struct {
+	Bodies  []string
+	Unshown bool
+}
 
 // WriteCheck writes the check on the head.
 type WriteCheck struct{ Check forge.Check }
@@ -87,8 +100,10 @@ func (AddVote) name() string    { return "vote" }
 func (SetHold) name() string    { return "hold" }
 func (Apply) name() string      { return "apply" }
 func (Unlock) name() string     { return "unlock" }
-func (Release) name() string    { return "release" }
 func (NoteMerge) name() string  { return "note-merge" }
+func (Settle) name() string     { return "settle" }
+func (Free) name() string       { return "free" }
+func (Freeze) name() string     { return "freeze" }
 func (Publish) name() string    { return "publish" }
 func (WriteCheck) name() string { return "check" }
 func (Answer) name() string     { return "answer" }

@@ -8,12 +8,15 @@ import (
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/report"
+	"lockkeeper/forge"
 )
 
 // answer carries out one command and replies to it. What a command needs to
 // know is fresh and published by now.
 func answer(s *State, c Command) []Action {
 	switch {
+	case s.Memory.Last != nil && s.Memory.Last.ID == operationID(c):
+		return ended(s, c)
 	case c.Parsed.Err != nil:
 		return reply(s, c, report.Reply{Kind: report.ReplyInvalid, Text: c.Parsed.Err.Error()})
 	case c.Late:
@@ -70,6 +73,10 @@ func refuse(s *State, c Command, why ...string) []Action {
 func answerPlan(s *State, c Command) []Action {
 	sha := c.Parsed.SHA
 	switch {
+	case s.Pull.State == forge.Closed && !s.Pull.Merged:
+		return refuse(s, c, "the pull is closed; reopen it, or open another one")
+	case s.history():
+		return refuse(s, c, s.pastTense())
 	case sha != "" && !strings.HasPrefix(s.Pull.Head.SHA, sha):
 		return refuse(s, c, fmt.Sprintf("the head is %s, not %s; look at what was pushed and name that commit", short(s.Pull.Head.SHA), short(sha)))
 	case !s.Admitted():
@@ -119,19 +126,27 @@ func answerUnapprove(s *State, c Command) []Action {
 	return append([]Action{AddVote{vote}}, reply(s, c, report.Reply{Kind: report.ReplyUnapproved})...)
 }
 
+// ended replies to a command whose operation came to its end, and the process
+// before the reply.
+func ended(s *State, c Command) []Action {
+	kind := report.ReplyApplied
+	if s.Memory.Last.Outcome != "succeeded" {
+		kind = report.ReplyFailed
+	}
+	return reply(s, c, report.Reply{Kind: kind, Text: s.Memory.Last.Message})
+}
+
+func (s *State) pastTense() string {
+	return fmt.Sprintf("this pull is merged, and nothing of it is left to apply; `/sync TARGET` plans what %s says now", s.Pull.Base.Name)
+}
+
 func answerApply(s *State, c Command) []Action {
-	last := s.Memory.Last
 	switch {
-	case last != nil && last.ID == operationID(c):
-		// The operation of this very command ended, and the process before the reply.
-		kind := report.ReplyApplied
-		if last.Outcome != "succeeded" {
-			kind = report.ReplyFailed
-		}
-		return reply(s, c, report.Reply{Kind: kind, Text: last.Message})
+	case s.history():
+		return refuse(s, c, s.pastTense())
 	case c.Parsed.SHA != "" && !strings.HasPrefix(s.Pull.Head.SHA, c.Parsed.SHA):
 		return refuse(s, c, fmt.Sprintf("the head is %s, not %s; look at the new plan first", short(s.Pull.Head.SHA), short(c.Parsed.SHA)))
-	case !s.Fresh():
+	case !s.Fresh() || !s.Wanted():
 		return refuse(s, c, append(s.whyNoPlan(), s.Verdict().AllMissing()...)...)
 	case len(s.Plan.Targets) == 0 && len(s.Blocked)+len(s.Plan.Problems) > 0:
 		// Without a file that can be read, nobody knows what is affected.
@@ -169,7 +184,7 @@ func targetNames(s *State) string {
 }
 
 func answerUnlock(s *State, c Command) []Action {
-	if len(s.Memory.Leases) == 0 {
+	if len(s.Memory.Leases) == 0 && s.Memory.PendingMerge == "" {
 		return refuse(s, c, "this pull holds no target")
 	}
 	switch c.Parsed.Choice {
@@ -177,6 +192,9 @@ func answerUnlock(s *State, c Command) []Action {
 		return append([]Action{Unlock{By: c.Comment.Author}},
 			reply(s, c, report.Reply{Kind: report.ReplyUnlocked, Text: "The clusters stay as they are, which is not what " + s.Pull.Base.Name + " says; the next plan of these targets shows the difference."})...)
 	case "restore":
+		if s.Pull.Merged {
+			return refuse(s, c, "the pull is merged: `/apply` goes on with it, a pull that reverts it undoes it, and `/unlock keep` leaves the clusters as they are")
+		}
 		if s.Kind != PlanRestore {
 			return refuse(s, c, "the pull is open: close it first, then its restore is planned and `/unlock restore` applies that")
 		}
@@ -186,7 +204,12 @@ func answerUnlock(s *State, c Command) []Action {
 }
 
 func answerSync(s *State, c Command) []Action {
-	if s.Plan != nil && len(s.Plan.Problems) > 0 {
+	switch {
+	case s.Pull.State == forge.Closed && !s.Pull.Merged:
+		return refuse(s, c, "the pull is closed; reopen it, or open another one")
+	case s.Memory.Sync != c.Parsed.Targets[0] || !s.Fresh():
+		return refuse(s, c, append(s.Verdict().AllMissing(), "the sync is not planned; please repeat the command")...)
+	case len(s.Plan.Problems) > 0:
 		return refuse(s, c, s.Plan.Problems...)
 	}
 	return reply(s, c, report.Reply{Kind: report.ReplySync, Text: statusLine(s)})

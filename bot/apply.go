@@ -30,9 +30,9 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a Apply) (*gathered, error
 	}
 	next, err := b.again(ctx, g)
 	if err != nil {
-		return g, err
+		return g, errors.Join(err, b.free(ctx, held))
 	}
-	g = next
+	g, next.Stray = next, nil
 	for _, name := range clusterNames(g) {
 		if err := b.bootstrap(ctx, name); err != nil {
 			return g, b.refuseAndRelease(ctx, g, a, held, []string{err.Error()})
@@ -40,7 +40,7 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a Apply) (*gathered, error
 	}
 	p, no, err := b.gate(ctx, g, a)
 	if err != nil {
-		return g, err
+		return g, errors.Join(err, b.free(ctx, held))
 	}
 	if no != nil {
 		g.Memory.Plan, g.Plan = nil, nil // what the gate saw is planned and shown anew
@@ -49,7 +49,9 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a Apply) (*gathered, error
 	if err := b.start(ctx, g, a, p); err != nil {
 		return g, err
 	}
-	results, err := b.carryOut(ctx, p, b.follow(ctx, g, a))
+	progress, wait := b.follow(ctx, g, a)
+	results, err := b.carryOut(ctx, p, progress)
+	wait()
 	g.Results = results
 	if ctx.Err() != nil {
 		return g, errors.Join(b.interrupted(ctx, g, a), context.Cause(ctx))
@@ -118,7 +120,7 @@ func (b *Bot) release(ctx context.Context, g *gathered) error {
 	if err := b.free(ctx, g.Memory.Leases); err != nil {
 		return err
 	}
-	g.Memory.Leases = nil
+	g.Memory.Leases, g.Memory.Applied = nil, ""
 	return b.wantOthers(ctx, g)
 }
 
@@ -202,6 +204,9 @@ func (b *Bot) start(ctx context.Context, g *gathered, a Apply, p *permit) error 
 			g.Memory.Leases = append(g.Memory.Leases, k)
 		}
 	}
+	if g.Kind == PlanPull {
+		g.Memory.Applied = g.src.tree
+	}
 	g.Memory.Last = &Operation{ID: a.ID, Kind: g.Kind, Actor: a.Actor.Login, Head: g.Pull.Head.SHA, Plan: g.planDigest(), Outcome: "running"}
 	g.Operation = nil
 	err := b.record(ctx, g, audit.Record{
@@ -223,8 +228,11 @@ func commentID(a Apply) int64 {
 
 // follow returns the progress function of an operation: it notes the steps in
 // the store and moves the report, no more often than b.progress. It never
-// blocks; the last state is published by finish.
-func (b *Bot) follow(ctx context.Context, g *gathered, a Apply) func([]cluster.Result) {
+// blocks; the last state is published by finish. wait returns when no edit is
+// under way any more.
+func (b *Bot) follow(ctx context.Context, g *gathered, a Apply) (progress func([]cluster.Result), wait func()) {
+	var edits sync.WaitGroup
+	state := *g.State // the operation changes the original when it ends
 	var mu sync.Mutex
 	var last time.Time
 	busy := false
@@ -238,11 +246,11 @@ func (b *Bot) follow(ctx context.Context, g *gathered, a Apply) func([]cluster.R
 		busy, last = true, now
 		snapshot := cloneResults(results)
 		done := func() { mu.Lock(); busy = false; mu.Unlock() }
-		b.background.Go(func() {
+		edits.Go(func() {
 			defer done()
-			b.showProgress(ctx, g, a, snapshot)
+			b.showProgress(ctx, state, a, snapshot)
 		})
-	}
+	}, edits.Wait
 }
 
 func cloneResults(in []cluster.Result) []cluster.Result {
@@ -253,27 +261,25 @@ func cloneResults(in []cluster.Result) []cluster.Result {
 	return out
 }
 
-// showProgress edits the report in place. It works on a copy of the state: the
-// operation itself goes on meanwhile. A report that cannot be edited now is no
+// showProgress edits the report in place. A report that cannot be edited now is no
 // reason to stop applying.
-func (b *Bot) showProgress(ctx context.Context, g *gathered, a Apply, results []cluster.Result) {
+func (b *Bot) showProgress(ctx context.Context, state State, a Apply, results []cluster.Result) {
+	key := pullKey{state.Operator.ID, state.Pull.Number}.String()
 	if err := b.store.UpdateOperation(ctx, a.ID, facts(results)); err != nil {
-		b.log.WarnContext(ctx, "progress not stored", "key", g.key.String(), "error", err)
+		b.log.WarnContext(ctx, "progress not stored", "key", key, "error", err)
 	}
-	state := *g.State
 	state.Results = results
 	bodies, err := report.Sticky(state.View(), state.Limits)
 	if err != nil || len(state.Memory.Sticky) == 0 {
 		return
 	}
-	if _, err := b.forge.UpdateComment(ctx, g.Operator.Ref(), state.Memory.Sticky[0].ID, bodies[0]); err != nil {
-		b.log.WarnContext(ctx, "progress not shown", "key", g.key.String(), "error", err)
+	if _, err := b.forge.UpdateComment(ctx, state.Operator.Ref(), state.Memory.Sticky[0].ID, bodies[0]); err != nil {
+		b.log.WarnContext(ctx, "progress not shown", "key", key, "error", err)
 	}
 }
 
 // interrupted notes how far an operation got when the process has to stop.
 func (b *Bot) interrupted(ctx context.Context, g *gathered, a Apply) error {
-	b.background.Wait()
 	ctx = context.WithoutCancel(ctx)
 	if err := b.store.UpdateOperation(ctx, a.ID, facts(g.Results)); err != nil {
 		return err
@@ -284,7 +290,6 @@ func (b *Bot) interrupted(ctx context.Context, g *gathered, a Apply) error {
 // finish ends an operation: the outcome is stored and recorded, the pull
 // merged if that belongs to it, the targets released, and the asker answered.
 func (b *Bot) finish(ctx context.Context, g *gathered, a Apply, failure error) (*gathered, error) {
-	b.background.Wait()
 	last := g.Memory.Last
 	last.Outcome, last.Message = outcome(g.Results, failure)
 	// The merge comes before the end is noted: a process that dies in between
@@ -307,7 +312,7 @@ func (b *Bot) finish(ctx context.Context, g *gathered, a Apply, failure error) (
 		return g, err
 	}
 	next.Results = g.Results
-	if err := b.settle(ctx, next); err != nil {
+	if err := b.letGo(ctx, next); err != nil {
 		return next, err
 	}
 	if a.Command == nil {
@@ -387,19 +392,18 @@ func (b *Bot) passCheck(ctx context.Context, g *gathered) error {
 	return b.writeCheck(ctx, g, checkOf(g.State, "success", title, summary))
 }
 
-// settle releases the targets of a pull that has nothing left to hold them
-// for: it is merged and what was applied is what the merge made, or nothing of
-// it was ever applied.
-func (b *Bot) settle(ctx context.Context, g *gathered) error {
+// letGo releases the targets of a pull that has nothing left to hold them for:
+// it is merged and what was applied is what the merge made. Whether anything is
+// left of it, its next plan tells.
+func (b *Bot) letGo(ctx context.Context, g *gathered) error {
 	last := g.Memory.Last
-	done := g.Pull.Merged && last != nil && (last.Kind == PlanPull && last.Merged || last.Kind == PlanMerged && last.Outcome == "succeeded")
-	if !done {
+	if !g.Pull.Merged || last == nil || last.Outcome != "succeeded" {
 		return nil
 	}
-	if last.Kind == PlanMerged {
-		g.Memory.PendingMerge, g.Memory.PendingTargets = "", nil
+	if last.Kind == PlanPull && last.Merged || last.Kind == PlanMerged {
+		return b.release(ctx, g)
 	}
-	return b.release(ctx, g)
+	return nil
 }
 
 // outcome sums up an operation in a word and a sentence.

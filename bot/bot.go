@@ -57,8 +57,6 @@ type Bot struct {
 	progress  time.Duration
 	self      forge.User
 
-	background sync.WaitGroup // edits of the report while an operation runs
-
 	mu    sync.Mutex
 	repos map[int64]forge.Repo // forgotten when the process ends
 	ready map[string]bool      // clusters whose namespace and key are there

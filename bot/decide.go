@@ -20,8 +20,14 @@ func Decide(s *State) []Action {
 	if s.Operation != nil {
 		return []Action{resume(s)}
 	}
+	if len(s.Stray) > 0 {
+		return []Action{Free{s.Stray}}
+	}
 	if s.Pull.Merged && !s.Memory.MergedSeen {
 		return []Action{NoteMerge{}}
+	}
+	if s.Rewritten != "" {
+		return []Action{Freeze{fmt.Sprintf("%s was rewritten: it no longer contains %s; find out what is gone", s.Pull.Base.Name, short(s.Rewritten))}}
 	}
 	if acts := take(s); len(acts) > 0 {
 		return acts
@@ -29,32 +35,47 @@ func Decide(s *State) []Action {
 	if s.Wanted() && s.planned() && !s.Fresh() {
 		return []Action{pendingCheck(s), MakePlan{}}
 	}
-	if s.mergedAsApplied() {
-		return []Action{Release{}}
-	}
 	if acts := publish(s); len(acts) > 0 {
 		return acts
+	}
+	if s.settled() {
+		return []Action{Settle{}}
 	}
 	for _, c := range s.Commands {
 		return answer(s, c)
 	}
 	if s.applyAfterMerge() {
 		by := s.Pull.MergedBy
-		return []Action{Apply{Actor: by, ID: hash("merge", itoa(s.Operator.ID), itoa(int64(s.Pull.Number)), s.Memory.Plan.Digest)}}
+		return []Action{Apply{Actor: by, ID: hash("merge", s.Memory.Plan.ID)}}
 	}
 	return nil
 }
 
-// mergedAsApplied reports whether a pull holds targets for a merge that has
-// happened, by whomever, and left nothing to apply.
-func (s *State) mergedAsApplied() bool {
-	return len(s.Memory.Leases) > 0 && s.Kind == PlanMerged && s.Fresh() && len(s.Changes())+len(planProblems(s.Plan)) == 0
+// planned reports whether a plan would still mean something: not for a pull
+// that was closed without having been applied, nor for one that is history.
+func (s *State) planned() bool {
+	if s.Pull.State == forge.Closed && !s.Pull.Merged {
+		return len(s.Memory.Leases) > 0
+	}
+	return !s.history()
 }
 
-// planned reports whether a plan would still mean something: not for a pull
-// that was closed without having been applied.
-func (s *State) planned() bool {
-	return s.Pull.State == forge.Open || s.Pull.Merged || len(s.Memory.Leases) > 0 || s.Memory.Sync != ""
+// history reports whether all that is left of a pull is its report.
+func (s *State) history() bool {
+	return s.Pull.Merged && s.Memory.Settled && s.Memory.Sync == ""
+}
+
+// settled reports whether a merged pull has come to its end: nothing of it is
+// left to change, and no operation of it ended half-way.
+func (s *State) settled() bool {
+	m := s.Memory
+	switch {
+	case !s.Pull.Merged || m.Settled || s.Kind != PlanMerged || !s.Fresh() || len(s.Blocked) > 0:
+		return false
+	case len(s.Changes()) > 0 || len(planProblems(s.Plan)) > 0:
+		return false
+	}
+	return len(m.Leases) == 0 || m.Last == nil || m.Last.Outcome == "succeeded"
 }
 
 // resume continues an operation whose process was stopped.
@@ -92,8 +113,14 @@ func take(s *State) []Action {
 }
 
 func before(s *State, c Command) []Action {
+	if s.Pull.State == forge.Closed && !s.Pull.Merged {
+		return nil
+	}
 	switch c.Parsed.Name {
 	case command.Plan:
+		if s.history() {
+			return nil
+		}
 		var out []Action
 		if c.Parsed.SHA != "" && !strings.HasPrefix(s.Pull.Head.SHA, c.Parsed.SHA) {
 			return nil
@@ -109,7 +136,7 @@ func before(s *State, c Command) []Action {
 		}
 		return append(out, Forget{})
 	case command.Sync:
-		return []Action{SetSync{Target: c.Parsed.Targets[0]}, Forget{}}
+		return []Action{SetSync{Target: c.Parsed.Targets[0], By: c.Comment.Author}, Forget{}}
 	}
 	return nil
 }
@@ -171,12 +198,13 @@ func publish(s *State) []Action {
 	}
 	v := s.View()
 	bodies, err := report.Sticky(v, s.Limits)
+	unshown := false
 	if err != nil {
-		bodies = []string{fmt.Sprintf("<!-- lockkeeper:%s part=1 -->\nThe report cannot be shown: %v", v.Key, err)}
+		bodies, unshown = []string{fmt.Sprintf("<!-- lockkeeper:%s part=1 -->\nThe report cannot be shown: %v", v.Key, err)}, true
 	}
 	var out []Action
 	if !s.posted(bodies) || !s.isPublished() {
-		out = append(out, Publish{bodies})
+		out = append(out, Publish{bodies, unshown})
 	}
 	if c, ok := s.wantedCheck(v); ok {
 		out = append(out, WriteCheck{c})
@@ -188,9 +216,10 @@ func publish(s *State) []Action {
 // nothing to say: closed pulls that the bot meets for the first time.
 func (s *State) silent() bool {
 	if s.Pull.Merged {
-		return len(s.Memory.Sticky) == 0 && s.Operator.Apply == config.ApplyOnComment && len(s.Changes()) == 0
+		quiet := s.history() || s.Operator.Apply == config.ApplyOnComment && len(s.Changes()) == 0
+		return len(s.Memory.Sticky) == 0 && quiet
 	}
-	return len(s.Memory.Sticky) == 0 && s.Pull.State == forge.Closed
+	return len(s.Memory.Sticky) == 0 && s.Pull.State == forge.Closed && len(s.Memory.Leases) == 0
 }
 
 // posted reports whether the sticky comments already say this.
@@ -238,14 +267,14 @@ func checkOf(s *State, state forge.CheckState, title, summary string) forge.Chec
 func checkHash(c forge.Check) string { return hash(string(c.State), c.Title, c.Summary) }
 
 // applyAfterMerge reports whether a merged pull should be applied by itself
-// now: the plan is fresh and published, the gate would pass, and this very
-// plan has not failed before.
+// now: the plan is fresh and published, the gate would pass, and no apply of it
+// ended half-way: that one is continued by `/apply`.
 func (s *State) applyAfterMerge() bool {
-	if s.Tried || !s.Pull.Merged || s.Operator.Apply != config.ApplyOnMerge || s.Memory.Sync != "" || !s.Fresh() || len(s.Changes()) == 0 {
+	if s.Tried || !s.Pull.Merged || s.Memory.Settled || s.Operator.Apply != config.ApplyOnMerge || s.Memory.Sync != "" || !s.Fresh() || len(s.Changes()) == 0 {
 		return false
 	}
 	last := s.Memory.Last
-	if last != nil && last.Kind == PlanMerged && last.Plan == s.Memory.Plan.Digest {
+	if last != nil && last.Kind == PlanMerged && (last.Outcome != "succeeded" || last.Plan == s.Memory.Plan.Digest) {
 		return false
 	}
 	return s.Verdict().OK && len(s.heldTargets()) == 0

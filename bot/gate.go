@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
+	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
 )
@@ -30,7 +32,7 @@ type refusal struct{ reasons []string }
 // are still what people saw: every change that is left was published for this
 // head, and every rule of the policy holds for it (invariants 1 and 2).
 func (b *Bot) gate(ctx context.Context, g *gathered, a Apply) (*permit, *refusal, error) {
-	if g.PlanKey == "" || !g.Wanted() {
+	if g.PlanKey == "" || !g.Wanted() || !g.planned() {
 		return nil, &refusal{append(g.whyNoPlan(), g.Verdict().AllMissing()...)}, nil
 	}
 	if !g.Fresh() && a.Resume {
@@ -53,7 +55,13 @@ func (b *Bot) gate(ctx context.Context, g *gathered, a Apply) (*permit, *refusal
 	if err != nil {
 		return nil, nil, err
 	}
+	if reasons, err := b.unleased(ctx, g, out); err != nil || len(reasons) > 0 {
+		return nil, &refusal{reasons}, err
+	}
 	facts := g.Facts(planChanges(out), planProblems(out))
+	if g.Kind == PlanRestore {
+		facts.AskedBy = &a.Actor
+	}
 	if news := unseen(g.Memory, g.Pull.Head.SHA, out); len(news) > 0 {
 		facts.Blocked = append(facts.Blocked, news...)
 	}
@@ -115,6 +123,22 @@ func unseen(m *Memory, head string, out *plan.Output) []string {
 		}
 	}
 	return news
+}
+
+// unleased lists the targets that are about to be touched and are not this
+// pull's: what is planned may have grown since the leases were taken.
+func (b *Bot) unleased(ctx context.Context, g *gathered, out *plan.Output) ([]string, error) {
+	var reasons []string
+	for _, t := range out.Targets {
+		l, err := b.store.Lease(ctx, targetKey(t.Plan.Target))
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+		if err != nil || l.Holder != g.key.String() {
+			reasons = append(reasons, t.Plan.Target.Name+" is in the plan only since a moment; look at it and apply again")
+		}
+	}
+	return reasons, nil
 }
 
 // mergeable asks the forge, for a pull that is merged after its apply, whether

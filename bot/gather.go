@@ -30,6 +30,7 @@ const lateCommand = 2 * time.Hour
 type sources struct {
 	repo        *git.Mirror
 	base, merge fs.FS
+	rules       fs.FS  // the tree of the base branch whose policy holds
 	baseSHA     string // commit that base is the tree of
 	tree        string // SHA of the merge tree
 	revision    string // what the inventory will call the applied state
@@ -106,6 +107,10 @@ func (b *Bot) recall(ctx context.Context, g *gathered) error {
 	}
 	g.version = version
 	g.Memory.retarget(g.Pull.Base.Name)
+	g.Memory.Closed = g.Pull.State == forge.Closed
+	if g.Memory.Met.IsZero() {
+		g.Memory.Met = g.Now
+	}
 	if g.Memory.Plan != nil {
 		if g.Plan, err = b.loadPlan(ctx, g.Memory.Plan.ID); err != nil {
 			return err
@@ -205,6 +210,10 @@ func (b *Bot) commands(ctx context.Context, g *gathered) error {
 		if c.Author.ID == g.Self.ID || c.Author.Type != forge.Person || c.Edited() {
 			continue
 		}
+		// Nor is what was said long before the bot came: to another bot, maybe.
+		if c.CreatedAt.Before(g.Memory.Met.Add(-lateCommand)) {
+			continue
+		}
 		for i, p := range command.Parse(c.Body) {
 			at := place{c.ID, i}
 			if done[at] {
@@ -235,18 +244,39 @@ func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
 		return err
 	}
 	g.BaseSHA, g.src = shas[0], &sources{repo: mirror}
+	if g.version == 0 && g.Pull.Merged && g.Pull.MergeSHA != g.BaseSHA {
+		// Merged before the bot came, and built upon since: history.
+		g.Memory.Settled, g.Memory.MergedSeen = true, true
+	}
+	if err := b.watchBase(ctx, g); err != nil {
+		return err
+	}
 	g.Kind = kind(g.State)
 	if err := b.trees(ctx, g); err != nil {
 		return err
-	}
-	if g.src.base == nil {
-		return nil
 	}
 	b.policy(g)
 	if g.src.merge != nil {
 		g.PlanKey = hash(string(g.Kind), g.Memory.Sync, g.Pull.Head.SHA, g.src.baseSHA, g.src.tree, b.operatorDigest(g.Operator))
 	}
 	return b.holders(ctx, g)
+}
+
+// watchBase notices that the base branch of an open pull lost commits.
+func (b *Bot) watchBase(ctx context.Context, g *gathered) error {
+	old := g.Memory.BaseSHA
+	if old != "" && old != g.BaseSHA && g.Pull.State == forge.Open {
+		grown, err := g.src.repo.IsAncestor(ctx, old, g.BaseSHA)
+		if err != nil && !errors.Is(err, git.ErrNoRevision) {
+			return err
+		}
+		if !grown {
+			g.Rewritten = old
+			return nil
+		}
+	}
+	g.Memory.BaseSHA = g.BaseSHA
+	return nil
 }
 
 // kind says which plan the pull wants.
@@ -270,6 +300,8 @@ func (b *Bot) trees(ctx context.Context, g *gathered) error {
 		return b.mergedTrees(ctx, g)
 	case PlanSync:
 		return b.setTrees(ctx, g, base, base, base)
+	case PlanRestore:
+		return b.restoreTrees(ctx, g)
 	}
 	tree, conflicts, err := g.src.repo.MergeTree(ctx, base, head)
 	switch {
@@ -282,42 +314,85 @@ func (b *Bot) trees(ctx context.Context, g *gathered) error {
 		g.Blocked = append(g.Blocked, "the head conflicts with "+g.Pull.Base.Name+" in "+strings.Join(conflicts, ", ")+"; merge or rebase, and push")
 		return b.setTrees(ctx, g, base, "", "")
 	}
-	if g.Kind == PlanRestore {
-		// What was applied was the merge result; base is to come back.
-		if err := b.setTrees(ctx, g, base, tree, base); err != nil {
-			return err
-		}
-		g.src.base, g.src.merge = g.src.merge, g.src.base
-		g.src.tree, err = g.src.repo.TreeOf(ctx, base)
-		return err
-	}
 	return b.setTrees(ctx, g, base, tree, head)
 }
 
-// mergedTrees compares the merge commit with what the last plan saw as base,
-// or else with its first parent.
-func (b *Bot) mergedTrees(ctx context.Context, g *gathered) error {
-	merge := g.Pull.MergeSHA
-	if p := g.Memory.Plan; p != nil && p.Kind == PlanMerged {
-		return b.setTrees(ctx, g, p.Base, merge, merge)
-	} else if p != nil && p.Kind == PlanPull && p.Base != merge {
-		ok, err := g.src.repo.IsAncestor(ctx, p.Base, merge)
-		if err != nil && !errors.Is(err, git.ErrNoRevision) {
+// restoreTrees compares what was applied with the base branch, which is to come
+// back and whose policy judges that.
+func (b *Bot) restoreTrees(ctx context.Context, g *gathered) error {
+	if err := b.setTrees(ctx, g, g.BaseSHA, g.BaseSHA, g.BaseSHA); err != nil {
+		return err
+	}
+	applied, err := g.src.repo.Tree(ctx, g.Memory.Applied)
+	if err != nil {
+		// The mirror was thrown away since: the same merge has the same tree.
+		tree, conflicts, err := g.src.repo.MergeTree(ctx, g.BaseSHA, g.Pull.Head.SHA)
+		if err != nil && !errors.Is(err, git.ErrUnrelated) {
 			return err
 		}
-		if ok {
-			return b.setTrees(ctx, g, p.Base, merge, merge)
+		if err != nil || len(conflicts) > 0 {
+			g.Blocked = append(g.Blocked, "what was applied cannot be told any more, because the head no longer merges with "+g.Pull.Base.Name+"; `/unlock keep` gives its targets up, and `/sync TARGET` on another pull brings "+g.Pull.Base.Name+" back")
+			g.src.merge, g.src.tree = nil, ""
+			return nil
+		}
+		if applied, err = g.src.repo.Tree(ctx, tree); err != nil {
+			return err
 		}
 	}
-	c, err := g.src.repo.ReadCommit(ctx, merge)
+	g.src.base = applied
+	g.src.baseSHA = applied.SHA()
+	return nil
+}
+
+// mergedTrees compares the base branch before and after the merge.
+func (b *Bot) mergedTrees(ctx context.Context, g *gathered) error {
+	merge := g.Pull.MergeSHA
+	there, err := g.src.repo.IsAncestor(ctx, merge, g.BaseSHA)
 	if err != nil {
 		return err
 	}
-	if len(c.Parents) == 0 {
-		g.Blocked = append(g.Blocked, "the merge commit has no parent to compare with")
-		return nil
+	before := ""
+	if there {
+		if before, err = b.beforeMerge(ctx, g); err != nil {
+			return err
+		}
 	}
-	return b.setTrees(ctx, g, c.Parents[0], merge, merge)
+	if before == "" {
+		g.Blocked = append(g.Blocked, fmt.Sprintf("%s was rewritten: what the merge %s added to it cannot be told any more", g.Pull.Base.Name, short(merge)))
+		return b.setTrees(ctx, g, g.BaseSHA, "", "")
+	}
+	return b.setTrees(ctx, g, before, merge, merge)
+}
+
+// beforeMerge finds the tip of the base branch before the merge. That is the
+// first parent, except after a rebase, which puts all commits of the pull onto
+// the base under their own messages: the parent of the first of them.
+func (b *Bot) beforeMerge(ctx context.Context, g *gathered) (string, error) {
+	at, first := g.Pull.MergeSHA, ""
+	for _, c := range slices.Backward(g.Commits) {
+		if len(c.Parents) > 1 {
+			continue // a rebase leaves merge commits out
+		}
+		on, err := g.src.repo.ReadCommit(ctx, at)
+		if err != nil {
+			return "", err
+		}
+		if first == "" && len(on.Parents) > 0 {
+			first = on.Parents[0]
+		}
+		if len(on.Parents) != 1 || on.Subject() != strings.TrimSpace(c.Subject) {
+			return first, nil
+		}
+		at = on.Parents[0]
+	}
+	if first != "" {
+		return at, nil
+	}
+	on, err := g.src.repo.ReadCommit(ctx, at)
+	if err != nil || len(on.Parents) == 0 {
+		return "", err
+	}
+	return on.Parents[0], nil
 }
 
 // setTrees opens both trees; merge may be a tree, a commit, or "" for none.
@@ -333,7 +408,7 @@ func (b *Bot) setTrees(ctx context.Context, g *gathered, base, merge, revision s
 	if err != nil {
 		return err
 	}
-	g.src.base, g.src.baseSHA, g.src.revision = bt, base, revision
+	g.src.base, g.src.rules, g.src.baseSHA, g.src.revision = bt, bt, base, revision
 	if merge == "" {
 		return nil
 	}
@@ -360,7 +435,7 @@ func openTreeish(ctx context.Context, repo *git.Mirror, rev string) (*git.Tree, 
 // policy compiles the policy of the base branch. A broken file blocks: the
 // policy that somebody meant is not known.
 func (b *Bot) policy(g *gathered) {
-	file, _, err := plan.Load(g.src.base, &g.Operator)
+	file, _, err := plan.Load(g.src.rules, &g.Operator)
 	var problems config.Problems
 	if err != nil && (file == nil || !errors.As(err, &problems)) {
 		g.Blocked = append(g.Blocked, fmt.Sprintf(
@@ -403,19 +478,19 @@ func (b *Bot) operatorDigest(op config.Repository) string {
 	return hash(string(doc), fmt.Sprint(b.server.MaxDeletes))
 }
 
-// holders finds out who else holds the targets of the current plan.
+// holders finds out who holds which target.
 func (b *Bot) holders(ctx context.Context, g *gathered) error {
-	g.Holders = map[string]store.Lease{}
-	if g.Plan == nil {
-		return nil
-	}
+	g.Holders, g.Stray = map[string]store.Lease{}, nil
 	leases, err := b.store.Leases(ctx)
 	if err != nil {
 		return err
 	}
 	for _, l := range leases {
-		if l.Holder != g.key.String() {
+		switch {
+		case l.Holder != g.key.String():
 			g.Holders[l.Key] = l
+		case !slices.Contains(g.Memory.Leases, l.Key):
+			g.Stray = append(g.Stray, l.Key)
 		}
 	}
 	return nil

@@ -370,7 +370,7 @@ func (h *house) value(name string) string {
 func (h *house) seedLive() {
 	h.t.Helper()
 	n := h.open(opener, "seed", map[string]string{"README.md": "seed\n"})
-	h.say(reviewer, n, "/sync "+h.ns)
+	h.say(second, n, "/sync "+h.ns)
 	h.say(reviewer, n, "/approve")
 	got := h.say(second, n, "/apply")
 	mustContain(h.t, got, "🚀")

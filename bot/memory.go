@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/policy"
+	"lockkeeper/forge"
 )
 
 // Memory is what the bot itself knows of a pull and nobody else could tell it
@@ -35,14 +36,29 @@ type Memory struct {
 	Last *Operation `json:"last,omitempty"`
 	// Leases are the targets this pull keeps from others: applied, not merged.
 	Leases []string `json:"leases,omitempty"`
-	// Sync is the target whose sync is planned, "" otherwise.
-	Sync string `json:"sync,omitempty"`
+	// Applied is the tree that the last apply of the open pull brought to the
+	// clusters: what a restore undoes, whatever was pushed since.
+	Applied string `json:"applied,omitempty"`
+	// Sync is the target whose sync is planned, "" otherwise; SyncBy asked for
+	// it, and so may not approve it.
+	Sync   string     `json:"sync,omitempty"`
+	SyncBy forge.User `json:"syncBy,omitzero"`
 	// PendingMerge is the merge commit of a merged pull that still has changes
 	// to apply, PendingTargets the lease keys of their targets.
 	PendingMerge   string   `json:"pendingMerge,omitempty"`
 	PendingTargets []string `json:"pendingTargets,omitempty"`
 	// MergedSeen is set once the merge was recorded.
 	MergedSeen bool `json:"mergedSeen,omitempty"`
+	// Settled is set once a merged pull is history: what it merged stands in
+	// the clusters, or was given up, or is older than the bot. It is not planned
+	// again, because that would undo what came after it.
+	Settled bool `json:"settled,omitempty"`
+	// Closed tells that the pull was closed when it was last looked at.
+	Closed bool `json:"closed,omitempty"`
+	// Met is when the bot first looked at the pull.
+	Met time.Time `json:"met,omitzero"`
+	// BaseSHA is the tip of the base branch when it was last looked at.
+	BaseSHA string `json:"baseSHA,omitempty"`
 }
 
 // Posted is something the bot wrote on the forge. Hash is of its text, so that
@@ -129,7 +145,7 @@ const keepPublications = 50
 func (m *Memory) published(p Publication) {
 	if n := len(m.Publications); n > 0 {
 		last := m.Publications[n-1]
-		if last.Head == p.Head && last.Digest == p.Digest && last.PolicyRevision == p.PolicyRevision {
+		if last.Head == p.Head && last.Digest == p.Digest && last.PolicyRevision == p.PolicyRevision && slices.Equal(last.Digests, p.Digests) {
 			return
 		}
 	}
@@ -155,8 +171,16 @@ func (m *Memory) seenAt(t time.Time) (Publication, bool) {
 func (m *Memory) retarget(base string) {
 	if m.Base != "" && m.Base != base {
 		m.Plan, m.Publications, m.Votes, m.Admitted, m.Asked = nil, nil, nil, nil, ""
+		m.Sync, m.BaseSHA = "", ""
 	}
 	m.Base = base
+}
+
+// voted remembers a vote once, however often its command is carried out.
+func (m *Memory) voted(v policy.Vote) {
+	if !slices.ContainsFunc(m.Votes, func(o policy.Vote) bool { return o.ID == v.ID && o.Kind == v.Kind }) {
+		m.Votes = append(m.Votes, v)
+	}
 }
 
 func decodeMemory(doc []byte) (*Memory, error) {

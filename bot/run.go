@@ -11,6 +11,7 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/plan"
+	"lockkeeper/bot/policy"
 	"lockkeeper/bot/report"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
@@ -31,7 +32,7 @@ func (b *Bot) run(ctx context.Context, g *gathered, a Action) (*gathered, error)
 		g.Memory.Asked = a.SHA
 		return g, nil
 	case SetSync:
-		g.Memory.Sync = a.Target
+		g.Memory.Sync, g.Memory.SyncBy = a.Target, a.By
 		return b.again(ctx, g)
 	case Forget:
 		g.Memory.Plan, g.Plan = nil, nil
@@ -39,7 +40,7 @@ func (b *Bot) run(ctx context.Context, g *gathered, a Action) (*gathered, error)
 	case MakePlan:
 		return g, b.makePlan(ctx, g)
 	case AddVote:
-		g.Memory.Votes = append(g.Memory.Votes, a.Vote)
+		g.Memory.voted(a.Vote)
 		return g, b.record(ctx, g, audit.Record{
 			Type: audit.Approval, Actor: b.actor(a.Vote.User), CommentID: a.Vote.ID, Outcome: string(a.Vote.Kind), Facts: facts(a.Vote),
 		})
@@ -49,16 +50,28 @@ func (b *Bot) run(ctx context.Context, g *gathered, a Action) (*gathered, error)
 		return b.apply(ctx, g, a)
 	case Unlock:
 		return g, b.unlock(ctx, g, a)
-	case Release:
-		return g, b.release(ctx, g)
 	case NoteMerge:
 		g.Memory.MergedSeen = true
 		return g, b.record(ctx, g, audit.Record{Type: audit.Merge, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
+	case Settle:
+		return g, b.settle(ctx, g)
+	case Free:
+		if err := b.free(ctx, a.Keys); err != nil {
+			return g, err
+		}
+		g.Stray = nil
+		return g, b.wantOthers(ctx, g)
+	case Freeze:
+		return g, b.freeze(ctx, g, a.Reason)
 	case Publish:
-		return g, b.publish(ctx, g, a.Bodies)
+		return g, b.publish(ctx, g, a)
 	case WriteCheck:
 		return g, b.writeCheck(ctx, g, a.Check)
 	case Answer:
+		// What the reply says was done must outlive the process.
+		if err := b.save(ctx, g); err != nil {
+			return g, err
+		}
 		return g, b.answer(ctx, g, a)
 	}
 	return g, fmt.Errorf("no way to carry out %T", a)
@@ -165,13 +178,10 @@ func (b *Bot) keep(ctx context.Context, g *gathered, out *plan.Output) error {
 		return err
 	}
 	g.Memory.Plan, g.Plan = p, out
-	if g.Kind == PlanMerged {
-		g.Memory.PendingMerge, g.Memory.PendingTargets = "", nil
-		if len(planChanges(out)) > 0 {
-			g.Memory.PendingMerge = g.Pull.MergeSHA
-			for _, t := range g.planTargets() {
-				g.Memory.PendingTargets = append(g.Memory.PendingTargets, targetKey(t))
-			}
+	if g.Kind == PlanMerged && len(planChanges(out)) > 0 {
+		g.Memory.PendingMerge, g.Memory.PendingTargets = g.Pull.MergeSHA, nil
+		for _, t := range g.planTargets() {
+			g.Memory.PendingTargets = append(g.Memory.PendingTargets, targetKey(t))
 		}
 	}
 	return nil
@@ -211,15 +221,44 @@ func (b *Bot) setHold(ctx context.Context, g *gathered, a SetHold) error {
 
 func (b *Bot) unlock(ctx context.Context, g *gathered, a Unlock) error {
 	keys := g.Memory.Leases
-	if err := b.release(ctx, g); err != nil {
+	if err := b.settle(ctx, g); err != nil {
 		return err
 	}
 	return b.record(ctx, g, audit.Record{Type: audit.Unlock, Actor: b.actor(a.By), Outcome: "kept", Reason: strings.Join(keys, ", ")})
 }
 
+// settle gives up the targets that the pull holds and, if it is merged, makes
+// it history. That is stored before the others are woken, which look for it.
+func (b *Bot) settle(ctx context.Context, g *gathered) error {
+	awaited := len(g.Memory.Leases) > 0 || g.Memory.PendingMerge != ""
+	if err := b.free(ctx, g.Memory.Leases); err != nil {
+		return err
+	}
+	g.Memory.Leases, g.Memory.Applied = nil, ""
+	if g.Pull.Merged {
+		g.Memory.Settled, g.Memory.PendingMerge, g.Memory.PendingTargets = true, "", nil
+	}
+	if err := b.save(ctx, g); err != nil || !awaited {
+		return err
+	}
+	return b.wantOthers(ctx, g)
+}
+
+// freeze holds a pull whose base branch was rewritten. It adds to a hold that
+// stands already.
+func (b *Bot) freeze(ctx context.Context, g *gathered, reason string) error {
+	h := policy.Hold{By: g.Self, Reason: reason}
+	if old := g.Memory.Hold; old != nil {
+		h = policy.Hold{By: old.By, Reason: strings.TrimPrefix(old.Reason+"; "+reason, "; ")}
+	}
+	g.Memory.BaseSHA, g.Rewritten = g.BaseSHA, ""
+	return b.setHold(ctx, g, SetHold{&h, g.Self})
+}
+
 // publish writes the report: existing comments are edited, missing ones made,
 // surplus ones deleted.
-func (b *Bot) publish(ctx context.Context, g *gathered, bodies []string) error {
+func (b *Bot) publish(ctx context.Context, g *gathered, a Publish) error {
+	bodies := a.Bodies
 	b.adopt(g)
 	var at time.Time
 	for i, body := range bodies {
@@ -245,10 +284,11 @@ func (b *Bot) publish(ctx context.Context, g *gathered, bodies []string) error {
 	if !g.Fresh() {
 		return nil
 	}
-	g.Memory.published(Publication{
-		At: at, Head: g.Pull.Head.SHA, Digest: g.Memory.Plan.Digest, Digests: changeDigests(g.Plan),
-		PolicyRevision: g.Policy.Revision(),
-	})
+	p := Publication{At: at, Head: g.Pull.Head.SHA, Digest: g.Memory.Plan.Digest, PolicyRevision: g.Policy.Revision()}
+	if !a.Unshown {
+		p.Digests = changeDigests(g.Plan)
+	}
+	g.Memory.published(p)
 	return nil
 }
 

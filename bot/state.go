@@ -56,6 +56,12 @@ type State struct {
 	Operation *store.Operation
 	// Holders are the pulls that hold this plan's targets, by lease key.
 	Holders map[string]store.Lease
+	// Stray are the leases that the store says this pull holds, and that its
+	// memory knows nothing of: the process ended between taking and using them.
+	Stray []string
+	// Rewritten is the commit that the base branch had and has no more, "" when
+	// it only grew.
+	Rewritten string
 	// Tried is set once this reconcile asked the gate to apply after a merge.
 	Tried bool
 	// Results are what the running or last operation did so far.
@@ -83,9 +89,10 @@ func (s *State) Fresh() bool {
 }
 
 // Admitted reports whether the head may be planned: it lies in the repository
-// itself, or somebody with write access let exactly this head in (threat 1).
+// itself, or somebody with write access let exactly this head in (threat 1), or
+// merged it.
 func (s *State) Admitted() bool {
-	return !s.Pull.Fork() || slices.Contains(s.Memory.Admitted, s.Pull.Head.SHA)
+	return !s.Pull.Fork() || s.Pull.Merged || slices.Contains(s.Memory.Admitted, s.Pull.Head.SHA)
 }
 
 // Wanted reports whether the pull should have a plan now.
@@ -93,7 +100,7 @@ func (s *State) Wanted() bool {
 	switch {
 	case s.PlanKey == "" || !s.Admitted():
 		return false
-	case s.Pull.Draft && s.Pull.State == forge.Open:
+	case s.Pull.Draft && s.Pull.State == forge.Open && s.Memory.Sync == "":
 		return s.Memory.Asked == s.Pull.Head.SHA
 	}
 	return true
@@ -152,6 +159,9 @@ func (s *State) Facts(changes []policy.Change, blocked []string) policy.Facts {
 		Pushers: s.Pushers, Hold: s.Memory.Hold, Teams: s.Teams, Changes: changes,
 		Votes: s.votes(), Blocked: append(slices.Clone(s.Blocked), blocked...),
 		PolicyRevision: s.Policy.Revision(),
+	}
+	if s.Memory.Sync != "" && s.Memory.SyncBy.ID != 0 {
+		f.AskedBy = &s.Memory.SyncBy
 	}
 	for id, ok := range s.Writers {
 		if ok {

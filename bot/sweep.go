@@ -54,8 +54,9 @@ func (b *Bot) sweep(ctx context.Context, repo int64) error {
 	return b.store.WantAt(ctx, fmt.Sprintf("sweep/%d", repo), b.now().Add(time.Duration(b.server.Sweep)))
 }
 
-// wantUnfinished has the pulls looked at that hold a target or were merged and
-// not applied: they may be closed on the forge and so missing from its list.
+// wantUnfinished has the pulls looked at that hold a target, were merged and
+// not applied, or were open when last seen: they may be closed on the forge and
+// so missing from its list.
 func (b *Bot) wantUnfinished(ctx context.Context, repo int64) error {
 	numbers, err := b.store.ListPulls(ctx, repo)
 	if err != nil {
@@ -70,7 +71,7 @@ func (b *Bot) wantUnfinished(ctx context.Context, repo int64) error {
 		if err != nil {
 			return err
 		}
-		if len(m.Leases) == 0 && m.PendingMerge == "" {
+		if m.Closed && len(m.Leases) == 0 && m.PendingMerge == "" {
 			continue
 		}
 		if err := b.store.Want(ctx, pullKey{repo, n}.String()); err != nil {

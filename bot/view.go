@@ -78,7 +78,7 @@ func (s *State) phase(v policy.Verdict) report.Phase {
 // closedPhase is the phase of a pull that is no longer open, or "".
 func (s *State) closedPhase() report.Phase {
 	switch {
-	case s.Pull.State == forge.Open || s.Memory.Sync != "":
+	case s.Pull.State == forge.Open || s.Pull.Merged && s.Memory.Sync != "":
 		return ""
 	case s.Pull.Merged && s.Plan != nil && (len(s.Changes()) > 0 || len(planProblems(s.Plan)) > 0):
 		return report.Pending
@@ -129,6 +129,9 @@ func (s *State) notices() []string {
 	for _, t := range s.NoTeams {
 		out = append(out, fmt.Sprintf("The policy asks for the team %s, which the forge does not know or does not show to lockkeeper: nobody can approve for it. Correct its name, or let lockkeeper read the organisation's members.", t))
 	}
+	if s.history() && len(s.Changes()) > 0 {
+		out = append(out, fmt.Sprintf("What is left of it was given up with `/unlock keep`; `/sync TARGET` plans what %s says now.", s.Pull.Base.Name))
+	}
 	for _, l := range s.Holders {
 		for _, t := range s.planTargets() {
 			if targetKey(t) == l.Key {
@@ -157,6 +160,9 @@ func (s *State) next(p report.Phase, v policy.Verdict) []string {
 	case report.Waiting:
 		return []string{"/plan " + short(s.Pull.Head.SHA)}
 	case report.Ready, report.Pending, report.Failed, report.Applied:
+		if s.history() {
+			return nil
+		}
 		if s.Memory.Hold != nil {
 			return []string{"/unhold"}
 		}
