@@ -130,10 +130,10 @@ func answerUnapprove(s *State, c Command) []Action {
 // before the reply.
 func ended(s *State, c Command) []Action {
 	kind := report.ReplyApplied
-	if s.Memory.Last.Outcome != "succeeded" {
+	if !s.Memory.Last.done() {
 		kind = report.ReplyFailed
 	}
-	return reply(s, c, report.Reply{Kind: kind, Text: s.Memory.Last.Message})
+	return reply(s, c, report.Reply{Kind: kind, Text: s.Memory.Last.says()})
 }
 
 func (s *State) pastTense() string {
@@ -158,9 +158,6 @@ func answerApply(s *State, c Command) []Action {
 		if !slices.ContainsFunc(s.planTargets(), named(name)) {
 			return refuse(s, c, fmt.Sprintf("the plan has no target %q; it has %s", name, targetNames(s)))
 		}
-	}
-	if s.Pull.State == "closed" && !s.Pull.Merged && s.Kind == PlanRestore && len(s.Memory.Leases) == 0 {
-		return refuse(s, c, "the pull is closed; reopen it, or open another one")
 	}
 	return []Action{Apply{Command: &c, Targets: c.Parsed.Targets, Actor: c.Comment.Author, ID: operationID(c)}}
 }

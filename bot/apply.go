@@ -303,7 +303,7 @@ func (b *Bot) finish(ctx context.Context, g *gathered, a Apply, failure error) (
 	if err != nil {
 		return g, err
 	}
-	if err := b.end(ctx, g, a, last.Outcome, last.Message); err != nil {
+	if err := b.end(ctx, g, a, last.Outcome, last.says()); err != nil {
 		return g, err
 	}
 	g.Memory.Plan, g.Plan = nil, nil // what is left is planned anew
@@ -319,10 +319,10 @@ func (b *Bot) finish(ctx context.Context, g *gathered, a Apply, failure error) (
 		return next, nil
 	}
 	kind := report.ReplyApplied
-	if last.Outcome != "succeeded" {
+	if !last.done() {
 		kind = report.ReplyFailed
 	}
-	return next, b.runAll(ctx, next, reply(next.State, *a.Command, report.Reply{Kind: kind, Text: last.Message, Items: failures(g.Results)}))
+	return next, b.runAll(ctx, next, reply(next.State, *a.Command, report.Reply{Kind: kind, Text: last.says(), Items: failures(g.Results)}))
 }
 
 // end closes the operation in the store and in the audit trail.
@@ -357,7 +357,7 @@ func (b *Bot) succeeded(ctx context.Context, g *gathered, a Apply) error {
 		return err // the operation is not over: it is taken up again and merges
 	}
 	if err != nil {
-		last.Message += " It is applied and NOT merged: " + err.Error() + " Its targets stay locked until it is merged, or closed and restored."
+		last.Unmerged = err.Error()
 		return nil
 	}
 	last.Merged = true
@@ -421,7 +421,7 @@ func outcome(results []cluster.Result, failure error) (string, string) {
 	case failure != nil:
 		return "failed", fmt.Sprintf("Stopped: %v.", failure)
 	case bad > 0:
-		return "failed", fmt.Sprintf("%d of %d changes are in place and healthy, %d are not. `/apply` goes on from here.", changes-bad, changes, bad)
+		return "failed", fmt.Sprintf("%d of %d changes are in place and healthy, the rest is not. `/apply` goes on from here.", changes-bad, changes)
 	case changes == 0:
 		return "succeeded", "There was nothing left to change."
 	case changes == 1:

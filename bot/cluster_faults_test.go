@@ -2,11 +2,13 @@ package bot_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"lockkeeper/bot/config"
+	"lockkeeper/forge/forgetest"
 )
 
 // later lets time go by on the forge's clock, which is the bot's, until
@@ -69,11 +71,10 @@ func TestClusterCutDuringAnApplyFailsItAndApplyGoesOn(t *testing.T) {
 	if h.pull(n).Merged {
 		t.Fatal("merged without knowing what was applied")
 	}
-	t.Log(h.replyTo(n, id), h.sticky(n))
+	mustContain(t, h.sticky(n), "cannot be reached", "1 of 2")
 	h.must(link.Restore())
 	h.kubectl("label", "nodes", "--all", h.ns+"=yes")
 	h.later("there is a plan again", func() bool { return !strings.Contains(h.sticky(n), "cannot be applied") })
-	t.Log(h.sticky(n))
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")
 	if h.value("a") != "two" {
 		t.Errorf("a is %q", h.value("a"))
@@ -98,5 +99,73 @@ func TestExpiredClusterCredentialsAreSaidSo(t *testing.T) {
 		}
 	}
 	h.nothingWritten("expired credentials")
+	h.chain()
+}
+
+// TestForcePushDuringAnApplyKeepsTheTargetsUntilItIsSettled (threat 16): the
+// merge is pinned to the head that was applied, so it is refused; the pull says
+// so, keeps its target from others, and the next plan shows how to get from
+// what was applied to what is wanted now.
+func TestForcePushDuringAnApplyKeepsTheTargetsUntilItIsSettled(t *testing.T) {
+	h := newHouse(t, build{})
+	other := h.open(opener, "other", map[string]string{"deploy/b.yaml": configMap("b", "other")})
+	n, id := h.applying() // a becomes two, z is made
+	_, err := h.as(opener).ForcePush(t.Context(), shop, "change", "main", textCommit(map[string]string{"README.md": "nothing any more\n"}))
+	h.must(err)
+	h.kubectl("label", "nodes", "--all", h.ns+"=yes")
+	h.settle()
+	reply := h.replyTo(n, id)
+	mustContain(t, reply, "NOT merged", "stay locked")
+	mustNotContain(t, reply, "🚀")
+	if h.pull(n).Merged || h.value("a") != "two" {
+		t.Fatalf("merged %t, a is %q", h.pull(n).Merged, h.value("a"))
+	}
+	// The head that is there now touches no target, and what was applied is
+	// still part of the plan.
+	mustContain(t, h.sticky(n), "Deployment.apps "+h.ns+"/z", "**deletes**")
+	if got := h.check(h.pull(n).Head.SHA); got == "success" {
+		t.Error("the check of the new head succeeded")
+	}
+	h.say(reviewer, other, "/approve")
+	mustContain(t, h.say(second, other, "/apply"), "refused", "is held by")
+	mustContain(t, h.say(second, n, "/apply"), "refused", "1 approval")
+	h.say(reviewer, n, "/approve")
+	mustContain(t, h.say(second, n, "/apply"), "Merged as")
+	leases, err := h.store.Leases(t.Context())
+	h.must(err)
+	if len(leases) > 0 {
+		t.Errorf("leases are left: %+v", leases)
+	}
+	if err := h.plane.Kubectl(t.Context(), "-n", h.ns, "get", "deployment", "z").Run(); err == nil {
+		t.Error("the Deployment of the head that was pushed away is still there")
+	}
+	h.chain()
+}
+
+// TestAppliedAndMergedByHandGivesTheTargetsFree: a merge that the forge refused
+// lockkeeper and that somebody else makes ends what the pull holds.
+func TestAppliedAndMergedByHandGivesTheTargetsFree(t *testing.T) {
+	h := newHouse(t, build{})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
+	h.say(reviewer, n, "/approve")
+	h.forge.Fail(func(r *http.Request) *forgetest.Fault {
+		if asksLockkeeper(r) && strings.HasSuffix(r.URL.Path, "/merge") {
+			return &forgetest.Fault{Status: 405, Message: "Base branch was modified"}
+		}
+		return nil
+	})
+	mustContain(t, h.say(second, n, "/apply"), "NOT merged", "Base branch was modified")
+	mustContain(t, h.sticky(n), "NOT merged")
+	if leases, err := h.store.Leases(t.Context()); err != nil || len(leases) != 1 {
+		t.Errorf("leases: %+v, %v", leases, err)
+	}
+	_, err := h.as(second).Merge(t.Context(), shop, n, "squash")
+	h.must(err)
+	h.settle()
+	if leases, err := h.store.Leases(t.Context()); err != nil || len(leases) > 0 {
+		t.Errorf("leases are left: %+v, %v", leases, err)
+	}
+	mustContain(t, h.sticky(n), "merged")
+	mustNotContain(t, h.sticky(n), "NOT merged")
 	h.chain()
 }

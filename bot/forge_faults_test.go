@@ -150,3 +150,127 @@ func TestEveryForgeRequestMayFailOnce(t *testing.T) {
 	}
 	h.chain()
 }
+
+// TestLostWebhooksAreMadeUpForBySweeping (threat 15): without any webhook, the
+// sweep brings each pull to where it should be.
+func TestLostWebhooksAreMadeUpForBySweeping(t *testing.T) {
+	h := newHouse(t, build{})
+	h.forge.SetDelivery(forgetest.DeliveryMode{Drop: func(forgetest.Delivery) bool { return true }})
+	sweep := func() {
+		t.Helper()
+		h.must(h.bot.WantAll(t.Context()))
+		h.settle()
+	}
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
+	if got := len(h.comments(n)); got != 0 {
+		t.Fatalf("%d comments although no webhook came", got)
+	}
+	sweep()
+	mustContain(t, h.sticky(n), "not yet allowed")
+	_, err := h.as(reviewer).Review(t.Context(), shop, n, "APPROVE", "")
+	h.must(err)
+	id, err := h.as(second).Comment(t.Context(), shop, n, "/apply")
+	h.must(err)
+	sweep()
+	sweep()
+	mustContain(t, h.replyTo(n, id), "Merged as")
+	if h.replies(n, id) != 1 || len(h.records(audit.ApplyStart)) != 1 {
+		t.Errorf("%d replies, %d applies", h.replies(n, id), len(h.records(audit.ApplyStart)))
+	}
+	h.chain()
+}
+
+// TestCommandIsCarriedOutWhenTheProcessStopsRightAfterTakingItUp: SIGTERM comes
+// between the claim of a command and what it asks for.
+func TestCommandIsCarriedOutWhenTheProcessStopsRightAfterTakingItUp(t *testing.T) {
+	h := newHouse(t, build{})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
+	h.say(reviewer, n, "/approve")
+	stop := h.cancel
+	reached := make(chan struct{})
+	var once sync.Once
+	h.forge.Fail(func(r *http.Request) *forgetest.Fault {
+		if !asksLockkeeper(r) || !strings.HasSuffix(r.URL.Path, "/reactions") {
+			return nil
+		}
+		once.Do(func() { stop(); close(reached) })
+		return &forgetest.Fault{Cut: true}
+	})
+	id, err := h.as(second).Comment(t.Context(), shop, n, "/apply")
+	h.must(err)
+	<-reached
+	h.stop()
+	if got := h.replyTo(n, id); got != "" {
+		t.Fatalf("the command was answered before the stop: %s", got)
+	}
+	h.forge.Fail(nil)
+	h.start()
+	h.must(h.bot.WantAll(t.Context()))
+	h.recover()
+	mustContain(t, h.replyTo(n, id), "Merged as")
+	if h.replies(n, id) != 1 || len(h.records(audit.ApplyEnd)) != 1 {
+		t.Errorf("%d replies, %d applies", h.replies(n, id), len(h.records(audit.ApplyEnd)))
+	}
+	h.chain()
+}
+
+// TestOnlyPlainLinesOfPeopleAreCommands (threat 22): what is quoted, shown as
+// code, hidden, or said by a bot does nothing; two commands in one comment are
+// two commands.
+func TestOnlyPlainLinesOfPeopleAreCommands(t *testing.T) {
+	h := newHouse(t, build{})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
+	before := len(h.comments(n))
+	said := 0
+	for _, body := range []string{
+		"```\n/apply\n```", "    /apply\n", "> /apply\n", "<!-- /apply -->", "see `/apply` there", "- /apply", "<details>\n/apply\n</details>",
+	} {
+		said++
+		if got := h.say(second, n, body); strings.Contains(got, "refused") || strings.Contains(got, "🚀") {
+			t.Errorf("%q was taken for a command:\n%s", body, got)
+		}
+	}
+	if got := len(h.comments(n)) - before; got != said {
+		t.Logf("%d comments after %d were made: some were answered", got, said)
+	}
+	// The bot's own words, said by the bot's own account, are never a command.
+	for _, c := range h.comments(n) {
+		if c.User.Login == h.app.BotLogin() && h.replies(n, c.ID) > 0 {
+			t.Errorf("the bot answered itself: %s", c.Body)
+		}
+	}
+	got := h.say(reviewer, n, "Looks good.\n\n/approve\n\n/hold until noon")
+	mustContain(t, got, "approved", "held", "until noon")
+	if strings.Count(got, "<!-- lockkeeper:reply/") != 2 {
+		t.Errorf("two commands got these replies:\n%s", got)
+	}
+	h.nothingWritten("no command")
+	h.chain()
+}
+
+// TestReportComesBackAfterItWasDeletedAndThePullAfterItWasClosed.
+func TestReportComesBackAfterItWasDeletedAndThePullAfterItWasClosed(t *testing.T) {
+	h := newHouse(t, build{})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
+	h.say(reviewer, n, "/approve")
+	var report int64
+	for _, c := range h.comments(n) {
+		if strings.HasPrefix(c.Body, "<!-- lockkeeper:pull/") {
+			report = c.ID
+		}
+	}
+	h.must(h.as("owner").DeleteComment(t.Context(), shop, report))
+	h.settle()
+	mustContain(t, h.sticky(n), "ready for `/apply`")
+
+	h.must(h.as(opener).Close(t.Context(), shop, n))
+	h.settle()
+	mustContain(t, h.sticky(n), "losed")
+	mustContain(t, h.say(second, n, "/apply"), "refused", "closed")
+	h.must(h.as(opener).Reopen(t.Context(), shop, n))
+	h.settle()
+	mustContain(t, h.sticky(n), "ready for `/apply`")
+	h.nothingWritten("closed")
+	mustContain(t, h.say(second, n, "/apply"), "Merged as")
+	h.chain()
+}

@@ -134,9 +134,22 @@ type Operation struct {
 	Message string   `json:"message,omitempty"`
 	// Plan is the digest of the plan that was applied.
 	Plan string `json:"plan,omitempty"`
-	// Merged is set when the merge that belongs to the operation happened.
-	Merged bool `json:"merged,omitempty"`
+	// Merged is set when the merge that belongs to the operation happened,
+	// Unmerged says why the forge refused it.
+	Merged   bool   `json:"merged,omitempty"`
+	Unmerged string `json:"unmerged,omitempty"`
 }
+
+// says is the outcome in sentences. "Applied and not merged" is an alarm.
+func (o *Operation) says() string {
+	if o.Unmerged == "" {
+		return o.Message
+	}
+	return fmt.Sprintf("%s It is applied and NOT merged: %s. Its targets stay locked until it is merged, or closed and restored; the next plan shows what a push since then would change.", o.Message, o.Unmerged)
+}
+
+// done reports whether all of the operation went well.
+func (o *Operation) done() bool { return o.Outcome == "succeeded" && o.Unmerged == "" }
 
 // keepPublications bounds the history; older approvals were for older heads.
 const keepPublications = 50

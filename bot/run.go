@@ -235,6 +235,9 @@ func (b *Bot) settle(ctx context.Context, g *gathered) error {
 		return err
 	}
 	g.Memory.Leases, g.Memory.Applied = nil, ""
+	if g.Memory.Last != nil {
+		g.Memory.Last.Unmerged = ""
+	}
 	if g.Pull.Merged {
 		g.Memory.Settled, g.Memory.PendingMerge, g.Memory.PendingTargets = true, "", nil
 	}

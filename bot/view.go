@@ -33,7 +33,7 @@ func (s *State) View() report.View {
 	v.Digest = s.digest()
 	if last := s.Memory.Last; last != nil {
 		v.Operation = &report.Operation{
-			Kind: string(last.Kind), Actor: last.Actor, Outcome: last.Outcome, Message: last.Message, Results: s.Results,
+			Kind: string(last.Kind), Actor: last.Actor, Outcome: last.Outcome, Message: last.says(), Results: s.Results,
 		}
 	}
 	return v
