@@ -146,6 +146,8 @@ func answerApply(s *State, c Command) []Action {
 		return refuse(s, c, s.pastTense())
 	case c.Parsed.SHA != "" && !strings.HasPrefix(s.Pull.Head.SHA, c.Parsed.SHA):
 		return refuse(s, c, fmt.Sprintf("the head is %s, not %s; look at the new plan first", short(s.Pull.Head.SHA), short(c.Parsed.SHA)))
+	case s.Kind == PlanRestore && len(s.Memory.Leases) == 0:
+		return refuse(s, c, "the pull is closed; reopen it, or open another one")
 	case !s.Fresh() || !s.Wanted():
 		return refuse(s, c, append(s.whyNoPlan(), s.Verdict().AllMissing()...)...)
 	case len(s.Plan.Targets) == 0 && len(s.Blocked)+len(s.Plan.Problems) > 0:

@@ -220,18 +220,12 @@ func TestCommandIsCarriedOutWhenTheProcessStopsRightAfterTakingItUp(t *testing.T
 func TestOnlyPlainLinesOfPeopleAreCommands(t *testing.T) {
 	h := newHouse(t, build{})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
-	before := len(h.comments(n))
-	said := 0
 	for _, body := range []string{
 		"```\n/apply\n```", "    /apply\n", "> /apply\n", "<!-- /apply -->", "see `/apply` there", "- /apply", "<details>\n/apply\n</details>",
 	} {
-		said++
 		if got := h.say(second, n, body); strings.Contains(got, "refused") || strings.Contains(got, "🚀") {
 			t.Errorf("%q was taken for a command:\n%s", body, got)
 		}
-	}
-	if got := len(h.comments(n)) - before; got != said {
-		t.Logf("%d comments after %d were made: some were answered", got, said)
 	}
 	// The bot's own words, said by the bot's own account, are never a command.
 	for _, c := range h.comments(n) {
