@@ -99,6 +99,8 @@ func answerApprove(s *State, c Command) []Action {
 		return refuse(s, c, fmt.Sprintf("what you saw was planned for %s, and the head is now %s; look at the new plan and approve again", short(pub.Head), short(s.Pull.Head.SHA)))
 	case c.Parsed.SHA != "" && !strings.HasPrefix(pub.Digest, c.Parsed.SHA):
 		return refuse(s, c, fmt.Sprintf("the plan published before your comment has the digest %s, not %s", short(pub.Digest), short(c.Parsed.SHA)))
+	case s.Fresh() && len(planProblems(s.Plan)) > 0:
+		return refuse(s, c, append([]string{"a plan with problems cannot be applied, so that there is nothing to approve yet"}, planProblems(s.Plan)...)...)
 	}
 	vote := policy.Vote{
 		User: c.Comment.Author, Kind: policy.Approve, Via: "command", ID: c.Comment.ID, URL: c.Comment.URL, At: c.Comment.CreatedAt,
@@ -208,8 +210,8 @@ func answerSync(s *State, c Command) []Action {
 		return refuse(s, c, "the pull is closed; reopen it, or open another one")
 	case s.Memory.Sync != c.Parsed.Targets[0] || !s.Fresh():
 		return refuse(s, c, append(s.Verdict().AllMissing(), "the sync is not planned; please repeat the command")...)
-	case len(s.Plan.Problems) > 0:
-		return refuse(s, c, s.Plan.Problems...)
+	case len(planProblems(s.Plan)) > 0:
+		return refuse(s, c, planProblems(s.Plan)...)
 	}
 	return reply(s, c, report.Reply{Kind: report.ReplySync, Text: statusLine(s)})
 }

@@ -52,6 +52,9 @@ func (b *Bot) run(ctx context.Context, g *gathered, a Action) (*gathered, error)
 		return g, b.unlock(ctx, g, a)
 	case NoteMerge:
 		g.Memory.MergedSeen = true
+		if last := g.Memory.Last; last != nil && last.Merged && last.Head == g.Pull.Head.SHA {
+			return g, nil // the operation that merged it recorded that
+		}
 		return g, b.record(ctx, g, audit.Record{Type: audit.Merge, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
 	case Settle:
 		return g, b.settle(ctx, g)
@@ -370,6 +373,11 @@ func (b *Bot) answer(ctx context.Context, g *gathered, a Answer) error {
 	g.Commands = slices.DeleteFunc(g.Commands, func(o Command) bool { return o.Comment.ID == c.Comment.ID && o.Index == c.Index })
 	return b.record(ctx, g, audit.Record{
 		Type: kind, Actor: b.actor(c.Comment.Author), CommentID: c.Comment.ID, Outcome: outcome,
-		Reason: strings.Join(append([]string{c.Parsed.Line, a.Reply.Text}, a.Reply.Items...), "; "),
+		Reason: sentence(append([]string{c.Parsed.Line, a.Reply.Text}, a.Reply.Items...)),
 	})
+}
+
+// sentence joins the parts of an answer that are there.
+func sentence(parts []string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), "; ")
 }
