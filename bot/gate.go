@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
@@ -150,6 +151,9 @@ func (b *Bot) mergeable(ctx context.Context, g *gathered) ([]string, error) {
 	if g.Operator.Apply == config.ApplyOnMerge {
 		return []string{"this repository applies after the merge: merge the pull"}, nil
 	}
+	if err := b.computed(ctx, g); err != nil {
+		return nil, err
+	}
 	reasons, err := b.forge.MergeBlockers(ctx, g.Operator.Ref(), g.Pull, g.CheckName)
 	if err != nil {
 		return nil, err
@@ -158,6 +162,27 @@ func (b *Bot) mergeable(ctx context.Context, g *gathered) ([]string, error) {
 		reasons[i] = "it could not be merged afterwards: " + r
 	}
 	return reasons, nil
+}
+
+// computed waits a little while the forge still works out whether the pull can
+// be merged, which it begins with the first question after a push.
+func (b *Bot) computed(ctx context.Context, g *gathered) error {
+	for pause := 250 * time.Millisecond; g.Pull.Mergeable == nil && pause <= 4*time.Second; pause *= 2 {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+		p, err := b.forge.Pull(ctx, g.Operator.Ref(), g.key.number)
+		if err != nil {
+			return err
+		}
+		if p.Head.SHA != g.Pull.Head.SHA || p.Base.Name != g.Pull.Base.Name {
+			return nil // the blockers of what was read before tell that it moved
+		}
+		g.Pull.Mergeable, g.Pull.MergeState = p.Mergeable, p.MergeState
+	}
+	return nil
 }
 
 // earlier keeps merged pulls in the order of their merges: one that is merged

@@ -80,6 +80,8 @@ type build struct {
 	// RealTime lets the forge's clock follow the machine's, for a bot that runs
 	// in a process of its own.
 	RealTime bool
+	// Lazy makes the forge compute whether a pull can be merged only once asked.
+	Lazy bool
 	// Protect are the rules of main.
 	Protect forgetest.Protection
 }
@@ -128,7 +130,7 @@ func (h *house) in(s string) string { return strings.ReplaceAll(s, "NS", h.ns) }
 func (h *house) seed(b build) {
 	h.t.Helper()
 	var err error
-	h.forge, err = forgetest.New(forgetest.Options{RealTime: b.RealTime, Validate: func(v string) { h.t.Errorf("the look-alike broke GitHub's schema: %s", v) }})
+	h.forge, err = forgetest.New(forgetest.Options{RealTime: b.RealTime, LazyMergeable: b.Lazy, Validate: func(v string) { h.t.Errorf("the look-alike broke GitHub's schema: %s", v) }})
 	h.must(err)
 	h.t.Cleanup(func() { h.must(h.forge.Close()) })
 	for _, u := range []string{"owner", opener, reviewer, second, outsider} {

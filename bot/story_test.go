@@ -55,6 +55,14 @@ func TestWebhookToReportTakesAtMostTwelveForgeCalls(t *testing.T) {
 	}
 }
 
+func TestApplyWaitsWhileTheForgeComputesMergeability(t *testing.T) {
+	h := newHouse(t, build{Lazy: true})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
+	h.say(reviewer, n, "/approve")
+	h.push(opener, "other", map[string]string{"README.md": "moves nothing\n"})
+	mustContain(t, h.say(second, n, "/apply"), "Merged as")
+}
+
 func TestSyncBringsABaseToAnEmptyCluster(t *testing.T) {
 	h := newHouse(t, build{Files: map[string]string{"deploy/b.yaml": configMap("b", "two")}})
 	h.seedLive()
