@@ -39,6 +39,7 @@ func (c *Cluster) Plan(ctx context.Context, r cluster.Request) (*cluster.Plan, e
 	p.planned = plannedIn(merge, func(ref cluster.Ref) bool {
 		return slices.ContainsFunc(s.wanted, func(w wanted) bool { return w.ref == ref })
 	})
+	plan.Warnings = append(plan.Warnings, newDefaults(base, merge, p.planned)...)
 	outcomes, err := c.planAll(ctx, p, s.wanted)
 	if err != nil {
 		return nil, err

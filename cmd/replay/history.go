@@ -34,6 +34,7 @@ type history struct {
 	dir      string
 	git      *bare.Repo
 	path     string // of the target
+	from     int    // number of the first state
 	states   []bare.Commit
 	repo     *git.Repo
 	renderer *manifest.Renderer
@@ -42,7 +43,7 @@ type history struct {
 // state is one commit of the bundle with our file beside it, as a tree and as
 // what it renders to.
 type state struct {
-	number  int // from 1
+	number  int // in the bundle, from 1
 	commit  bare.Commit
 	tree    string
 	objects []cluster.Object
@@ -91,7 +92,7 @@ func (h *history) close() error {
 
 // state prepares the i-th state, from 0.
 func (h *history) state(ctx context.Context, i int) (*state, error) {
-	s := &state{number: i + 1, commit: h.states[i]}
+	s := &state{number: h.from + i, commit: h.states[i]}
 	file := bare.File{Path: config.RepoFile, Content: fmt.Appendf(nil, repositoryFile, h.path)}
 	var err error
 	if s.tree, err = h.git.WriteTree(ctx, s.commit.SHA, filepath.Join(h.dir, "index"), []bare.File{file}); err != nil {

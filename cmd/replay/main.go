@@ -40,7 +40,7 @@ func main() {
 // options are what replay is asked.
 type options struct {
 	bundle, branch, path, first, table string
-	limit, nodes                       int
+	from, limit, nodes                 int
 }
 
 func parse(args []string) (options, error) {
@@ -50,6 +50,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.branch, "branch", "corpus", "the `BRANCH` in the bundle")
 	flags.StringVar(&o.path, "path", "manifests", "the `DIR`ectory of the manifests")
 	flags.StringVar(&o.first, "first", byLockkeeper, "who makes the first state: lockkeeper, or kubectl so that it is adopted")
+	flags.IntVar(&o.from, "from", 1, "which state comes first")
 	flags.IntVar(&o.limit, "limit", 0, "how many states to replay; 0 means all")
 	flags.IntVar(&o.nodes, "nodes", 2, "how many fake nodes the cluster has")
 	flags.StringVar(&o.table, "table", "", "also write the table to this `FILE`")
@@ -100,8 +101,9 @@ func open(ctx context.Context, o options, t *table) (*replay, error) {
 	if r.history, err = openHistory(ctx, o.bundle, o.branch, o.path); err != nil {
 		return r, err
 	}
-	if o.limit > 0 {
-		r.history.states = r.history.states[:min(o.limit, len(r.history.states))]
+	r.history.from = o.from
+	if r.history.states, err = chosen(r.history.states, o); err != nil {
+		return r, err
 	}
 	if r.backend, err = startBackend(); err != nil {
 		return r, err
@@ -129,6 +131,17 @@ func open(ctx context.Context, o options, t *table) (*replay, error) {
 		Repo: forgetest.NewRepo{Owner: "acme", Name: "manifests", From: r.history.git.Dir, FromRef: "refs/heads/first"},
 	})
 	return r, err
+}
+
+func chosen[T any](states []T, o options) ([]T, error) {
+	if o.from < 1 || o.from > len(states) {
+		return nil, fmt.Errorf("-from %d: there are the states 1 to %d", o.from, len(states))
+	}
+	states = states[o.from-1:]
+	if o.limit > 0 {
+		states = states[:min(o.limit, len(states))]
+	}
+	return states, nil
 }
 
 // close ends everything in order.

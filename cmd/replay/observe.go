@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
+	"lockkeeper/bot/plan"
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/clustertest/exact"
 )
@@ -91,9 +92,11 @@ func (o *observer) list(ctx context.Context, gvr schema.GroupVersionResource, gk
 }
 
 // compare lists how what happened differs from what was planned: changes that
-// came out otherwise, and whatever changed without being in a plan.
-func compare(changes []cluster.Change, before, after snapshot) []string {
+// came out otherwise, and whatever changed without being in the plan or one of
+// its warnings.
+func compare(out *plan.Output, before, after snapshot) []string {
 	var wrong []string
+	changes := changesOf(out)
 	planned := map[cluster.Ref]bool{}
 	for _, ch := range changes {
 		planned[ch.Ref] = true
@@ -115,12 +118,26 @@ func compare(changes []cluster.Change, before, after snapshot) []string {
 			wrong = append(wrong, fmt.Sprintf("%s is gone without being in the plan", ref))
 			continue
 		}
-		if !derived(ref, a) {
-			wrong = append(wrong, fmt.Sprintf("%s changed without being in the plan: %s", ref, exact.Difference("", exact.Content(b), exact.Content(a))))
+		if why := exact.Difference("", exact.Content(b), exact.Content(a)); !derived(ref, a) && !warned(out, ref, why) {
+			wrong = append(wrong, fmt.Sprintf("%s changed without being in the plan: %s", ref, why))
 		}
 	}
 	slices.Sort(wrong)
 	return wrong
+}
+
+// warned reports whether the plan said of an object, outside its changes, that
+// the field of a difference (".spec.x: ...") will be another one.
+func warned(out *plan.Output, ref cluster.Ref, difference string) bool {
+	path, _, _ := strings.Cut(strings.TrimPrefix(difference, "."), ": ")
+	for _, t := range out.Targets {
+		for _, w := range t.Plan.Warnings {
+			if fields, ok := strings.CutPrefix(w, ref.String()+" will read differently"); ok && strings.Contains(fields, " "+path) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // derived reports whether the cluster's own controllers write an object: they

@@ -164,7 +164,7 @@ func (r *replay) apply(ctx context.Context, number int, next *state, name string
 	if err := r.happened(ctx, number, name == "", reply); err != nil {
 		return err
 	}
-	row.wrong = append(row.wrong, compare(changesOf(out), before, after)...)
+	row.wrong = append(row.wrong, compare(out, before, after)...)
 	if err := r.count(ctx, number, row); err != nil {
 		return err
 	}
@@ -261,7 +261,7 @@ const thorough = 10
 
 // replan plans the base branch, which is what is live.
 func (r *replay) replan(ctx context.Context) (*plan.Output, error) {
-	if last := len(r.history.states); r.adopted && (r.now.number%thorough == 1 || r.now.number == last) {
+	if last := r.history.from + len(r.history.states) - 1; r.adopted && (r.now.number%thorough == 1 || r.now.number == last) {
 		return r.planAll(ctx)
 	}
 	p, err := r.cluster.Plan(ctx, cluster.Request{Target: r.target, Base: r.now.objects, Merge: r.now.objects, Revision: "again"})
