@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/secret"
 )
 
 // TestFirstContact adopts objects that others made: ownership moves, what Git
@@ -134,7 +135,7 @@ func TestNoSecretValueLeavesThePlan(t *testing.T) {
 	p := planned(t, c, targetIn(ns), base, merge)
 	ch := changeOf(t, p, "Secret", "credentials")
 	f := fieldOf(ch, "data.password")
-	if f == nil || !f.Masked || f.Before != placeholder || f.After != placeholder || fieldOf(ch, "data.pin") != nil {
+	if f == nil || !f.Masked || f.Before != secret.Placeholder || f.After != secret.Placeholder || fieldOf(ch, "data.pin") != nil {
 		t.Errorf("%s", shape(p))
 	}
 	other := planned(t, c, targetIn(ns), base, objects(t, ns, changed(credentials, "correct-horse-battery", "another-horse")))

@@ -16,6 +16,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/client"
+	"lockkeeper/cluster/kube/fields"
+	"lockkeeper/cluster/kube/health"
+	"lockkeeper/cluster/kube/inventory"
+	"lockkeeper/cluster/kube/kinds"
 )
 
 const (
@@ -42,9 +47,9 @@ type applying struct {
 
 	mu     sync.Mutex
 	steps  []cluster.Step
-	put    map[cluster.Ref]entry // for the inventory, not saved yet
-	drop   map[cluster.Ref]bool  // likewise
-	failed bool                  // nothing new is begun
+	put    map[cluster.Ref]inventory.Entry // for the inventory, not saved yet
+	drop   map[cluster.Ref]bool            // likewise
+	failed bool                            // nothing new is begun
 }
 
 // Apply carries out a plan: foundations first, each stage concurrently, waiting
@@ -65,17 +70,17 @@ func (c *Cluster) Apply(ctx context.Context, p *cluster.Plan, progress func(clus
 		return nil, fmt.Errorf("apply of target %s: this plan was not made by this program just now: plan again", p.Target.Name)
 	case len(p.Problems) > 0:
 		return nil, fmt.Errorf("apply of target %s: its plan has %d problems, the first: %s", p.Target.Name, len(p.Problems), p.Problems[0].Message)
-	case pr.inv.ephemeral:
-		return nil, fmt.Errorf("apply of target %s: cluster %s has no digest key yet: Bootstrap it, then plan again", p.Target.Name, c.name)
+	case pr.inv.Ephemeral:
+		return nil, fmt.Errorf("apply of target %s: cluster %s has no digest key yet: Bootstrap it, then plan again", p.Target.Name, c.api.Name)
 	}
-	ctx, counts := withTally(ctx)
+	ctx, counts := client.Counted(ctx)
 	a := &applying{
 		c: c, p: p, pr: pr, owner: p.Target.Owner(), tell: progress,
 		timeout: cmp.Or(p.Target.Timeout, defaultTimeout),
-		put:     map[cluster.Ref]entry{}, drop: map[cluster.Ref]bool{},
+		put:     map[cluster.Ref]inventory.Entry{}, drop: map[cluster.Ref]bool{},
 	}
 	err := a.run(ctx)
-	return &cluster.Result{Target: p.Target, Steps: a.steps, Stats: counts.stats()}, err
+	return &cluster.Result{Target: p.Target, Steps: a.steps, Stats: counts.Stats()}, err
 }
 
 func (a *applying) run(ctx context.Context) error {
@@ -127,7 +132,7 @@ func (a *applying) order() (applies, deletes []group) {
 
 // write applies the groups in order. The error is the inventory's.
 func (a *applying) write(ctx context.Context, groups []group) error {
-	var open []*awaited
+	var open []*health.Awaited
 	for n, g := range groups {
 		if a.stopped(ctx) {
 			break
@@ -143,16 +148,16 @@ func (a *applying) write(ctx context.Context, groups []group) error {
 		}
 	}
 	for _, w := range open {
-		a.step(w.index, cluster.Applied, "applied; lockkeeper did not wait for its health, because the apply stopped early. "+w.message)
+		a.step(w.Index, cluster.Applied, "applied; lockkeeper did not wait for its health, because the apply stopped early. "+w.Message)
 	}
 	return nil
 }
 
 // each runs do on the members of a group and collects what has to be awaited.
-func (a *applying) each(ctx context.Context, g group, do func(context.Context, int) *awaited) []*awaited {
+func (a *applying) each(ctx context.Context, g group, do func(context.Context, int) *health.Awaited) []*health.Awaited {
 	var workers errgroup.Group
 	workers.SetLimit(writeConcurrency)
-	found := make([]*awaited, len(g.members))
+	found := make([]*health.Awaited, len(g.members))
 	for n, i := range g.members {
 		workers.Go(func() error {
 			if ctx.Err() == nil && a.pending(i) {
@@ -163,28 +168,28 @@ func (a *applying) each(ctx context.Context, g group, do func(context.Context, i
 		})
 	}
 	_ = workers.Wait() // the workers report by steps
-	return slices.DeleteFunc(found, func(w *awaited) bool { return w == nil })
+	return slices.DeleteFunc(found, func(w *health.Awaited) bool { return w == nil })
 }
 
 // wait waits until the objects are well or the deadline is over.
-func (a *applying) wait(ctx context.Context, list []*awaited) {
+func (a *applying) wait(ctx context.Context, list []*health.Awaited) {
 	bounded, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	a.c.await(bounded, list, func(w *awaited) { a.settle(ctx, w) })
+	health.Await(bounded, a.c.api, list, func(w *health.Awaited) { a.settle(ctx, w) })
 	var overdue errgroup.Group
 	overdue.SetLimit(writeConcurrency)
 	for _, w := range list {
 		switch {
-		case w.state != "":
+		case w.State != "":
 		case ctx.Err() != nil:
-			a.step(w.index, cluster.Applied, "accepted by the cluster; the apply was stopped before it was done. "+w.message)
+			a.step(w.Index, cluster.Applied, "accepted by the cluster; the apply was stopped before it was done. "+w.Message)
 		default:
 			overdue.Go(func() error {
 				late := "not healthy after %s: %s"
-				if w.gone {
+				if w.Gone {
 					late = "the deletion was accepted, but is not done after %s: it %s"
 				}
-				w.verdict = verdict{cluster.Unhealthy, fmt.Sprintf(late, a.timeout, w.message)}
+				w.Verdict = health.Verdict{State: cluster.Unhealthy, Message: fmt.Sprintf(late, a.timeout, w.Message)}
 				a.settle(ctx, w)
 				return nil
 			})
@@ -196,56 +201,56 @@ func (a *applying) wait(ctx context.Context, list []*awaited) {
 // waitStanding waits for the objects that needed no write and are not well, as
 // an apply that failed before leaves them. They get steps behind the changes'.
 func (a *applying) waitStanding(ctx context.Context) {
-	var list []*awaited
+	var list []*health.Awaited
 	for _, s := range a.pr.standing {
-		now := health(s.live)
-		if now.state == cluster.Healthy {
+		now := health.Of(s.live)
+		if now.State == cluster.Healthy {
 			continue
 		}
 		a.mu.Lock()
 		a.steps = append(a.steps, cluster.Step{Ref: s.ref, Action: cluster.Update})
 		i := len(a.steps) - 1
 		a.mu.Unlock()
-		a.step(i, cluster.Applied, "stands as planned already. "+now.message)
+		a.step(i, cluster.Applied, "stands as planned already. "+now.Message)
 		// What failed may have recovered since: it is looked at anew.
-		list = append(list, &awaited{index: i, gvr: s.gvr, uid: s.live.GetUID(), obj: s.live, wrote: s.live})
+		list = append(list, &health.Awaited{Index: i, GVR: s.gvr, UID: s.live.GetUID(), Object: s.live, Wrote: s.live})
 	}
 	a.reread(ctx, list)
 	a.wait(ctx, list)
 }
 
 // reread judges objects by their state now.
-func (a *applying) reread(ctx context.Context, list []*awaited) {
+func (a *applying) reread(ctx context.Context, list []*health.Awaited) {
 	for _, w := range list {
-		if obj, err := a.c.read(ctx, w.gvr, w.obj.GetNamespace(), w.obj.GetName()); err == nil {
-			w.look(obj)
+		if obj, err := a.c.api.Get(ctx, w.GVR, w.Object.GetNamespace(), w.Object.GetName()); err == nil {
+			w.Look(obj)
 		}
 	}
 }
 
 // settle reports an object that was judged.
-func (a *applying) settle(ctx context.Context, w *awaited) {
+func (a *applying) settle(ctx context.Context, w *health.Awaited) {
 	switch {
-	case w.state != cluster.Healthy && w.gone:
-		a.step(w.index, w.state, w.message)
-	case w.state != cluster.Healthy:
-		why := a.c.examine(ctx, w.obj)
-		a.step(w.index, w.state, strings.Join(append([]string{w.message}, why.containers...), "; "), why.events...)
-	case w.gone:
-		a.forget(w.index)
-		a.step(w.index, cluster.Healthy, w.message)
+	case w.State != cluster.Healthy && w.Gone:
+		a.step(w.Index, w.State, w.Message)
+	case w.State != cluster.Healthy:
+		why := health.Examine(ctx, a.c.api, w.Object)
+		a.step(w.Index, w.State, strings.Join(append([]string{w.Message}, why.Containers...), "; "), why.Events...)
+	case w.Gone:
+		a.forget(w.Index)
+		a.step(w.Index, cluster.Healthy, w.Message)
 	default:
 		a.rebase(w)
-		a.step(w.index, cluster.Healthy, w.message)
+		a.step(w.Index, cluster.Healthy, w.Message)
 	}
 }
 
 // rebase moves the baseline of an object that did not change while we waited,
 // but for its status: else the next look at it would need an exact check.
-func (a *applying) rebase(w *awaited) {
-	ref := a.steps[w.index].Ref
-	e, ok := a.pr.inv.of(ref)
-	if !ok || !unmoved(w.wrote, w.obj) {
+func (a *applying) rebase(w *health.Awaited) {
+	ref := a.steps[w.Index].Ref
+	e, ok := a.pr.inv.Of(ref)
+	if !ok || !unmoved(w.Wrote, w.Object) {
 		return
 	}
 	a.mu.Lock()
@@ -253,15 +258,15 @@ func (a *applying) rebase(w *awaited) {
 	if unsaved, ok := a.put[ref]; ok {
 		e = unsaved
 	}
-	if e.UID == w.obj.GetUID() && e.ResourceVersion != w.obj.GetResourceVersion() {
-		e.Generation, e.ResourceVersion = w.obj.GetGeneration(), w.obj.GetResourceVersion()
+	if e.UID == w.Object.GetUID() && e.ResourceVersion != w.Object.GetResourceVersion() {
+		e.Generation, e.ResourceVersion = w.Object.GetGeneration(), w.Object.GetResourceVersion()
 		a.put[ref] = e
 	}
 }
 
 // unmoved compares all but status and the server's bookkeeping.
 func unmoved(x, y *unstructured.Unstructured) bool {
-	return len(diffObjects(x.Object, y.Object, listKeys{})) == 0
+	return len(fields.Diff(x.Object, y.Object, fields.Keys{})) == 0
 }
 
 // step records and tells a transition. It is serial, and scrubs texts.
@@ -269,9 +274,9 @@ func (a *applying) step(i int, state cluster.StepState, message string, events .
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := &a.steps[i]
-	s.State, s.Message, s.Events = state, strings.TrimSpace(a.pr.scrub.text(s.Ref, message)), nil
+	s.State, s.Message, s.Events = state, strings.TrimSpace(a.pr.scrub.Text(s.Ref, message)), nil
 	for _, e := range events {
-		s.Events = append(s.Events, a.pr.scrub.text(s.Ref, e))
+		s.Events = append(s.Events, a.pr.scrub.Text(s.Ref, e))
 	}
 	a.failed = a.failed || state == cluster.Failed || state == cluster.Unhealthy
 	if a.tell != nil {
@@ -306,7 +311,7 @@ func (a *applying) skipRest(ctx context.Context) {
 }
 
 // keep records an applied object for the inventory.
-func (a *applying) keep(e entry) {
+func (a *applying) keep(e inventory.Entry) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.put[e.Ref] = e
@@ -330,7 +335,7 @@ func (a *applying) save(ctx context.Context, last bool) error {
 	put, drop := slices.Collect(maps.Values(a.put)), slices.Collect(maps.Keys(a.drop))
 	done := last && !slices.ContainsFunc(a.steps, func(s cluster.Step) bool { return s.State != cluster.Healthy })
 	a.mu.Unlock()
-	revision := a.pr.inv.revisionOf(a.owner)
+	revision := a.pr.inv.Revision(a.owner)
 	if len(put)+len(drop) == 0 && (!done || revision == a.pr.request.Revision) {
 		return nil
 	}
@@ -340,12 +345,12 @@ func (a *applying) save(ctx context.Context, last bool) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
 	// A connection that breaks just now must not make lockkeeper forget.
-	for pause := pauseFirst; ; pause *= 2 {
-		err := a.c.writeInventory(ctx, a.pr.inv, a.owner, revision, put, drop)
+	for pause := client.FirstPause; ; pause *= 2 {
+		err := a.pr.inv.Write(ctx, a.owner, revision, put, drop)
 		if err == nil {
 			break
 		}
-		if !unanswered(err) || !paused(ctx, pause) {
+		if !unanswered(err) || !client.Pause(ctx, pause) {
 			return err
 		}
 	}
@@ -354,16 +359,6 @@ func (a *applying) save(ctx context.Context, last bool) error {
 	clear(a.put)
 	clear(a.drop)
 	return nil
-}
-
-// paused waits, and reports whether ctx is still good.
-func paused(ctx context.Context, pause time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(pause):
-		return true
-	}
 }
 
 // learnKinds finds how the server serves kinds whose CRDs this apply made.
@@ -379,9 +374,9 @@ func (a *applying) learnKinds(ctx context.Context, g group) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, kindTimeout)
 	defer cancel()
-	for pause := pauseFirst; ; pause *= 2 {
-		served, err := a.c.kindsFor(bounded, need)
-		missing := slices.ContainsFunc(need, func(k schema.GroupVersionKind) bool { return err != nil || served.byGVK[k].gvr.Empty() })
+	for pause := client.FirstPause; ; pause *= 2 {
+		served, err := a.c.kinds.For(bounded, need)
+		missing := slices.ContainsFunc(need, func(k schema.GroupVersionKind) bool { return err != nil || served.ByGVK[k].GVR.Empty() })
 		if err == nil {
 			a.pr.kinds = served // for objects that must be planned again
 			a.setKinds(g, served)
@@ -389,17 +384,17 @@ func (a *applying) learnKinds(ctx context.Context, g group) {
 		if !missing {
 			return
 		}
-		if !paused(bounded, pause) {
+		if !client.Pause(bounded, pause) {
 			return // the objects left without a kind say so one by one
 		}
 	}
 }
 
-func (a *applying) setKinds(g group, served *kinds) {
+func (a *applying) setKinds(g group, served *kinds.Served) {
 	for _, i := range g.members {
 		it := &a.pr.items[i]
-		if k, ok := served.byGVK[gvkOf(it)]; ok && it.gvr.Empty() {
-			it.gvr, it.namespaced = k.gvr, k.namespaced
+		if k, ok := served.ByGVK[gvkOf(it)]; ok && it.gvr.Empty() {
+			it.gvr = k.GVR
 		}
 	}
 }
@@ -409,21 +404,4 @@ func gvkOf(it *item) schema.GroupVersionKind {
 		return it.live.GroupVersionKind()
 	}
 	return it.desired.GroupVersionKind()
-}
-
-// forgetKinds makes the next plan or apply ask discovery again.
-func (c *Cluster) forgetKinds() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.known = nil
-}
-
-// revisionOf is the revision that was applied to an owner last, "" for none.
-func (v *inventory) revisionOf(o cluster.Owner) string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if s := v.shelves[o]; s != nil {
-		return s.revision
-	}
-	return ""
 }

@@ -15,6 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/fields"
+	"lockkeeper/cluster/kube/health"
+	"lockkeeper/cluster/kube/inventory"
+	"lockkeeper/cluster/kube/kinds"
 )
 
 // absent as the resourceVersion of a server-side apply makes it a create that
@@ -36,7 +40,7 @@ func (t told) Error() string { return string(t) }
 const errAsPlanned told = "it stands as planned already"
 
 // applyObject carries out one create, update, replace, adopt or transfer.
-func (a *applying) applyObject(ctx context.Context, i int) *awaited {
+func (a *applying) applyObject(ctx context.Context, i int) *health.Awaited {
 	it := a.pr.items[i]
 	a.step(i, cluster.Applying, "")
 	if it.gvr.Empty() {
@@ -53,16 +57,16 @@ func (a *applying) applyObject(ctx context.Context, i int) *awaited {
 		return nil
 	}
 	a.keep(entryOf(&it, a.owner, a.pr.request.Revision, obj))
-	if it.change.Ref.GroupKind() == "CustomResourceDefinition.apiextensions.k8s.io" {
-		a.c.forgetKinds()
+	if it.change.Ref.GroupKind() == kinds.CRD {
+		a.c.kinds.Forget()
 	}
-	w := &awaited{index: i, gvr: it.gvr, uid: obj.GetUID(), obj: obj, wrote: obj, verdict: health(obj)}
+	w := &health.Awaited{Index: i, GVR: it.gvr, UID: obj.GetUID(), Object: obj, Wrote: obj, Verdict: health.Of(obj)}
 	note := surprise(&it, obj)
-	if w.state == cluster.Healthy {
-		a.step(i, cluster.Healthy, strings.TrimSpace(w.message+" "+note))
+	if w.State == cluster.Healthy {
+		a.step(i, cluster.Healthy, strings.TrimSpace(w.Message+" "+note))
 		return nil
 	}
-	a.step(i, cluster.Applied, strings.TrimSpace(w.message+" "+note))
+	a.step(i, cluster.Applied, strings.TrimSpace(w.Message+" "+note))
 	return w
 }
 
@@ -79,9 +83,9 @@ func (a *applying) carryOut(ctx context.Context, it *item, do func(context.Conte
 		case isFieldConflict(err):
 			return nil, fmt.Errorf("changed since the plan: %s; plan again", fieldConflict(err))
 		case unanswered(err):
-			return nil, fmt.Errorf("%w; whether it was carried out is not known: plan again to see", a.c.explain(err))
+			return nil, fmt.Errorf("%w; whether it was carried out is not known: plan again to see", a.c.api.Explain(err))
 		case !isStale(err, it):
-			return nil, a.c.explain(err)
+			return nil, a.c.api.Explain(err)
 		case attempt == planAgain:
 			return nil, fmt.Errorf("the object was written by somebody else %d times in a row while lockkeeper tried (%w); plan again", attempt, err)
 		}
@@ -153,7 +157,7 @@ func whatMoved(was, now *item) string {
 	for _, pair := range [][2][]cluster.FieldChange{{was.change.Fields, now.change.Fields}, {now.change.Fields, was.change.Fields}} {
 		for _, f := range pair[0] {
 			same := func(o cluster.FieldChange) bool {
-				return o.Path == f.Path && o.Op == f.Op && !f.Masked && equalJSON(o.Before, f.Before) && equalJSON(o.After, f.After)
+				return o.Path == f.Path && o.Op == f.Op && !f.Masked && fields.Equal(o.Before, f.Before) && fields.Equal(o.After, f.After)
 			}
 			if !f.Server && !slices.Contains(paths, f.Path) && !slices.ContainsFunc(pair[1], same) {
 				paths = append(paths, f.Path)
@@ -203,8 +207,8 @@ func (a *applying) apply(ctx context.Context, it *item) (*unstructured.Unstructu
 	uid, version := it.live.GetUID(), it.live.GetResourceVersion()
 	if len(it.migrate) > 0 {
 		var moved *unstructured.Unstructured
-		err := a.c.request(ctx, func(ctx context.Context) (err error) {
-			moved, err = a.c.resource(it.gvr, it.change.Ref.Namespace).Patch(ctx, it.change.Ref.Name, types.JSONPatchType, it.migrate,
+		err := a.c.api.Request(ctx, func(ctx context.Context) (err error) {
+			moved, err = a.c.api.Resource(it.gvr, it.change.Ref.Namespace).Patch(ctx, it.change.Ref.Name, types.JSONPatchType, it.migrate,
 				metav1.PatchOptions{FieldManager: Manager})
 			return err
 		})
@@ -229,8 +233,8 @@ func (a *applying) send(ctx context.Context, it *item, uid types.UID, version st
 		return nil, fmt.Errorf("encoding %s: %w", it.change.Ref, err)
 	}
 	var got *unstructured.Unstructured
-	err = a.c.request(ctx, func(ctx context.Context) (err error) {
-		got, err = a.c.resource(it.gvr, it.change.Ref.Namespace).Patch(ctx, it.change.Ref.Name, types.ApplyPatchType, data,
+	err = a.c.api.Request(ctx, func(ctx context.Context) (err error) {
+		got, err = a.c.api.Resource(it.gvr, it.change.Ref.Namespace).Patch(ctx, it.change.Ref.Name, types.ApplyPatchType, data,
 			metav1.PatchOptions{FieldManager: Manager, Force: &it.force, FieldValidation: metav1.FieldValidationStrict})
 		return err
 	})
@@ -245,26 +249,26 @@ func (a *applying) replace(ctx context.Context, it *item) (*unstructured.Unstruc
 		return nil, err
 	}
 	// Whatever happens now, the next plan must look at this object.
-	a.keep(entry{Owner: a.owner, Ref: it.change.Ref, APIVersion: it.change.APIVersion, Revision: a.pr.request.Revision})
+	a.keep(inventory.Entry{Owner: a.owner, Ref: it.change.Ref, APIVersion: it.change.APIVersion, Revision: a.pr.request.Revision})
 	bounded, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	a.c.await(bounded, []*awaited{w}, func(*awaited) {})
-	if w.state != cluster.Healthy {
-		return nil, told(fmt.Sprintf("to be replaced it was deleted, which is not done after %s: it %s; when it is gone, plan and apply again to create it", a.timeout, w.message))
+	health.Await(bounded, a.c.api, []*health.Awaited{w}, func(*health.Awaited) {})
+	if w.State != cluster.Healthy {
+		return nil, told(fmt.Sprintf("to be replaced it was deleted, which is not done after %s: it %s; when it is gone, plan and apply again to create it", a.timeout, w.Message))
 	}
 	got, err := a.send(ctx, it, "", absent)
 	switch {
 	case apierrors.IsConflict(err):
 		return nil, told("it was deleted to be replaced, and somebody else made it again in between: plan again")
 	case err != nil:
-		return nil, told(fmt.Sprintf("it was deleted to be replaced, and creating it again failed, so that it does NOT EXIST now: %v; plan and apply again to create it", a.c.explain(err)))
+		return nil, told(fmt.Sprintf("it was deleted to be replaced, and creating it again failed, so that it does NOT EXIST now: %v; plan and apply again to create it", a.c.api.Explain(err)))
 	}
 	return got, nil
 }
 
 // entryOf is the inventory's entry for an object just written.
-func entryOf(it *item, owner cluster.Owner, revision string, obj *unstructured.Unstructured) entry {
-	return entry{
+func entryOf(it *item, owner cluster.Owner, revision string, obj *unstructured.Unstructured) inventory.Entry {
+	return inventory.Entry{
 		Owner: owner, Ref: it.change.Ref, APIVersion: it.change.APIVersion,
 		UID: obj.GetUID(), Digest: it.digest, Revision: revision,
 		Generation: obj.GetGeneration(), ResourceVersion: obj.GetResourceVersion(),
@@ -278,9 +282,9 @@ func surprise(it *item, got *unstructured.Unstructured) string {
 		return ""
 	}
 	var paths []string
-	for _, d := range diffObjects(it.predicted.Object, got.Object, keysOf(allFields(it.live, it.predicted, got)...)) {
+	for _, d := range fields.Diff(it.predicted.Object, got.Object, fields.KeysOf(fields.All(it.live, it.predicted, got)...)) {
 		assigned := slices.ContainsFunc(it.change.Fields, func(f cluster.FieldChange) bool {
-			return f.Server && (within(f.Path, d.Path) || within(d.Path, f.Path))
+			return f.Server && (fields.Within(f.Path, d.Path) || fields.Within(d.Path, f.Path))
 		})
 		if !assigned {
 			paths = append(paths, d.Path)
@@ -290,10 +294,4 @@ func surprise(it *item, got *unstructured.Unstructured) string {
 		return ""
 	}
 	return "The server made something else of it than it predicted: " + listSome(paths) + "."
-}
-
-// within reports whether path is part or below it.
-func within(path, part string) bool {
-	rest, ok := strings.CutPrefix(path, part)
-	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }

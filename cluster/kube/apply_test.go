@@ -17,6 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/health"
+	"lockkeeper/cluster/kube/inventory"
 )
 
 const (
@@ -125,7 +127,7 @@ spec:
 	if want := []cluster.StepState{cluster.Waiting, cluster.Applying, cluster.Applied, cluster.Healthy}; !slices.Equal(states, want) {
 		t.Errorf("the Deployment's states were %v, want %v", states, want)
 	}
-	if live := liveOf(t, c, "deployments.v1.apps", ns, "web"); health(live).state != cluster.Healthy {
+	if live := liveOf(t, c, "deployments.v1.apps", ns, "web"); health.Of(live).State != cluster.Healthy {
 		t.Errorf("the Deployment is not available: %v", live.Object["status"])
 	}
 	at, err := c.Applied(t.Context())
@@ -344,7 +346,7 @@ spec:
 
 func edit(t *testing.T, c *Cluster, resource, ns, name, patch string) {
 	t.Helper()
-	_, err := c.resource(gvrOf(resource), ns).Patch(t.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "kubectl-edit"})
+	_, err := c.api.Resource(gvrOf(resource), ns).Patch(t.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "kubectl-edit"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -529,7 +531,7 @@ spec:
 `, "%NS%", ns), "apply", "-f", "-")
 	body := []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"probe"},"data":{"forbidden":"x"}}`)
 	for deadline := time.Now().Add(time.Minute); ; {
-		_, err := c.resource(gvrOf("configmaps.v1"), ns).Patch(t.Context(), "probe", types.ApplyPatchType, body,
+		_, err := c.api.Resource(gvrOf("configmaps.v1"), ns).Patch(t.Context(), "probe", types.ApplyPatchType, body,
 			metav1.PatchOptions{FieldManager: "probe", DryRun: []string{metav1.DryRunAll}})
 		if err != nil && strings.Contains(err.Error(), "house rule 7") {
 			return
@@ -793,7 +795,7 @@ func TestWaitingOutlivesALostConnection(t *testing.T) {
 		go func() {
 			_ = link.Cut()
 			// While nobody watches, the Deployment becomes able to run.
-			_, err := direct.resource(gvrOf("deployments.v1.apps"), ns).Patch(context.WithoutCancel(t.Context()), "stuck", types.MergePatchType,
+			_, err := direct.api.Resource(gvrOf("deployments.v1.apps"), ns).Patch(context.WithoutCancel(t.Context()), "stuck", types.MergePatchType,
 				[]byte(`{"spec":{"template":{"spec":{"nodeSelector":null}}}}`), metav1.PatchOptions{FieldManager: "kubectl-edit"})
 			if err != nil {
 				t.Error(err)
@@ -812,8 +814,8 @@ func TestPlanFromElsewhereIsRefused(t *testing.T) {
 	c := connected(t)
 	for _, p := range []*cluster.Plan{
 		{}, {Prepared: 1}, {Prepared: (*prepared)(nil)}, {Prepared: &prepared{}, Changes: make([]cluster.Change, 1)},
-		{Prepared: &prepared{inv: &inventory{}}, Problems: []cluster.Problem{{Message: "no"}}},
-		{Prepared: &prepared{inv: &inventory{ephemeral: true}}},
+		{Prepared: &prepared{inv: &inventory.Inventory{}}, Problems: []cluster.Problem{{Message: "no"}}},
+		{Prepared: &prepared{inv: &inventory.Inventory{Ephemeral: true}}},
 	} {
 		if r, err := c.Apply(t.Context(), p, nil); err == nil || r != nil {
 			t.Errorf("applied %+v", p)

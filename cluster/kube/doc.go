@@ -6,11 +6,13 @@
 // change. Nothing is written. Apply carries out exactly that, each write bound
 // to the uid and resourceVersion that the plan saw.
 //
-// Code tour: client.go (connection, counting, errors), kinds.go (discovery),
-// scope.go (names and fences before discovery), inventory.go (what was
-// applied), plan.go (which objects to ask about), predict.go (one object),
-// replace.go (replaces and deletes), drift.go, adopt.go and overlay.go
-// (ownership migration), crd.go (objects whose kind or namespace is in the same
-// pull), diff.go and mask.go (fields); apply.go, order.go, apply_object.go,
-// prune.go (carrying plans out), health.go and events.go (how they went).
+// Code tour: cluster.go (the way in), check.go (what is refused unasked), plan.go
+// (which objects to ask about), predict.go (one object), replace.go (replaces
+// and deletes), drift.go, crd.go (objects whose kind is in the same pull);
+// apply.go, order.go, apply_object.go, prune.go (carrying plans out).
+//
+// The rooms below do not know of plans: client (the connection), kinds (what
+// the server serves), fields (one object's fields and who owns them), secret
+// (what must not be shown), inventory (what was applied) and health (how it
+// went).
 package kube

@@ -9,6 +9,8 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/fields"
+	"lockkeeper/cluster/kube/secret"
 )
 
 // drift tells how the live object differs from what was applied last, by whom,
@@ -16,43 +18,43 @@ import (
 func (l *look) drift(predicted *unstructured.Unstructured) *cluster.Drift {
 	if l.w.owned != nil && l.adopts() {
 		return &cluster.Drift{
-			Ref: l.w.ref, Managers: managersOf(l.live), Deleted: true,
+			Ref: l.w.ref, Managers: fields.Managers(l.live), Deleted: true,
 			Effect: "it was deleted and made again behind lockkeeper's back: applying adopts the new one",
 		}
 	}
 	if l.adopts() || l.base == nil {
 		return nil
 	}
-	lk := keysOf(allFields(l.live, l.base)...)
+	lk := fields.KeysOf(fields.All(l.live, l.base)...)
 	live, base := l.shown(l.live), l.shown(l.base)
-	d := &cluster.Drift{Ref: l.w.ref, Fields: diffObjects(base, live, lk)}
+	d := &cluster.Drift{Ref: l.w.ref, Fields: fields.Diff(base, live, lk)}
 	d.Fields = slices.DeleteFunc(d.Fields, func(f cluster.FieldChange) bool { return serverAssigned(l.w.ref, f.Path) })
 	d.Fields = append(d.Fields, l.handAdded(live, lk)...)
 	if len(d.Fields) == 0 {
 		return nil
 	}
-	sortFields(d.Fields)
+	fields.Sorted(d.Fields)
 	d.Managers = writers(l.live, d.Fields)
-	d.Effect = effects(d.Fields, flatten(base, lk), flatten(live, lk), flatten(l.shown(predicted), lk))
-	unmask(d.Fields)
+	d.Effect = effects(d.Fields, fields.Flatten(base, lk), fields.Flatten(live, lk), fields.Flatten(l.shown(predicted), lk))
+	secret.Unmask(d.Fields)
 	return d
 }
 
 // handAdded are fields that people added beside those that Git sets.
-func (l *look) handAdded(live map[string]any, lk listKeys) []cluster.FieldChange {
-	there := flatten(live, lk)
-	ours := ourFields(l.base).Union(ourFields(l.live))
+func (l *look) handAdded(live map[string]any, lk fields.Keys) []cluster.FieldChange {
+	there := fields.Flatten(live, lk)
+	ours := fields.Ours(l.base).Union(fields.Ours(l.live))
 	var out []cluster.FieldChange
 	for _, e := range l.live.GetManagedFields() {
-		if e.Subresource != "" || e.Operation != metav1.ManagedFieldsOperationUpdate || !matches(e.Manager, hands) {
+		if e.Subresource != "" || e.Operation != metav1.ManagedFieldsOperationUpdate || !fields.ByHand(e.Manager) {
 			continue
 		}
-		added := fieldsOf(e).Leaves().Difference(ours)
+		added := fields.Of(e).Leaves().Difference(ours)
 		added.Iterate(func(p fieldpath.Path) {
-			path := pathOf(p)
+			path := fields.PathOf(p)
 			v, ok := there[path]
 			known := slices.ContainsFunc(out, func(f cluster.FieldChange) bool { return f.Path == path })
-			if ok && !known && !isContainer(v) && path != joinPath("metadata.annotations", lastApplied) {
+			if ok && !known && !fields.IsContainer(v) && path != fields.Join("metadata.annotations", secret.LastApplied) {
 				out = append(out, cluster.FieldChange{Path: path, Op: cluster.Add, After: v})
 			}
 		})
@@ -62,15 +64,15 @@ func (l *look) handAdded(live map[string]any, lk listKeys) []cluster.FieldChange
 
 // writers names the managers that own the drifted fields, or hold what is
 // above or below them.
-func writers(live *unstructured.Unstructured, fields []cluster.FieldChange) []string {
+func writers(live *unstructured.Unstructured, drifted []cluster.FieldChange) []string {
 	var out []string
 	for _, e := range live.GetManagedFields() {
-		if isOurs(e) {
+		if fields.IsOurs(e) {
 			continue
 		}
-		fieldsOf(e).Leaves().Iterate(func(p fieldpath.Path) {
-			path := pathOf(p)
-			if slices.ContainsFunc(fields, func(f cluster.FieldChange) bool { return path == f.Path || under(path, f.Path) }) {
+		fields.Of(e).Leaves().Iterate(func(p fieldpath.Path) {
+			path := fields.PathOf(p)
+			if slices.ContainsFunc(drifted, func(f cluster.FieldChange) bool { return fields.Within(path, f.Path) }) {
 				out = append(out, e.Manager)
 			}
 		})
@@ -79,23 +81,17 @@ func writers(live *unstructured.Unstructured, fields []cluster.FieldChange) []st
 	return slices.Compact(out)
 }
 
-// under reports whether a path lies below another.
-func under(path, parent string) bool {
-	rest, ok := strings.CutPrefix(path, parent)
-	return ok && rest != "" && (rest[0] == '.' || rest[0] == '[')
-}
-
 // effects says in words what becomes of each drifted field.
-func effects(fields []cluster.FieldChange, base, live, predicted map[string]any) string {
+func effects(drifted []cluster.FieldChange, base, live, predicted map[string]any) string {
 	var back, stays, over []string
-	for _, f := range fields {
+	for _, f := range drifted {
 		was, wasThere := base[f.Path]
 		is, isThere := live[f.Path]
 		will, willBeThere := predicted[f.Path]
 		switch {
-		case willBeThere == isThere && equalJSON(will, is):
+		case willBeThere == isThere && fields.Equal(will, is):
 			stays = append(stays, f.Path)
-		case willBeThere == wasThere && equalJSON(will, was):
+		case willBeThere == wasThere && fields.Equal(will, was):
 			back = append(back, f.Path)
 		default:
 			over = append(over, f.Path)

@@ -10,6 +10,7 @@ import (
 
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/clustertest/exact"
+	"lockkeeper/cluster/kube/fields"
 )
 
 var (
@@ -112,7 +113,7 @@ func (e *exactness) round(what string, base, merge []cluster.Object) bool {
 		}
 	}
 	for ref, b := range before {
-		if !changed[ref] && !equalJSON(exact.Content(b), exact.Content(after[ref])) {
+		if !changed[ref] && !fields.Equal(exact.Content(b), exact.Content(after[ref])) {
 			e.t.Errorf("%s: %s changed without being in the plan: %s", what, ref, exact.Difference("", exact.Content(b), exact.Content(after[ref])))
 		}
 	}
@@ -145,7 +146,7 @@ func sourceOf(objs []cluster.Object, source string) string {
 // snapshot reads all objects of both sides; those that are not there are nil.
 func (e *exactness) snapshot(sides ...[]cluster.Object) map[cluster.Ref]m {
 	e.t.Helper()
-	known, err := e.c.kindsFor(e.t.Context(), nil)
+	known, err := e.c.kinds.For(e.t.Context(), nil)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -154,12 +155,12 @@ func (e *exactness) snapshot(sides ...[]cluster.Object) map[cluster.Ref]m {
 		if _, ok := out[o.Ref]; ok {
 			continue
 		}
-		k, ok := known.get(o.Ref, o.APIVersion)
+		k, ok := known.Get(o.Ref, o.APIVersion)
 		if !ok {
 			e.t.Fatalf("%s is not served", o.Ref)
 		}
 		out[o.Ref] = nil
-		if live, err := e.c.read(e.t.Context(), k.gvr, o.Ref.Namespace, o.Ref.Name); err == nil {
+		if live, err := e.c.api.Get(e.t.Context(), k.GVR, o.Ref.Namespace, o.Ref.Name); err == nil {
 			out[o.Ref] = live.Object
 		}
 	}

@@ -129,7 +129,7 @@ func stepOf(t testing.TB, r *cluster.Result, kind, name string) cluster.Step {
 // liveOf reads an object; nil when it is not there.
 func liveOf(t testing.TB, c *Cluster, resource, namespace, name string) *unstructured.Unstructured {
 	t.Helper()
-	obj, err := c.read(context.WithoutCancel(t.Context()), gvrOf(resource), namespace, name)
+	obj, err := c.api.Get(context.WithoutCancel(t.Context()), gvrOf(resource), namespace, name)
 	if err != nil {
 		return nil
 	}

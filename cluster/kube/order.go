@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/kinds"
 )
 
 // annWave orders objects of one stage by hand: a whole number, 0 where it is
@@ -37,7 +38,7 @@ const (
 // stages of the built-in kinds; others are workloads, kinds of custom groups
 // are customs.
 var stages = map[string]stage{
-	"CustomResourceDefinition.apiextensions.k8s.io": foundations,
+	kinds.CRD:   foundations,
 	"Namespace": foundations,
 
 	"ServiceAccount": settings, "ConfigMap": settings, "Secret": settings,

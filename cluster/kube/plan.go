@@ -11,32 +11,36 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/client"
+	"lockkeeper/cluster/kube/inventory"
+	"lockkeeper/cluster/kube/kinds"
+	"lockkeeper/cluster/kube/secret"
 )
 
 // Plan predicts what applying the merge result changes. What breaks a rule by
 // itself (fences, doubles, claims) is refused before any request.
 func (c *Cluster) Plan(ctx context.Context, r cluster.Request) (*cluster.Plan, error) {
-	ctx, t := withTally(ctx)
+	ctx, t := client.Counted(ctx)
 	plan := &cluster.Plan{Target: r.Target, Revision: r.Revision, Objects: len(r.Merge), Changes: []cluster.Change{}}
-	offline := offlineScope(r.Base, r.Merge)
-	if plan.Problems = checkPure(r, resolve(r.Target, r.Merge, offline), offline); len(plan.Problems) > 0 {
+	offline := kinds.Offline(r.Base, r.Merge)
+	if plan.Problems = checkPure(r, kinds.Resolve(r.Target, r.Merge, offline), offline); len(plan.Problems) > 0 {
 		return plan, finishPlan(plan)
 	}
 	p, err := c.prepare(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	scope := onlineScope(p.kinds, offline)
-	merge, base := resolve(r.Target, r.Merge, scope), resolve(r.Target, r.Base, scope)
+	scope := kinds.Online(p.kinds, offline)
+	merge, base := kinds.Resolve(r.Target, r.Merge, scope), kinds.Resolve(r.Target, r.Base, scope)
 	if plan.Problems = checkPure(r, merge, scope); len(plan.Problems) > 0 {
-		plan.Stats = t.stats()
+		plan.Stats = t.Stats()
 		return plan, finishPlan(plan)
 	}
 	s := &selection{p: p, plan: plan, scope: scope}
 	if err := s.choose(base, merge); err != nil {
 		return nil, err
 	}
-	p.planned = plannedIn(merge, func(ref cluster.Ref) bool {
+	p.planned = kinds.PlannedIn(merge, func(ref cluster.Ref) bool {
 		return slices.ContainsFunc(s.wanted, func(w wanted) bool { return w.ref == ref })
 	})
 	plan.Warnings = append(plan.Warnings, newDefaults(base, merge, p.planned)...)
@@ -46,14 +50,14 @@ func (c *Cluster) Plan(ctx context.Context, r cluster.Request) (*cluster.Plan, e
 	}
 	collect(p, plan, s.wanted, outcomes)
 	plan.Warnings = warnings(p, plan, t)
-	plan.Stats = t.stats()
+	plan.Stats = t.Stats()
 	plan.Prepared = p
 	return plan, finishPlan(plan)
 }
 
 // prepare reads what every plan needs: discovery and the inventory.
 func (c *Cluster) prepare(ctx context.Context, r cluster.Request) (*prepared, error) {
-	p := &prepared{request: r, scrub: newScrubber(r.Base, r.Merge)}
+	p := &prepared{request: r, scrub: secret.NewScrubber(r.Base, r.Merge)}
 	var need []schema.GroupVersionKind
 	for _, o := range r.Merge {
 		if gv, err := schema.ParseGroupVersion(o.APIVersion); err == nil {
@@ -61,8 +65,8 @@ func (c *Cluster) prepare(ctx context.Context, r cluster.Request) (*prepared, er
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { p.kinds, err = c.kindsFor(ctx, need); return err })
-	g.Go(func() (err error) { p.inv, err = c.readInventory(ctx); return err })
+	g.Go(func() (err error) { p.kinds, err = c.kinds.For(ctx, need); return err })
+	g.Go(func() (err error) { p.inv, err = inventory.Read(ctx, c.api); return err })
 	return p, g.Wait()
 }
 
@@ -70,7 +74,7 @@ func (c *Cluster) prepare(ctx context.Context, r cluster.Request) (*prepared, er
 type selection struct {
 	p      *prepared
 	plan   *cluster.Plan
-	scope  scoper
+	scope  kinds.Scoper
 	wanted []wanted
 }
 
@@ -87,12 +91,12 @@ func (s *selection) choose(base, merge []cluster.Object) error {
 	seen := map[cluster.Ref]bool{}
 	for i := range base {
 		o := &base[i]
-		if owned, ok := s.p.inv.of(o.Ref); will[o.Ref] == nil && (!ok || owned.Owner == owner) && !seen[o.Ref] {
+		if owned, ok := s.p.inv.Of(o.Ref); will[o.Ref] == nil && (!ok || owned.Owner == owner) && !seen[o.Ref] {
 			s.chooseDelete(wanted{ref: o.Ref, base: o}, o.APIVersion)
 		}
 		seen[o.Ref] = true
 	}
-	for _, e := range s.p.inv.ownedBy(owner) {
+	for _, e := range s.p.inv.OwnedBy(owner) {
 		if will[e.Ref] == nil && !seen[e.Ref] {
 			s.chooseDelete(wanted{ref: e.Ref, pending: true}, e.APIVersion)
 		}
@@ -105,7 +109,7 @@ func (s *selection) choose(base, merge []cluster.Object) error {
 func (s *selection) chooseObject(base, o *cluster.Object) error {
 	w := wanted{ref: o.Ref, base: base, merge: o}
 	owner := s.p.request.Target.Owner()
-	e, owned := s.p.inv.of(o.Ref)
+	e, owned := s.p.inv.Of(o.Ref)
 	if owned && e.Owner != owner {
 		if to, ok := s.p.request.Releases[o.Ref]; !ok || to != e.Owner.Target || e.Owner.RepoID != owner.RepoID {
 			s.plan.Problems = append(s.plan.Problems, problem(o,
@@ -121,7 +125,7 @@ func (s *selection) chooseObject(base, o *cluster.Object) error {
 	if err != nil {
 		return err
 	}
-	digest, err := s.p.inv.digest(o)
+	digest, err := s.p.inv.Digest(o)
 	if err != nil {
 		return err
 	}
@@ -141,7 +145,7 @@ func (s *selection) chooseDelete(w wanted, apiVersion string) {
 	if _, claimed := s.p.request.Claims[w.ref]; claimed {
 		return // transferred: the other target's plan shows it
 	}
-	if e, ok := s.p.inv.of(w.ref); ok {
+	if e, ok := s.p.inv.Of(w.ref); ok {
 		w.owned = &e
 	}
 	gone := cluster.Object{Ref: w.ref, APIVersion: apiVersion}
@@ -165,11 +169,11 @@ func sameRender(a, b *cluster.Object) (bool, error) {
 	if a == nil || a.APIVersion != b.APIVersion {
 		return false, nil
 	}
-	x, err := canonical(a)
+	x, err := inventory.Canonical(a)
 	if err != nil {
 		return false, err
 	}
-	y, err := canonical(b)
+	y, err := inventory.Canonical(b)
 	return bytes.Equal(x, y), err
 }
 
@@ -177,7 +181,7 @@ func sameRender(a, b *cluster.Object) (bool, error) {
 func (c *Cluster) planAll(ctx context.Context, p *prepared, todo []wanted) ([]outcome, error) {
 	out := make([]outcome, len(todo))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(cap(c.slots))
+	g.SetLimit(c.api.Concurrency())
 	for i, w := range todo {
 		g.Go(func() (err error) {
 			out[i], err = c.planObject(ctx, p, w)
@@ -209,16 +213,13 @@ func collect(p *prepared, plan *cluster.Plan, todo []wanted, outcomes []outcome)
 	}
 }
 
-func warnings(p *prepared, plan *cluster.Plan, t *tally) []string {
-	out := append(plan.Warnings, p.kinds.warnings()...)
-	if p.inv.ephemeral {
+func warnings(p *prepared, plan *cluster.Plan, t *client.Tally) []string {
+	out := append(plan.Warnings, p.kinds.Warnings()...)
+	if p.inv.Ephemeral {
 		out = append(out, "this cluster has no digest key yet (the first apply makes it): digests of secret values will differ next time")
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	slices.Sort(t.warnings)
-	for _, w := range t.warnings {
-		out = append(out, p.scrub.text(cluster.Ref{}, w))
+	for _, w := range t.Warnings() {
+		out = append(out, p.scrub.Text(cluster.Ref{}, w))
 	}
 	return out
 }
@@ -232,5 +233,3 @@ func finishPlan(plan *cluster.Plan) error {
 	plan.Digest, err = cluster.DigestPlan(plan)
 	return err
 }
-
-var _ cluster.Cluster = (*Cluster)(nil)

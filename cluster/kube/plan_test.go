@@ -9,6 +9,11 @@ import (
 	"testing"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/client"
+	"lockkeeper/cluster/kube/fields"
+	"lockkeeper/cluster/kube/inventory"
+	"lockkeeper/cluster/kube/kinds"
+	"lockkeeper/cluster/kube/secret"
 
 	"k8s.io/client-go/rest"
 )
@@ -76,23 +81,23 @@ func appliedExactly(t testing.TB, c *Cluster, p *cluster.Plan) {
 		if it.change.Action == cluster.Delete || it.change.Unverified != "" {
 			continue
 		}
-		after, err := c.read(t.Context(), it.gvr, it.change.Ref.Namespace, it.change.Ref.Name)
+		after, err := c.api.Get(t.Context(), it.gvr, it.change.Ref.Namespace, it.change.Ref.Name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		lk := keysOf(allFields(it.live, after)...)
+		lk := fields.KeysOf(fields.All(it.live, after)...)
 		if it.live == nil {
-			there := flatten(shownPart(pr.inv.masked(it.change.Ref, after.Object)), lk)
+			there := fields.Flatten(fields.Shown(secret.Masked(it.change.Ref, after.Object, pr.inv.MAC)), lk)
 			for _, f := range it.change.Fields {
 				v, ok := there[f.Path]
-				if !f.Server && !f.Masked && (!ok || !reflect.DeepEqual(project(v, f.After, "", lk), f.After)) {
+				if !f.Server && !f.Masked && (!ok || !reflect.DeepEqual(fields.Project(v, f.After, lk), f.After)) {
 					t.Errorf("%s: predicted %s = %v, got %v", it.change.Ref, f.Path, f.After, v)
 				}
 			}
 			continue
 		}
-		got := diffObjects(shownPart(pr.inv.masked(it.change.Ref, it.live.Object)), shownPart(pr.inv.masked(it.change.Ref, after.Object)), lk)
-		unmask(got)
+		got := fields.Diff(fields.Shown(secret.Masked(it.change.Ref, it.live.Object, pr.inv.MAC)), fields.Shown(secret.Masked(it.change.Ref, after.Object, pr.inv.MAC)), lk)
+		secret.Unmask(got)
 		want := slices.DeleteFunc(slices.Clone(it.change.Fields), func(f cluster.FieldChange) bool { return f.Server })
 		got = slices.DeleteFunc(got, func(f cluster.FieldChange) bool {
 			return f.Path == `metadata.annotations["deployment.kubernetes.io/revision"]`
@@ -136,7 +141,7 @@ func TestCreateShowsWhatGitSetsWithTheServersValues(t *testing.T) {
 	if spec == nil || spec["strategy"] != nil {
 		t.Errorf("defaults are shown: %v", spec)
 	}
-	cpu := flatten(map[string]any{"spec": spec}, listKeys{})["spec.template.spec.containers[name=web].resources.requests.cpu"]
+	cpu := fields.Flatten(map[string]any{"spec": spec}, fields.Keys{})["spec.template.spec.containers[name=web].resources.requests.cpu"]
 	if cpu != "500m" {
 		t.Errorf("cpu is %v, want what the server makes of it", cpu)
 	}
@@ -422,21 +427,6 @@ func TestFenceIsCheckedBeforeAnyRequest(t *testing.T) {
 	}
 }
 
-func TestClusterScopesAreThoseOfTheServer(t *testing.T) {
-	c := connected(t)
-	k, err := c.refreshKinds(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for gvk, got := range k.byGVK {
-		ref := cluster.Ref{Group: gvk.Group, Kind: gvk.Kind}
-		switch s := builtinScope(ref, gvk.GroupVersion().String()); {
-		case s == cluster.Namespaced && !got.namespaced, s == cluster.ClusterScoped && got.namespaced:
-			t.Errorf("%s: the table is wrong", gvk)
-		}
-	}
-}
-
 func TestOneObjectBelongsToOneTarget(t *testing.T) {
 	c, ns := connected(t), shared.Get(t).Namespace(t)
 	objs := objects(t, ns, configMap)
@@ -578,6 +568,42 @@ spec: {policyName: '%NS%', validationActions: [Deny]}
 		}
 		if len(p.Problems) > 0 {
 			t.Fatalf("%+v", p.Problems)
+		}
+	}
+}
+
+func TestPlanWithoutAKeyWarnsAndWritesNothing(t *testing.T) {
+	plane := shared.Get(t)
+	ns := plane.Namespace(t)
+	c := connected(t)
+	p := &prepared{inv: &inventory.Inventory{Ephemeral: true}, kinds: &kinds.Served{}, scrub: secret.NewScrubber()}
+	if w := warnings(p, &cluster.Plan{}, &client.Tally{}); len(w) != 1 || !strings.Contains(w[0], "no digest key") {
+		t.Errorf("%q", w)
+	}
+	before := liveOf(t, c, "namespaces.v1", "", ns).GetResourceVersion()
+	planned(t, c, targetIn(ns), nil, objects(t, ns, web, credentials))
+	if liveOf(t, c, "deployments.v1.apps", ns, "web") != nil || liveOf(t, c, "namespaces.v1", "", ns).GetResourceVersion() != before {
+		t.Error("a plan wrote to the cluster")
+	}
+}
+
+func TestBrokenAPIServiceIsToleratedWithAWarning(t *testing.T) {
+	c, ns := connected(t), shared.Get(t).Namespace(t)
+	name := "v1.broken.example.org"
+	kubectl(t, "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: "+name+"}\nspec: {group: broken.example.org, version: v1, groupPriorityMinimum: 1, versionPriority: 1, insecureSkipTLSVerify: true, service: {name: nowhere, namespace: "+ns+"}}\n", "apply", "-f", "-")
+	defer kubectl(t, "", "delete", "apiservice", name)
+	broken := "apiVersion: broken.example.org/v1\nkind: Thing\nmetadata: {name: x}\n"
+	for {
+		p, err := c.Plan(t.Context(), cluster.Request{Target: targetIn(ns), Merge: objects(t, ns, broken, configMap)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		changeOf(t, p, "ConfigMap", "settings")
+		if len(p.Warnings) > 0 && strings.Contains(p.Warnings[0], "API service of broken.example.org/v1 does not answer") {
+			if len(p.Problems) != 1 || !strings.Contains(p.Problems[0].Message, "does not answer") {
+				t.Errorf("%+v", p.Problems)
+			}
+			return
 		}
 	}
 }

@@ -17,6 +17,10 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/fields"
+	"lockkeeper/cluster/kube/inventory"
+	"lockkeeper/cluster/kube/kinds"
+	"lockkeeper/cluster/kube/secret"
 )
 
 // look is the work on one object while it is being planned.
@@ -24,7 +28,7 @@ type look struct {
 	c       *Cluster
 	p       *prepared
 	w       wanted
-	k       kind
+	k       kinds.Kind
 	desired *unstructured.Unstructured
 	live    *unstructured.Unstructured // nil: not there
 	result  *unstructured.Unstructured // forced dry-run of desired
@@ -34,7 +38,7 @@ type look struct {
 	// before is why desired is not valid before an adoption migrated ownership;
 	// result is composed then.
 	before    error
-	migration *migration
+	migration *fields.Migration
 	digest    string
 }
 
@@ -63,7 +67,7 @@ func (c *Cluster) planObject(ctx context.Context, p *prepared, w wanted) (outcom
 // lookAt plans one object from one state of it; errMoved says that the answers
 // of the server were about different states.
 func (c *Cluster) lookAt(ctx context.Context, p *prepared, w wanted) (*look, outcome, error) {
-	digest, err := p.inv.digest(w.merge)
+	digest, err := p.inv.Digest(w.merge)
 	if err != nil {
 		return nil, outcome{}, err
 	}
@@ -77,7 +81,7 @@ func (l *look) plan(ctx context.Context) (outcome, error) {
 		return l.trouble(err)
 	}
 	var ok bool
-	if l.k, ok = l.p.kinds.get(l.w.ref, l.w.merge.APIVersion); !ok {
+	if l.k, ok = l.p.kinds.Get(l.w.ref, l.w.merge.APIVersion); !ok {
 		return l.unserved(ctx)
 	}
 	var err error
@@ -87,7 +91,7 @@ func (l *look) plan(ctx context.Context) (outcome, error) {
 	if l.live == nil {
 		return l.create(ctx)
 	}
-	l.p.scrub.learn(l.w.ref, l.live.Object)
+	l.p.scrub.Learn(l.w.ref, l.live.Object)
 	if l.live.GetDeletionTimestamp() != nil {
 		return l.problem("%s is being deleted%s: wait until it is gone, then plan again", l.w.ref, waitsFor(l.live)), nil
 	}
@@ -95,12 +99,8 @@ func (l *look) plan(ctx context.Context) (outcome, error) {
 }
 
 // find reads a live object; nil means that it is not there.
-func (c *Cluster) find(ctx context.Context, k kind, ref cluster.Ref) (*unstructured.Unstructured, error) {
-	var live *unstructured.Unstructured
-	err := c.request(ctx, func(ctx context.Context) (err error) {
-		live, err = c.resource(k.gvr, ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
-		return err
-	})
+func (c *Cluster) find(ctx context.Context, k kinds.Kind, ref cluster.Ref) (*unstructured.Unstructured, error) {
+	live, err := c.api.Get(ctx, k.GVR, ref.Namespace, ref.Name)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -108,7 +108,7 @@ func (c *Cluster) find(ctx context.Context, k kind, ref cluster.Ref) (*unstructu
 }
 
 // dryApply is a dry-run of a server-side apply.
-func (c *Cluster) dryApply(ctx context.Context, k kind, u *unstructured.Unstructured, force bool) (*unstructured.Unstructured, error) {
+func (c *Cluster) dryApply(ctx context.Context, k kinds.Kind, u *unstructured.Unstructured, force bool) (*unstructured.Unstructured, error) {
 	body, err := json.Marshal(u.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encoding %s: %w", u.GetName(), err)
@@ -118,8 +118,8 @@ func (c *Cluster) dryApply(ctx context.Context, k kind, u *unstructured.Unstruct
 		FieldValidation: metav1.FieldValidationStrict,
 	}
 	var out *unstructured.Unstructured
-	err = c.request(ctx, func(ctx context.Context) (err error) {
-		out, err = c.resource(k.gvr, u.GetNamespace()).Patch(ctx, u.GetName(), types.ApplyPatchType, body, opts)
+	err = c.api.Request(ctx, func(ctx context.Context) (err error) {
+		out, err = c.api.Resource(k.GVR, u.GetNamespace()).Patch(ctx, u.GetName(), types.ApplyPatchType, body, opts)
 		return err
 	})
 	return out, err
@@ -129,9 +129,9 @@ func (l *look) create(ctx context.Context) (outcome, error) {
 	var err error
 	l.result, err = l.c.dryApply(ctx, l.k, l.desired, true)
 	switch {
-	case missingNamespace(err) && l.p.planned.namespaces[l.w.ref.Namespace]:
-		if err := decodesStrictly(l.desired); err != nil {
-			return l.problem("%s: %s", l.w.ref, l.p.scrub.text(l.w.ref, err.Error())), nil
+	case missingNamespace(err) && l.p.planned.Namespaces[l.w.ref.Namespace]:
+		if err := kinds.DecodesStrictly(l.desired); err != nil {
+			return l.problem("%s: %s", l.w.ref, l.p.scrub.Text(l.w.ref, err.Error())), nil
 		}
 		return l.unverified("its namespace is created in the same pull")
 	case missingNamespace(err):
@@ -151,16 +151,16 @@ func (l *look) create(ctx context.Context) (outcome, error) {
 // createFields are the fields that Git sets, with the values the server makes
 // of them, and the known fields that the server will assign.
 func (l *look) createFields(result *unstructured.Unstructured) []cluster.FieldChange {
-	lk := keysOf(allFields(result)...)
+	lk := fields.KeysOf(fields.All(result)...)
 	got, given := l.shown(result), l.shown(l.desired)
-	fields := diffObjects(nil, project(got, given, "", lk).(map[string]any), lk)
-	mine := flatten(given, lk)
-	for path := range flatten(got, lk) {
+	out := fields.Diff(nil, fields.Project(got, given, lk).(map[string]any), lk)
+	mine := fields.Flatten(given, lk)
+	for path := range fields.Flatten(got, lk) {
 		if _, ok := mine[path]; !ok && serverAssigned(l.w.ref, path) {
-			fields = append(fields, cluster.FieldChange{Path: path, Op: cluster.Add, After: "(assigned by the server)", Server: true})
+			out = append(out, cluster.FieldChange{Path: path, Op: cluster.Add, After: "(assigned by the server)", Server: true})
 		}
 	}
-	return sortFields(fields)
+	return fields.Sorted(out)
 }
 
 func (l *look) update(ctx context.Context) (outcome, error) {
@@ -195,7 +195,7 @@ func (l *look) refused(ctx context.Context, err error) (outcome, error) {
 	switch {
 	case immutable(err) != nil:
 		return l.replace(immutable(err))
-	case l.p.planned.defines(l.w.ref) && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || undeclared(err)):
+	case l.p.planned.Defines(l.w.ref) && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || undeclared(err)):
 		return l.unserved(ctx)
 	}
 	return l.trouble(err)
@@ -209,7 +209,7 @@ func (l *look) predict(ctx context.Context) (err error) {
 		l.result, err = l.c.dryApply(ctx, l.k, l.desired, true)
 	}
 	if apierrors.IsInvalid(err) && immutable(err) == nil && l.adopts() {
-		l.before, l.result, err = err, overlaid(l.live, l.desired), nil
+		l.before, l.result, err = err, fields.Overlaid(l.live, l.desired), nil
 	}
 	if err == nil && l.moved(l.result) {
 		return errMoved
@@ -228,7 +228,7 @@ func (l *look) predictBase(ctx context.Context) error {
 	if l.w.base == nil {
 		return nil
 	}
-	digest, err := l.p.inv.digest(l.w.base)
+	digest, err := l.p.inv.Digest(l.w.base)
 	if err != nil || !l.adopts() && l.w.owned.Digest != digest {
 		return err
 	}
@@ -236,7 +236,7 @@ func (l *look) predictBase(ctx context.Context) error {
 		l.base = l.result
 		return nil
 	}
-	k, ok := l.p.kinds.get(l.w.ref, l.w.base.APIVersion)
+	k, ok := l.p.kinds.Get(l.w.ref, l.w.base.APIVersion)
 	if !ok {
 		return nil // an API version that is no longer served cannot have drifted in its own terms
 	}
@@ -274,17 +274,17 @@ func (l *look) migrate(ctx context.Context) (*unstructured.Unstructured, error) 
 	if !l.adopts() {
 		return l.result, nil
 	}
-	git := ourFields(l.result).Union(ourFields(l.base))
-	if l.migration = planMigration(l.live, git, l.w.merge.APIVersion); l.migration == nil {
+	git := fields.Ours(l.result).Union(fields.Ours(l.base))
+	if l.migration = fields.PlanMigration(l.live, git, l.w.merge.APIVersion); l.migration == nil {
 		return l.result, l.before
 	}
-	without := l.migration.withoutAbandoned(l.result, l.desired)
-	if equalJSON(without.Object, l.result.Object) {
+	without := l.migration.WithoutAbandoned(l.result, l.desired)
+	if fields.Equal(without.Object, l.result.Object) {
 		return l.result, l.before
 	}
 	var predicted *unstructured.Unstructured
-	err := l.c.request(ctx, func(ctx context.Context) (err error) {
-		predicted, err = l.c.resource(l.k.gvr, l.w.ref.Namespace).Update(ctx, without,
+	err := l.c.api.Request(ctx, func(ctx context.Context) (err error) {
+		predicted, err = l.c.api.Resource(l.k.GVR, l.w.ref.Namespace).Update(ctx, without,
 			metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: Manager})
 		return err
 	})
@@ -295,32 +295,32 @@ func (l *look) migrate(ctx context.Context) (*unstructured.Unstructured, error) 
 // it is part of an item that Git adds: the known fields, and those that differ
 // when the server is asked once more.
 func (l *look) fields(ctx context.Context, predicted *unstructured.Unstructured) ([]cluster.FieldChange, error) {
-	lk := keysOf(allFields(l.live, l.result)...)
+	lk := fields.KeysOf(fields.All(l.live, l.result)...)
 	live, pred := l.shown(l.live), l.shown(predicted)
-	was, will := flatten(live, lk), flatten(pred, lk)
+	was, will := fields.Flatten(live, lk), fields.Flatten(pred, lk)
 	assigned, err := l.assigned(ctx, was, will, lk)
 	if err != nil || len(assigned) == 0 {
-		return diffObjects(live, pred, lk), err
+		return fields.Diff(live, pred, lk), err
 	}
-	fields := diffObjects(stripped(live, "", "", lk, assigned).(map[string]any), stripped(pred, "", "", lk, assigned).(map[string]any), lk)
+	out := fields.Diff(fields.Without(live, lk, assigned), fields.Without(pred, lk, assigned), lk)
 	for path := range assigned {
 		change := cluster.FieldChange{Path: path, Op: cluster.Add, After: will[path], Server: true}
 		if before, ok := was[path]; ok {
 			change.Op, change.Before = cluster.Set, before
 		}
-		fields = append(fields, change)
+		out = append(out, change)
 	}
-	return sortFields(fields), nil
+	return fields.Sorted(out), nil
 }
 
 // assigned are the paths of values that change, that Git does not set, and
 // that the server will not give as it predicts them.
-func (l *look) assigned(ctx context.Context, was, will map[string]any, lk listKeys) (map[string]bool, error) {
-	given := flatten(l.shown(l.desired), lk)
+func (l *look) assigned(ctx context.Context, was, will map[string]any, lk fields.Keys) (map[string]bool, error) {
+	given := fields.Flatten(l.shown(l.desired), lk)
 	foreign := map[string]any{}
 	for path, v := range will {
 		before, had := was[path]
-		if _, ok := given[path]; !ok && !isContainer(v) && (!had || !equalJSON(before, v)) {
+		if _, ok := given[path]; !ok && !fields.IsContainer(v) && (!had || !fields.Equal(before, v)) {
 			foreign[path] = v
 		}
 	}
@@ -336,11 +336,11 @@ func (l *look) assigned(ctx context.Context, was, will map[string]any, lk listKe
 	case l.moved(again):
 		return nil, errMoved
 	default:
-		second = flatten(l.shown(again), lk)
+		second = fields.Flatten(l.shown(again), lk)
 	}
 	out := map[string]bool{}
 	for path, v := range foreign {
-		if got, ok := second[path]; serverAssigned(l.w.ref, path) || !ok || !equalJSON(got, v) {
+		if got, ok := second[path]; serverAssigned(l.w.ref, path) || !ok || !fields.Equal(got, v) {
 			out[path] = true
 		}
 	}
@@ -350,10 +350,10 @@ func (l *look) assigned(ctx context.Context, was, will map[string]any, lk listKe
 // ownership fills in who else has a say in the object's fields.
 func (l *look) ownership(change *cluster.Change, predicted *unstructured.Unstructured) {
 	names := pathNames(l.live)
-	before, owners := ourFields(l.live).Union(ourFields(l.base)), l.result.GetManagedFields()
+	before, owners := fields.Ours(l.live).Union(fields.Ours(l.base)), l.result.GetManagedFields()
 	if l.migration != nil {
-		change.Managers = l.migration.managers
-		before, owners = before.Union(l.migration.fields), l.migration.entries
+		change.Managers = l.migration.Managers
+		before, owners = before.Union(l.migration.Fields), l.migration.Entries
 	}
 	for _, cause := range l.conflicts {
 		manager := managerOf(cause)
@@ -366,10 +366,10 @@ func (l *look) ownership(change *cluster.Change, predicted *unstructured.Unstruc
 		}
 		change.Takeovers = append(change.Takeovers, cluster.Ownership{Path: path, Manager: manager})
 	}
-	change.Takeovers = sortedOwnership(change.Takeovers)
-	change.Stays = staying(before, ourFields(l.result), predicted, owners)
-	ours := ourFields(l.live)
-	if change.Action == cluster.Update && len(change.Fields) == 0 && !ours.Equals(ourFields(l.result)) {
+	change.Takeovers = fields.SortedOwnership(change.Takeovers)
+	change.Stays = fields.Staying(before, fields.Ours(l.result), predicted, owners)
+	ours := fields.Ours(l.live)
+	if change.Action == cluster.Update && len(change.Fields) == 0 && !ours.Equals(fields.Ours(l.result)) {
 		change.Reason = "no value changes, only who owns the fields"
 	}
 }
@@ -379,15 +379,15 @@ func (l *look) stands(change *cluster.Change) bool {
 	if len(change.Fields)+len(change.Stays) > 0 || l.w.from != "" || l.migration != nil {
 		return false
 	}
-	return ourFields(l.live).Equals(ourFields(l.result))
+	return fields.Ours(l.live).Equals(fields.Ours(l.result))
 }
 
 func (l *look) tracked() outcome {
-	stands := &standing{ref: l.w.ref, gvr: l.k.gvr, live: l.live}
+	stands := &standing{ref: l.w.ref, gvr: l.k.GVR, live: l.live}
 	if o := l.w.owned; o != nil && o.Digest == l.digest && o.UID == l.live.GetUID() {
 		return outcome{stands: stands}
 	}
-	return outcome{stands: stands, track: &entry{
+	return outcome{stands: stands, track: &inventory.Entry{
 		Owner: l.p.request.Target.Owner(), Ref: l.w.ref, APIVersion: l.w.merge.APIVersion, UID: l.live.GetUID(),
 		Digest: l.digest, Revision: l.p.request.Revision, Generation: l.live.GetGeneration(),
 		ResourceVersion: l.live.GetResourceVersion(),
@@ -404,12 +404,12 @@ func (l *look) change(a cluster.Action) cluster.Change {
 // finish masks, digests and packs a change.
 func (l *look) finish(change cluster.Change, predicted *unstructured.Unstructured) (outcome, error) {
 	it := &item{
-		want: l.w, gvr: l.k.gvr, namespaced: l.w.ref.Namespace != "", desired: l.desired,
+		want: l.w, gvr: l.k.GVR, desired: l.desired,
 		live: l.live, predicted: predicted, force: len(l.conflicts) > 0, digest: l.digest,
 	}
 	if l.migration != nil {
 		var err error
-		if it.migrate, err = l.migration.patch(l.live); err != nil {
+		if it.migrate, err = l.migration.Patch(l.live); err != nil {
 			return outcome{}, err
 		}
 	}
@@ -418,8 +418,8 @@ func (l *look) finish(change cluster.Change, predicted *unstructured.Unstructure
 
 // seal masks and digests a change.
 func seal(p *prepared, it *item, change cluster.Change) (outcome, error) {
-	change.Fields = sortFields(change.Fields)
-	secrets := unmask(change.Fields)
+	change.Fields = fields.Sorted(change.Fields)
+	secrets := secret.Unmask(change.Fields)
 	var err error
 	change.Digest, err = cluster.DigestChange(p.request.Target, change, func(path string) string { return secrets[path] })
 	if err != nil {
@@ -429,14 +429,9 @@ func seal(p *prepared, it *item, change cluster.Change) (outcome, error) {
 	return outcome{item: it}, nil
 }
 
-func sortFields(fields []cluster.FieldChange) []cluster.FieldChange {
-	slices.SortStableFunc(fields, func(a, b cluster.FieldChange) int { return strings.Compare(a.Path, b.Path) })
-	return fields
-}
-
 // shown is the masked content of an object.
 func (l *look) shown(u *unstructured.Unstructured) map[string]any {
-	return shownPart(l.p.inv.masked(l.w.ref, u.Object))
+	return fields.Shown(secret.Masked(l.w.ref, u.Object, l.p.inv.MAC))
 }
 
 func (l *look) problem(format string, args ...any) outcome {
@@ -451,9 +446,9 @@ func (l *look) trouble(err error) (outcome, error) {
 		return outcome{}, err
 	}
 	if hopeless(err) {
-		return outcome{}, l.c.explain(err)
+		return outcome{}, l.c.api.Explain(err)
 	}
-	return l.problem("%s: %s", l.w.ref, l.p.scrub.text(l.w.ref, refusal(l.c, err))), nil
+	return l.problem("%s: %s", l.w.ref, l.p.scrub.Text(l.w.ref, refusal(l.c, err))), nil
 }
 
 // hopeless are errors after which no other object need be tried.
@@ -470,7 +465,7 @@ func refusal(c *Cluster, err error) string {
 		return err.Error()
 	}
 	if apierrors.IsForbidden(err) && !strings.Contains(err.Error(), "admission") {
-		return c.explain(err).Error()
+		return c.api.Explain(err).Error()
 	}
 	var parts []string
 	if d := status.Status().Details; d != nil {
@@ -532,8 +527,8 @@ func managerOf(cause metav1.StatusCause) string {
 // pathNames maps the server's spelling of the paths of an object to ours.
 func pathNames(u *unstructured.Unstructured) map[string]string {
 	out := map[string]string{}
-	for _, s := range allFields(u) {
-		s.Iterate(func(p fieldpath.Path) { out[p.String()] = pathOf(p) })
+	for _, s := range fields.All(u) {
+		s.Iterate(func(p fieldpath.Path) { out[p.String()] = fields.PathOf(p) })
 	}
 	return out
 }

@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/health"
+	"lockkeeper/cluster/kube/kinds"
 )
 
 // prune deletes what the plan listed, and nothing else, if all went well so
@@ -29,10 +31,10 @@ func (a *applying) prune(ctx context.Context, groups []group) error {
 }
 
 // deleteObject carries out one delete.
-func (a *applying) deleteObject(ctx context.Context, i int) *awaited {
+func (a *applying) deleteObject(ctx context.Context, i int) *health.Awaited {
 	it := a.pr.items[i]
 	a.step(i, cluster.Applying, "")
-	var w *awaited
+	var w *health.Awaited
 	_, err := a.carryOut(ctx, &it, func(ctx context.Context, it *item) (_ *unstructured.Unstructured, err error) {
 		w, err = a.remove(ctx, it)
 		return nil, err
@@ -46,22 +48,22 @@ func (a *applying) deleteObject(ctx context.Context, i int) *awaited {
 		a.step(i, cluster.Failed, err.Error())
 		return nil
 	}
-	if it.change.Ref.GroupKind() == "CustomResourceDefinition.apiextensions.k8s.io" {
-		a.c.forgetKinds()
+	if it.change.Ref.GroupKind() == kinds.CRD {
+		a.c.kinds.Forget()
 	}
-	w.index = i
-	if w.state == "" {
-		a.step(i, cluster.Applied, w.message)
+	w.Index = i
+	if w.State == "" {
+		a.step(i, cluster.Applied, w.Message)
 	}
 	return w
 }
 
 // remove deletes an object as the plan saw it and looks whether it is gone.
 // What it owns is collected in the background.
-func (a *applying) remove(ctx context.Context, it *item) (*awaited, error) {
+func (a *applying) remove(ctx context.Context, it *item) (*health.Awaited, error) {
 	uid, version := it.live.GetUID(), it.live.GetResourceVersion()
-	err := a.c.request(ctx, func(ctx context.Context) error {
-		return a.c.resource(it.gvr, it.change.Ref.Namespace).Delete(ctx, it.change.Ref.Name, metav1.DeleteOptions{
+	err := a.c.api.Request(ctx, func(ctx context.Context) error {
+		return a.c.api.Resource(it.gvr, it.change.Ref.Namespace).Delete(ctx, it.change.Ref.Name, metav1.DeleteOptions{
 			Preconditions:     &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
 			PropagationPolicy: new(metav1.DeletePropagationBackground),
 		})
@@ -69,10 +71,10 @@ func (a *applying) remove(ctx context.Context, it *item) (*awaited, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &awaited{gvr: it.gvr, uid: uid, obj: it.live, gone: true, verdict: verdict{"", "is still being deleted"}}
-	obj, err := a.c.read(ctx, it.gvr, it.change.Ref.Namespace, it.change.Ref.Name)
+	w := &health.Awaited{GVR: it.gvr, UID: uid, Object: it.live, Gone: true, Verdict: health.Verdict{Message: "is still being deleted"}}
+	obj, err := a.c.api.Get(ctx, it.gvr, it.change.Ref.Namespace, it.change.Ref.Name)
 	if err == nil || apierrors.IsNotFound(err) {
-		w.look(obj)
+		w.Look(obj)
 	}
 	return w, nil
 }

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/fields"
+	"lockkeeper/cluster/kube/kinds"
 )
 
 // immutableSaid is how API servers say that a field cannot change. Anything
@@ -31,15 +33,15 @@ func immutable(err error) []string {
 	if !apierrors.IsInvalid(err) || !errors.As(err, &status) || status.Status().Details == nil {
 		return nil
 	}
-	fields := map[string]bool{}
+	paths := map[string]bool{}
 	for _, cause := range status.Status().Details.Causes {
 		said := func(s string) bool { return strings.Contains(cause.Message, s) }
 		if cause.Field == "" || !slices.ContainsFunc(immutableSaid, said) {
 			return nil
 		}
-		fields[cause.Field] = true
+		paths[cause.Field] = true
 	}
-	return slices.Sorted(maps.Keys(fields))
+	return slices.Sorted(maps.Keys(paths))
 }
 
 // keepsData are kinds whose deletion loses data: they are never replaced.
@@ -47,13 +49,13 @@ var keepsData = map[string]string{
 	"PersistentVolumeClaim": "the data on its volume",
 	"PersistentVolume":      "the data on it",
 	"Namespace":             "everything in it",
-	"CustomResourceDefinition.apiextensions.k8s.io": "all objects of its kind",
+	kinds.CRD:               "all objects of its kind",
 }
 
 // replace predicts a delete and create. The server cannot dry-run that, so the
 // change compares what Git sets with what is live.
-func (l *look) replace(fields []string) (outcome, error) {
-	list := strings.Join(fields, ", ")
+func (l *look) replace(paths []string) (outcome, error) {
+	list := strings.Join(paths, ", ")
 	if what, ok := keepsData[l.w.ref.GroupKind()]; ok {
 		return l.problem("%s: %s cannot be changed on a live object, and replacing it would lose %s: give the new one another name and move over, or take the change back", l.w.ref, list, what), nil
 	}
@@ -61,7 +63,7 @@ func (l *look) replace(fields []string) (outcome, error) {
 	change.Reason = list + " cannot be changed on a live object: it is deleted and created again"
 	change.Unverified = "a replace cannot be dry-run"
 	if l.adopts() {
-		change.Managers = managersOf(l.live)
+		change.Managers = fields.Managers(l.live)
 	}
 	change.Fields = l.gitFields()
 	out, err := l.finish(change, nil)
@@ -73,23 +75,23 @@ func (l *look) replace(fields []string) (outcome, error) {
 
 // gitFields compares what Git sets with what is live, without the server's help.
 func (l *look) gitFields() []cluster.FieldChange {
-	lk := keysOf(allFields(l.live)...)
+	lk := fields.KeysOf(fields.All(l.live)...)
 	given := l.shown(l.desired)
 	if l.live == nil {
-		return diffObjects(nil, given, lk)
+		return fields.Diff(nil, given, lk)
 	}
 	live := l.shown(l.live)
-	fields := diffObjects(project(live, given, "", lk).(map[string]any), given, lk)
+	out := fields.Diff(fields.Project(live, given, lk).(map[string]any), given, lk)
 	if l.w.base == nil {
-		return fields
+		return out
 	}
-	there := flatten(live, lk)
-	for _, f := range diffObjects(l.shown(desiredOf(l.w.base)), given, lk) {
+	there := fields.Flatten(live, lk)
+	for _, f := range fields.Diff(l.shown(desiredOf(l.w.base)), given, lk) {
 		if v, ok := there[f.Path]; ok && f.Op == cluster.Remove {
-			fields = append(fields, cluster.FieldChange{Path: f.Path, Op: cluster.Remove, Before: v})
+			out = append(out, cluster.FieldChange{Path: f.Path, Op: cluster.Remove, Before: v})
 		}
 	}
-	return sortFields(fields)
+	return fields.Sorted(out)
 }
 
 // planDelete predicts the removal of an object that Git no longer has.
@@ -101,16 +103,16 @@ func (c *Cluster) planDelete(ctx context.Context, p *prepared, w wanted) (outcom
 	case w.owned != nil:
 		apiVersion = w.owned.APIVersion
 	}
-	k, apiVersion, ok := p.kinds.any(w.ref, apiVersion)
+	k, apiVersion, ok := p.kinds.Any(w.ref, apiVersion)
 	if !ok {
-		if len(p.kinds.broken) > 0 {
+		if len(p.kinds.Broken) > 0 {
 			return outcome{problem: &cluster.Problem{Ref: &w.ref, Message: fmt.Sprintf("%s is to be deleted, but the API service of its kind does not answer", w.ref)}}, nil
 		}
 		return outcome{drop: true}, nil // its CRD is gone, and so is it
 	}
 	live, err := c.find(ctx, k, w.ref)
 	if hopeless(err) {
-		return outcome{}, c.explain(err)
+		return outcome{}, c.api.Explain(err)
 	}
 	if err != nil {
 		return outcome{problem: &cluster.Problem{Ref: &w.ref, Message: fmt.Sprintf("%s: %s", w.ref, refusal(c, err))}}, nil
@@ -123,12 +125,12 @@ func (c *Cluster) planDelete(ctx context.Context, p *prepared, w wanted) (outcom
 		change.Source = w.base.Source
 	}
 	if w.owned == nil || w.owned.UID != live.GetUID() {
-		change.Managers = managersOf(live)
+		change.Managers = fields.Managers(live)
 	}
 	if change.Reason, err = c.takesAlong(ctx, p, w.ref, live); err != nil {
-		return outcome{}, c.explain(err)
+		return outcome{}, c.api.Explain(err)
 	}
-	return seal(p, &item{want: w, gvr: k.gvr, namespaced: w.ref.Namespace != "", live: live}, change)
+	return seal(p, &item{want: w, gvr: k.GVR, live: live}, change)
 }
 
 // takesAlong says what else a delete removes.
@@ -141,15 +143,14 @@ func (c *Cluster) takesAlong(ctx context.Context, p *prepared, ref cluster.Ref, 
 		}
 		claims, err := c.count(ctx, schema.GroupVersionResource{Version: "v1", Resource: "persistentvolumeclaims"}, ref.Name)
 		return fmt.Sprintf("everything in the namespace goes with it, among that %s and %s", counted(pods, "pod"), counted(claims, "volume claim")), err
-	case "CustomResourceDefinition.apiextensions.k8s.io":
-		group, _, _ := unstructured.NestedString(live.Object, "spec", "group")
-		name, _, _ := unstructured.NestedString(live.Object, "spec", "names", "kind")
-		k, _, ok := p.kinds.any(cluster.Ref{Group: group, Kind: name}, "")
+	case kinds.CRD:
+		defined := kinds.Defined(live.Object)
+		k, _, ok := p.kinds.Any(cluster.Ref{Group: defined.Group, Kind: defined.Kind}, "")
 		if !ok {
 			return "all objects of its kind go with it", nil
 		}
-		n, err := c.count(ctx, k.gvr, "")
-		return fmt.Sprintf("all objects of its kind go with it: %s", counted(n, name)), err
+		n, err := c.count(ctx, k.GVR, "")
+		return fmt.Sprintf("all objects of its kind go with it: %s", counted(n, defined.Kind)), err
 	case "PersistentVolumeClaim":
 		return "the volume behind it may be deleted with its data, as its storage class says", nil
 	}
@@ -166,8 +167,8 @@ func counted(n int64, what string) string {
 // count counts objects with one small metadata-only LIST.
 func (c *Cluster) count(ctx context.Context, gvr schema.GroupVersionResource, namespace string) (int64, error) {
 	var page *metav1.PartialObjectMetadataList
-	err := c.request(ctx, func(ctx context.Context) (err error) {
-		page, err = c.meta.Resource(gvr).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: 1})
+	err := c.api.Request(ctx, func(ctx context.Context) (err error) {
+		page, err = c.api.Metadata.Resource(gvr).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: 1})
 		return err
 	})
 	if err != nil {

@@ -5,10 +5,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/inventory"
+	"lockkeeper/cluster/kube/kinds"
+	"lockkeeper/cluster/kube/secret"
 )
-
-// Manager is the field manager under which lockkeeper applies.
-const Manager = "lockkeeper"
 
 // wanted is one object a plan asks about: what Git said before and says now.
 type wanted struct {
@@ -16,7 +16,7 @@ type wanted struct {
 	base  *cluster.Object // nil: not in the base render
 	merge *cluster.Object // nil: to be deleted
 	// owned is the inventory's entry for it, nil when there is none.
-	owned *entry
+	owned *inventory.Entry
 	// from is the target that an object is transferred from, "" when it is not.
 	from    string
 	pending bool
@@ -24,12 +24,11 @@ type wanted struct {
 
 // item is what apply needs to carry out one change.
 type item struct {
-	want       wanted
-	change     cluster.Change
-	gvr        schema.GroupVersionResource // empty when the CRD is in the same plan
-	namespaced bool
-	desired    *unstructured.Unstructured // to be applied; nil for deletes
-	live       *unstructured.Unstructured // as the plan saw it; nil for creates
+	want    wanted
+	change  cluster.Change
+	gvr     schema.GroupVersionResource // empty when the CRD is in the same plan
+	desired *unstructured.Unstructured  // to be applied; nil for deletes
+	live    *unstructured.Unstructured  // as the plan saw it; nil for creates
 	// predicted is what the server should hold afterwards; nil for deletes,
 	// replaces and changes the server could not verify.
 	predicted *unstructured.Unstructured
@@ -45,21 +44,21 @@ type item struct {
 // prepared is what Plan hands to Apply in cluster.Plan.Prepared.
 type prepared struct {
 	request cluster.Request
-	inv     *inventory
-	kinds   *kinds
+	inv     *inventory.Inventory
+	kinds   *kinds.Served
 	items   []item // parallel to Plan.Changes
 	// track are objects that stand as desired already: apply only records them.
-	track []entry
+	track []inventory.Entry
 	// standing are the objects that were looked at and need no write: an apply
 	// that was cut short may have left them unwell, so their health counts too.
 	standing []standing
 	// drop are entries of this owner whose objects are gone.
 	drop []cluster.Ref
 	// scrub removes secret values from texts of the server.
-	scrub *scrubber
+	scrub *secret.Scrubber
 	// planned are the CRDs and namespaces of the merge result that the cluster
 	// does not have yet.
-	planned plannedKinds
+	planned kinds.Planned
 }
 
 // standing is an object that is as desired.
@@ -74,7 +73,7 @@ type outcome struct {
 	stands  *standing
 	item    *item // nil when nothing changes
 	drift   *cluster.Drift
-	track   *entry
+	track   *inventory.Entry
 	drop    bool // the object is gone: only its inventory entry goes
 	problem *cluster.Problem
 }

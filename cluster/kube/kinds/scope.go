@@ -1,7 +1,6 @@
-package kube
+package kinds
 
 import (
-	"fmt"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -55,11 +54,11 @@ var clusterKinds = map[schema.GroupKind]bool{
 	{Group: "authorization.k8s.io", Kind: "SelfSubjectRulesReview"}:             true,
 }
 
-// scoper tells the scope of a kind.
-type scoper func(ref cluster.Ref, apiVersion string) cluster.Scope
+// Scoper tells the scope of a kind.
+type Scoper func(ref cluster.Ref, apiVersion string) cluster.Scope
 
-// builtinScope knows the kinds of Kubernetes without asking a server.
-func builtinScope(ref cluster.Ref, apiVersion string) cluster.Scope {
+// builtin knows the kinds of Kubernetes without asking a server.
+func builtin(ref cluster.Ref, apiVersion string) cluster.Scope {
 	if clusterKinds[schema.GroupKind{Group: ref.Group, Kind: ref.Kind}] {
 		return cluster.ClusterScoped
 	}
@@ -70,45 +69,44 @@ func builtinScope(ref cluster.Ref, apiVersion string) cluster.Scope {
 	return cluster.UnknownScope
 }
 
-// offlineScope adds the kinds that CRDs among the objects define.
-func offlineScope(objs ...[]cluster.Object) scoper {
+// Offline knows, without asking a server, the kinds of Kubernetes and those that
+// CRDs among the objects define.
+func Offline(objs ...[]cluster.Object) Scoper {
 	defined := map[schema.GroupKind]cluster.Scope{}
 	for _, o := range slices.Concat(objs...) {
-		if o.Ref.Kind != "CustomResourceDefinition" || o.Ref.Group != "apiextensions.k8s.io" {
+		if o.Ref.GroupKind() != CRD {
 			continue
 		}
-		group, _, _ := unstructured.NestedString(o.Content, "spec", "group")
-		name, _, _ := unstructured.NestedString(o.Content, "spec", "names", "kind")
 		scope := cluster.Namespaced
 		if s, _, _ := unstructured.NestedString(o.Content, "spec", "scope"); s == "Cluster" {
 			scope = cluster.ClusterScoped
 		}
-		defined[schema.GroupKind{Group: group, Kind: name}] = scope
+		defined[Defined(o.Content)] = scope
 	}
 	return func(ref cluster.Ref, apiVersion string) cluster.Scope {
-		if s := builtinScope(ref, apiVersion); s != cluster.UnknownScope {
+		if s := builtin(ref, apiVersion); s != cluster.UnknownScope {
 			return s
 		}
 		return defined[schema.GroupKind{Group: ref.Group, Kind: ref.Kind}]
 	}
 }
 
-// onlineScope prefers what the server says.
-func onlineScope(k *kinds, offline scoper) scoper {
+// Online prefers what the server says, and falls back on offline.
+func Online(k *Served, offline Scoper) Scoper {
 	return func(ref cluster.Ref, apiVersion string) cluster.Scope {
-		switch got, ok := k.get(ref, apiVersion); {
+		switch got, ok := k.Get(ref, apiVersion); {
 		case !ok:
 			return offline(ref, apiVersion)
-		case got.namespaced:
+		case got.Namespaced:
 			return cluster.Namespaced
 		}
 		return cluster.ClusterScoped
 	}
 }
 
-// resolve gives namespaced objects the target's namespace where they name
+// Resolve gives namespaced objects the target's namespace where they name
 // none, and takes away the namespace of cluster-scoped ones (as kubectl does).
-func resolve(t cluster.Target, objs []cluster.Object, scope scoper) []cluster.Object {
+func Resolve(t cluster.Target, objs []cluster.Object, scope Scoper) []cluster.Object {
 	out := make([]cluster.Object, len(objs))
 	for i, o := range objs {
 		switch s := scope(o.Ref, o.APIVersion); {
@@ -120,69 +118,4 @@ func resolve(t cluster.Target, objs []cluster.Object, scope scoper) []cluster.Ob
 		out[i] = o
 	}
 	return out
-}
-
-// checkPure finds what can be refused without asking anybody: objects outside
-// the fence, objects given twice, objects that another target wants too.
-func checkPure(r cluster.Request, merge []cluster.Object, scope scoper) []cluster.Problem {
-	var out []cluster.Problem
-	seen := map[cluster.Ref]string{}
-	for i := range merge {
-		o := &merge[i]
-		if o.Ref.Name == "" {
-			out = append(out, problem(o, "an object of kind %s has no metadata.name: give it one (generateName makes a new object at every apply)", o.Ref.Kind))
-			continue
-		}
-		if why := fenced(r.Target, o, scope); why != "" {
-			out = append(out, problem(o, "%s", why))
-		}
-		if other, ok := seen[o.Ref]; ok {
-			out = append(out, problem(o, "%s is given twice, at %s and at %s: remove one of them", o.Ref, other, o.Source))
-		}
-		seen[o.Ref] = o.Source
-		if other, ok := r.Claims[o.Ref]; ok {
-			out = append(out, problem(o, "%s is also rendered by target %s: one object belongs to one target, remove it from one of them", o.Ref, other))
-		}
-	}
-	return out
-}
-
-// fenced says why an object is outside the fence. Before discovery the scope
-// of a custom kind may be unknown: then it must be allowed one way at least,
-// and is checked again when the scope is known.
-func fenced(t cluster.Target, o *cluster.Object, scope scoper) string {
-	s := scope(o.Ref, o.APIVersion)
-	if s == cluster.ClusterScoped || s == cluster.Namespaced || o.Ref.Namespace != "" {
-		return t.Fence.Check(o.Ref, s)
-	}
-	why := t.Fence.Check(o.Ref, s)
-	if why == "" || t.Namespace == "" {
-		return why
-	}
-	inNamespace := o.Ref
-	inNamespace.Namespace = t.Namespace
-	if t.Fence.Check(inNamespace, cluster.Namespaced) == "" {
-		return ""
-	}
-	return why
-}
-
-func problem(o *cluster.Object, format string, args ...any) cluster.Problem {
-	ref := o.Ref
-	return cluster.Problem{Ref: &ref, Source: o.Source, Message: fmt.Sprintf(format, args...)}
-}
-
-// desiredOf is the object to apply: Git's content with its namespace, without
-// what a client must not send, and stringData folded into data (as the server
-// does, but so that fields can be removed again).
-func desiredOf(o *cluster.Object) *unstructured.Unstructured {
-	u := &unstructured.Unstructured{Object: (&unstructured.Unstructured{Object: o.Content}).DeepCopy().Object}
-	u.SetAPIVersion(o.APIVersion)
-	u.SetNamespace(o.Ref.Namespace)
-	for _, f := range []string{"managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"} {
-		unstructured.RemoveNestedField(u.Object, "metadata", f)
-	}
-	delete(u.Object, "status")
-	foldStringData(o.Ref, u.Object)
-	return u
 }

@@ -1,4 +1,6 @@
-package kube
+// Package secret sees to it that no value of a Secret is shown: it masks the
+// values where objects are compared, and takes them out of texts of servers.
+package secret
 
 import (
 	"cmp"
@@ -18,83 +20,88 @@ import (
 )
 
 const (
-	lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
-	placeholder = "(secret)"
+	// LastApplied is the annotation with kubectl's copy of an object.
+	LastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+	// Placeholder is shown in the place of a secret value.
+	Placeholder = "(secret)"
 	// shortest is the length from which a secret value is searched for in
 	// texts: shorter ones would blank out ordinary words.
 	shortest = 4
 )
 
-// secretToken stands in for a secret value while objects are compared: equal
-// for equal values, keyed, and never shown.
-type secretToken string
+// token stands in for a secret value while objects are compared: equal for
+// equal values, keyed, and never shown.
+type token string
 
 func isSecret(ref cluster.Ref) bool { return ref.Group == "" && ref.Kind == "Secret" }
 
-// masked is a copy of an object, fit to be shown: the values of a Secret become
-// tokens, and kubectl's copy of the whole object in an annotation becomes one
-// (for Secrets) or a short note.
-func (v *inventory) masked(ref cluster.Ref, obj map[string]any) map[string]any {
+// MAC is a keyed digest: nobody without the key can try values against it.
+type MAC func(parts ...[]byte) []byte
+
+// Masked is a copy of an object, fit to be shown after Unmask: the values of a
+// Secret become tokens made by mac, and kubectl's copy of the whole object in an
+// annotation becomes one (for Secrets) or a short note.
+func Masked(ref cluster.Ref, obj map[string]any, mac MAC) map[string]any {
 	out := (&unstructured.Unstructured{Object: obj}).DeepCopy().Object
 	if isSecret(ref) {
 		for _, f := range []string{"data", "stringData"} {
 			m, ok := out[f].(map[string]any)
 			if !ok && out[f] != nil {
-				out[f] = v.token(out[f])
+				out[f] = mac.token(out[f])
 			}
 			for k := range m {
-				m[k] = v.token(m[k])
+				m[k] = mac.token(m[k])
 			}
 		}
 	}
 	ann, _, _ := unstructured.NestedMap(obj, "metadata", "annotations")
-	text, ok := ann[lastApplied].(string)
+	text, ok := ann[LastApplied].(string)
 	if !ok {
 		return out
 	}
 	shown := out["metadata"].(map[string]any)["annotations"].(map[string]any)
 	if isSecret(ref) {
-		shown[lastApplied] = v.token(text)
+		shown[LastApplied] = mac.token(text)
 	} else {
 		sum := sha256.Sum256([]byte(text))
-		shown[lastApplied] = fmt.Sprintf("(kubectl's copy of the object, sha256 %s)", hex.EncodeToString(sum[:6]))
+		shown[LastApplied] = fmt.Sprintf("(kubectl's copy of the object, sha256 %s)", hex.EncodeToString(sum[:6]))
 	}
 	return out
 }
 
-func (v *inventory) token(x any) secretToken {
+func (mac MAC) token(x any) token {
 	b, err := json.Marshal(x)
 	if err != nil {
 		b = []byte(err.Error())
 	}
-	return secretToken(hex.EncodeToString(v.mac(b)))
+	return token(hex.EncodeToString(mac(b)))
 }
 
-// unmask replaces tokens in the changes by placeholders; the result maps the
+// Unmask replaces tokens in the changes by placeholders; the result maps the
 // paths of masked fields to what enters the digest for them.
-func unmask(fields []cluster.FieldChange) map[string]string {
+func Unmask(fields []cluster.FieldChange) map[string]string {
 	secrets := map[string]string{}
 	for i := range fields {
 		f := &fields[i]
-		before, b := f.Before.(secretToken)
-		after, a := f.After.(secretToken)
+		before, b := f.Before.(token)
+		after, a := f.After.(token)
 		if !a && !b {
 			continue
 		}
 		f.Masked = true
 		secrets[f.Path] = string(before) + ">" + string(after)
 		if b {
-			f.Before = placeholder
+			f.Before = Placeholder
 		}
 		if a {
-			f.After = placeholder
+			f.After = Placeholder
 		}
 	}
 	return secrets
 }
 
-// foldStringData moves a Secret's stringData into data, as the server does.
-func foldStringData(ref cluster.Ref, obj map[string]any) {
+// Fold moves a Secret's stringData into data, as the server does.
+func Fold(ref cluster.Ref, obj map[string]any) {
 	if !isSecret(ref) {
 		return
 	}
@@ -120,23 +127,24 @@ func foldStringData(ref cluster.Ref, obj map[string]any) {
 	delete(obj, "stringData")
 }
 
-// scrubber takes secret values out of texts that come from servers: errors and
+// Scrubber takes secret values out of texts that come from servers: errors and
 // warnings may quote what they were given.
-type scrubber struct {
+type Scrubber struct {
 	mu     sync.Mutex
 	values map[string]bool
 }
 
-func newScrubber(objs ...[]cluster.Object) *scrubber {
-	s := &scrubber{values: map[string]bool{}}
+// NewScrubber knows the values of the Secrets among the objects.
+func NewScrubber(objs ...[]cluster.Object) *Scrubber {
+	s := &Scrubber{values: map[string]bool{}}
 	for _, o := range slices.Concat(objs...) {
-		s.learn(o.Ref, o.Content)
+		s.Learn(o.Ref, o.Content)
 	}
 	return s
 }
 
-// learn remembers the values of an object, if it is a Secret.
-func (s *scrubber) learn(ref cluster.Ref, obj map[string]any) {
+// Learn remembers the values of an object, if it is a Secret.
+func (s *Scrubber) Learn(ref cluster.Ref, obj map[string]any) {
 	if !isSecret(ref) {
 		return
 	}
@@ -148,7 +156,7 @@ func (s *scrubber) learn(ref cluster.Ref, obj map[string]any) {
 }
 
 // addAll remembers every scalar below v, also where a Secret is malformed.
-func (s *scrubber) addAll(v any) {
+func (s *Scrubber) addAll(v any) {
 	switch x := v.(type) {
 	case nil:
 	case map[string]any:
@@ -164,7 +172,7 @@ func (s *scrubber) addAll(v any) {
 	}
 }
 
-func (s *scrubber) add(v string) {
+func (s *Scrubber) add(v string) {
 	s.values[v] = true
 	if raw, err := base64.StdEncoding.DecodeString(v); err == nil {
 		s.values[string(raw)] = true
@@ -174,9 +182,9 @@ func (s *scrubber) add(v string) {
 	s.values[strings.Trim(string(quoted), `"`)] = true
 }
 
-// text is t without secret values. A message about a Secret that quotes even a
+// Text is t without secret values. A message about a Secret that quotes even a
 // short value is withheld whole.
-func (s *scrubber) text(ref cluster.Ref, t string) string {
+func (s *Scrubber) Text(ref cluster.Ref, t string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	longestFirst := slices.SortedFunc(maps.Keys(s.values), func(a, b string) int {
@@ -186,7 +194,7 @@ func (s *scrubber) text(ref cluster.Ref, t string) string {
 		switch {
 		case v == "" || !strings.Contains(t, v):
 		case len(v) >= shortest:
-			t = strings.ReplaceAll(t, v, placeholder)
+			t = strings.ReplaceAll(t, v, Placeholder)
 		case isSecret(ref):
 			return "the server refused this Secret; its message is withheld because it may quote a value: check the types and the base64 of its data"
 		}

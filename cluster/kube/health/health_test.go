@@ -1,4 +1,4 @@
-package kube
+package health
 
 import (
 	"strings"
@@ -40,9 +40,9 @@ func TestHealthOfKinds(t *testing.T) {
 			if err := yaml.Unmarshal([]byte(tc.object), obj); err != nil {
 				t.Fatal(err)
 			}
-			v := health(obj)
-			if v.state != tc.state || !strings.Contains(v.message, tc.message) {
-				t.Errorf("got %q %q, want %q %q", v.state, v.message, tc.state, tc.message)
+			v := Of(obj)
+			if v.State != tc.state || !strings.Contains(v.Message, tc.message) {
+				t.Errorf("got %q %q, want %q %q", v.State, v.Message, tc.state, tc.message)
 			}
 		})
 	}

@@ -1,14 +1,12 @@
-package kube
+package fields
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
-	"sigs.k8s.io/structured-merge-diff/v6/typed"
 	"sigs.k8s.io/yaml"
 
 	"lockkeeper/cluster"
@@ -46,7 +44,7 @@ func TestDiffNamesFields(t *testing.T) {
 		"keys that need quote": {"spec: {x: [{name: 'a]b'}]}", "spec: {x: []}", `remove spec.x[name="a]b"]`},
 	} {
 		var got []string
-		for _, f := range diffObjects(parse(t, tt.before), parse(t, tt.after), listKeys{}) {
+		for _, f := range Diff(parse(t, tt.before), parse(t, tt.after), Keys{}) {
 			got = append(got, string(f.Op)+" "+f.Path)
 		}
 		want := strings.Split(tt.want, ",")
@@ -69,11 +67,11 @@ func TestSetListsAreComparedByValue(t *testing.T) {
 	if err := set.FromJSON(strings.NewReader(`{"f:metadata":{"f:finalizers":{".":{},"v:\"a.b/c\"":{}}}}`)); err != nil {
 		t.Fatal(err)
 	}
-	got := diffObjects(parse(t, "metadata: {finalizers: [a.b/c]}"), parse(t, "metadata: {finalizers: [a.b/c, x]}"), keysOf(set))
+	got := Diff(parse(t, "metadata: {finalizers: [a.b/c]}"), parse(t, "metadata: {finalizers: [a.b/c, x]}"), KeysOf(set))
 	if len(got) != 1 || got[0].Path != "metadata.finalizers[=x]" || got[0].Op != cluster.Add {
 		t.Errorf("%+v", got)
 	}
-	if s := pathOf(fieldpath.MakePathOrDie("metadata", "labels", "a.b/c")); s != `metadata.labels["a.b/c"]` {
+	if s := PathOf(fieldpath.MakePathOrDie("metadata", "labels", "a.b/c")); s != `metadata.labels["a.b/c"]` {
 		t.Errorf("got %s", s)
 	}
 }
@@ -89,11 +87,11 @@ func FuzzDiff(f *testing.F) {
 		if json.Unmarshal([]byte(x), &a) != nil || json.Unmarshal([]byte(y), &b) != nil || a == nil || b == nil {
 			return
 		}
-		if d := diffObjects(a, a, listKeys{}); len(d) != 0 {
+		if d := Diff(a, a, Keys{}); len(d) != 0 {
 			t.Errorf("an object differs from itself: %+v", d)
 		}
-		there, back := diffObjects(a, b, listKeys{}), diffObjects(b, a, listKeys{})
-		if (len(there) == 0) != equalJSON(map[string]any(shownPart(a)), map[string]any(shownPart(b))) {
+		there, back := Diff(a, b, Keys{}), Diff(b, a, Keys{})
+		if (len(there) == 0) != Equal(map[string]any(Shown(a)), map[string]any(Shown(b))) {
 			t.Errorf("empty diff of different objects, or the reverse: %+v", there)
 		}
 		// What one way adds the other way removes; where order is told (as a
@@ -109,72 +107,11 @@ func FuzzDiff(f *testing.F) {
 		if count(there, cluster.Add) != count(back, cluster.Remove) || count(there, cluster.Remove) != count(back, cluster.Add) {
 			t.Errorf("not reversed: %+v and %+v", there, back)
 		}
-		for path := range flatten(a, listKeys{}) {
+		for path := range Flatten(a, Keys{}) {
 			if path == "" {
 				t.Error("a field without a path")
 			}
 		}
-		project(a, b, "", listKeys{})
+		Project(a, b, Keys{})
 	})
-}
-
-func TestScrubberTakesOutEveryFormOfAValue(t *testing.T) {
-	s := &scrubber{values: map[string]bool{}}
-	ref := cluster.Ref{Kind: "Secret", Name: "x"}
-	s.learn(ref, parse(t, "data: {a: Y29ycmVjdA==, b: 7, c: {d: nested-value}}\nstringData: {e: \"with \\\"quotes\\\"\"}"))
-	for _, text := range []string{"got Y29ycmVjdA==", "got correct", "got nested-value", `got with "quotes"`, `got with \"quotes\"`} {
-		if got := s.text(cluster.Ref{}, text); !strings.HasPrefix(got, "got "+placeholder) {
-			t.Errorf("%s became %s", text, got)
-		}
-	}
-	if got := s.text(ref, "byte 7 is wrong"); strings.Contains(got, "7") {
-		t.Errorf("a short value of a Secret is quoted: %s", got)
-	}
-	if got := s.text(cluster.Ref{Kind: "ConfigMap"}, "byte 7 is wrong"); got != "byte 7 is wrong" {
-		t.Errorf("a text about something else is withheld: %s", got)
-	}
-}
-
-// The order is compared with that of structured-merge-diff itself, the
-// library by which API servers merge.
-func TestMergedListsAreInTheServersOrder(t *testing.T) {
-	parser, err := typed.NewParser(`types:
-- name: t
-  map: {fields: [{name: l, type: {list: {elementType: {map: {fields: [{name: name, type: {scalar: string}}]}}, elementRelationship: associative, keys: [name]}}}]}
-`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	list := func(names []string) *typed.TypedValue {
-		items := []any{}
-		for _, n := range names {
-			items = append(items, map[string]any{"name": n})
-		}
-		v, err := parser.Type("t").FromUnstructured(map[string]any{"l": items})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-	r := rand.New(rand.NewPCG(1, 2))
-	some := func() []string {
-		all := []string{"a", "b", "c", "d", "e", "f"}
-		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		return all[:r.IntN(len(all)+1)]
-	}
-	for range 2000 {
-		left, right := some(), some()
-		merged, err := list(left).Merge(list(right))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var want []string
-		items, _ := merged.AsValue().Unstructured().(map[string]any)["l"].([]any)
-		for _, it := range items {
-			want = append(want, it.(map[string]any)["name"].(string))
-		}
-		if got := mergedOrder(left, right); !slices.Equal(got, want) {
-			t.Fatalf("%v + %v = %v, want %v", left, right, got, want)
-		}
-	}
 }

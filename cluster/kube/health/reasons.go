@@ -1,4 +1,4 @@
-package kube
+package health
 
 import (
 	"cmp"
@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+
+	"lockkeeper/cluster/kube/client"
 )
 
 // The most that a step tells: events, and lines about containers.
@@ -22,42 +24,42 @@ const (
 	maxContainers = 3
 )
 
-// ailment is what the cluster says about an object that is not healthy.
-type ailment struct {
-	events     []string // warnings, newest first
-	containers []string // why containers of its pods do not run
+// Reasons are what the cluster says about an object that is not healthy.
+type Reasons struct {
+	Events     []string // warnings, newest first
+	Containers []string // why containers of its pods do not run
 }
 
-// examine looks for the reasons why an object is not healthy: the warnings on
+// Examine looks for the reasons why an object is not healthy: the warnings on
 // it and on what it owns, down to its pods. It is called for objects that
 // failed only, and reports what it can read: an error here must not hide the
 // failure that is being explained.
-func (c *Cluster) examine(ctx context.Context, obj *unstructured.Unstructured) ailment {
+func Examine(ctx context.Context, api *client.Client, obj *unstructured.Unstructured) Reasons {
 	if obj.GetNamespace() == "" {
-		return ailment{events: c.warnings(ctx, "default", map[types.UID]string{obj.GetUID(): ""})}
+		return Reasons{Events: warnings(ctx, api, "default", map[types.UID]string{obj.GetUID(): ""})}
 	}
 	family := map[types.UID]string{obj.GetUID(): ""}
-	pods := c.podsOf(ctx, obj, family)
+	pods := podsOf(ctx, api, obj, family)
 	for _, p := range pods {
 		family[p.UID] = "Pod " + p.Name + ": "
 	}
-	return ailment{
-		events:     c.warnings(ctx, obj.GetNamespace(), family),
-		containers: stuckContainers(pods),
+	return Reasons{
+		Events:     warnings(ctx, api, obj.GetNamespace(), family),
+		Containers: stuckContainers(pods),
 	}
 }
 
 // podsOf follows owner references from a workload to its pods, by way of its
 // ReplicaSets (or a CronJob's Jobs are left out: they are no part of its
 // health). What lies between is added to family.
-func (c *Cluster) podsOf(ctx context.Context, obj *unstructured.Unstructured, family map[types.UID]string) []corev1.Pod {
+func podsOf(ctx context.Context, api *client.Client, obj *unstructured.Unstructured, family map[types.UID]string) []corev1.Pod {
 	selector, ok := selectorOf(obj)
 	if !ok {
 		return nil
 	}
 	opts := metav1.ListOptions{LabelSelector: selector}
 	if obj.GetKind() == "Deployment" {
-		sets, err := c.listOwned(ctx, schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}, obj.GetNamespace(), opts)
+		sets, err := listOwned(ctx, api, schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}, obj.GetNamespace(), opts)
 		if err != nil {
 			return nil
 		}
@@ -68,8 +70,8 @@ func (c *Cluster) podsOf(ctx context.Context, obj *unstructured.Unstructured, fa
 		}
 	}
 	var list *corev1.PodList
-	err := c.request(ctx, func(ctx context.Context) (err error) {
-		list, err = c.core.Pods(obj.GetNamespace()).List(ctx, opts)
+	err := api.Request(ctx, func(ctx context.Context) (err error) {
+		list, err = api.Core.Pods(obj.GetNamespace()).List(ctx, opts)
 		return err
 	})
 	if err != nil {
@@ -78,10 +80,10 @@ func (c *Cluster) podsOf(ctx context.Context, obj *unstructured.Unstructured, fa
 	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return !owned(p.OwnerReferences, family) })
 }
 
-func (c *Cluster) listOwned(ctx context.Context, gvr schema.GroupVersionResource, namespace string, opts metav1.ListOptions) ([]metav1.PartialObjectMetadata, error) {
+func listOwned(ctx context.Context, api *client.Client, gvr schema.GroupVersionResource, namespace string, opts metav1.ListOptions) ([]metav1.PartialObjectMetadata, error) {
 	var list *metav1.PartialObjectMetadataList
-	err := c.request(ctx, func(ctx context.Context) (err error) {
-		list, err = c.meta.Resource(gvr).Namespace(namespace).List(ctx, opts)
+	err := api.Request(ctx, func(ctx context.Context) (err error) {
+		list, err = api.Metadata.Resource(gvr).Namespace(namespace).List(ctx, opts)
 		return err
 	})
 	if err != nil {
@@ -116,10 +118,10 @@ func selectorOf(obj *unstructured.Unstructured) (string, bool) {
 
 // warnings lists the last warning events on the members of a family; its
 // values are what to write before the event.
-func (c *Cluster) warnings(ctx context.Context, namespace string, family map[types.UID]string) []string {
+func warnings(ctx context.Context, api *client.Client, namespace string, family map[types.UID]string) []string {
 	var list *corev1.EventList
-	err := c.request(ctx, func(ctx context.Context) (err error) {
-		list, err = c.core.Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=" + corev1.EventTypeWarning, Limit: 500})
+	err := api.Request(ctx, func(ctx context.Context) (err error) {
+		list, err = api.Core.Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=" + corev1.EventTypeWarning, Limit: 500})
 		return err
 	})
 	if err != nil {

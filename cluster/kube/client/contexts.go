@@ -1,4 +1,4 @@
-package kube
+package client
 
 import "k8s.io/client-go/tools/clientcmd"
 

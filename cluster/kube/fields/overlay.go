@@ -1,4 +1,4 @@
-package kube
+package fields
 
 import (
 	"maps"
@@ -7,7 +7,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
-	"sigs.k8s.io/structured-merge-diff/v6/value"
 )
 
 // An adoption may only be valid once the fields go that Git does not have
@@ -16,23 +15,20 @@ import (
 // here, and then dry-run by the server as an update: what this gets wrong, the
 // server refuses or the apply reports.
 
-// overlaid is live with the desired fields put over it, and managedFields as an
+// Overlaid is live with the desired fields put over it, and managedFields as an
 // apply would leave them. known is what all managers own: it tells which lists
 // have keys and which values are atomic.
-func overlaid(live, desired *unstructured.Unstructured) *unstructured.Unstructured {
+func Overlaid(live, desired *unstructured.Unstructured) *unstructured.Unstructured {
 	known := &fieldpath.Set{}
-	for _, s := range allFields(live) {
+	for _, s := range All(live) {
 		known = known.Union(s)
 	}
 	out := live.DeepCopy()
 	want := desired.DeepCopy().Object
 	ours := &fieldpath.Set{}
 	out.Object = overlay(out.Object, want, known, nil, ours).(map[string]any)
-	for _, p := range []string{"name", "namespace"} {
-		ours = ours.Difference(fieldpath.NewSet(fieldpath.MakePathOrDie("metadata", p)))
-	}
-	ours = ours.Difference(fieldpath.NewSet(fieldpath.MakePathOrDie("apiVersion"), fieldpath.MakePathOrDie("kind")))
-	entries := slices.DeleteFunc(live.GetManagedFields(), isOurs)
+	ours = ours.Difference(identity)
+	entries := slices.DeleteFunc(live.GetManagedFields(), IsOurs)
 	out.SetManagedFields(append(entries, metav1.ManagedFieldsEntry{
 		Manager: Manager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: desired.GetAPIVersion(),
 		FieldsType: "FieldsV1", FieldsV1: encodeFields(ours),
@@ -137,49 +133,4 @@ func extend(p fieldpath.Path, pe fieldpath.PathElement) fieldpath.Path {
 // what lies below it, and nothing does.
 func ownedWhole(known *fieldpath.Set, at fieldpath.Path) bool {
 	return len(at) > 0 && known.Empty()
-}
-
-// keyed reports whether the items of a list are named by keys or values.
-func keyed(known *fieldpath.Set) bool {
-	for _, all := range []func(func(fieldpath.PathElement) bool){known.Members.All(), known.Children.All()} {
-		for pe := range all {
-			return pe.Key != nil || pe.Value != nil
-		}
-	}
-	return false
-}
-
-// keyLike names an item with the key fields of its siblings.
-func keyLike(item any, known *fieldpath.Set) (fieldpath.PathElement, bool) {
-	for _, all := range []func(func(fieldpath.PathElement) bool){known.Members.All(), known.Children.All()} {
-		for pe := range all {
-			if pe.Value != nil {
-				return fieldpath.ValueElement(value.NewValueInterface(item)), !isContainer(item)
-			}
-			if pe.Key != nil {
-				return keyFrom(item, *pe.Key)
-			}
-		}
-	}
-	return fieldpath.PathElement{}, false
-}
-
-func keyFrom(item any, like value.FieldList) (fieldpath.PathElement, bool) {
-	m, ok := item.(map[string]any)
-	if !ok {
-		return fieldpath.PathElement{}, false
-	}
-	var fields value.FieldList
-	for _, f := range like {
-		v, ok := m[f.Name]
-		if !ok {
-			v, ok = keyDefaults[f.Name], keyDefaults[f.Name] != nil
-		}
-		if !ok {
-			return fieldpath.PathElement{}, false
-		}
-		fields = append(fields, value.Field{Name: f.Name, Value: value.NewValueInterface(v)})
-	}
-	fields.Sort()
-	return fieldpath.KeyElement(fields...), true
 }
