@@ -109,6 +109,26 @@ func rules(ctx context.Context, content map[string]any, s *structural.Structural
 	return errs
 }
 
+// Defaulted is the content of a custom resource with the defaults of a CRD, nil
+// if that has no usable schema for the resource's version.
+func Defaulted(o, crd *cluster.Object) map[string]any {
+	gv, err := schema.ParseGroupVersion(o.APIVersion)
+	if err != nil {
+		return nil
+	}
+	props, err := schemaOf(crd, gv.Version)
+	if err != nil {
+		return nil
+	}
+	s, err := structural.NewStructural(props)
+	if err != nil {
+		return nil
+	}
+	content := (&unstructured.Unstructured{Object: o.Content}).DeepCopy().Object
+	defaulting.Default(content, s)
+	return content
+}
+
 func schemaOf(o *cluster.Object, version string) (*apiextensions.JSONSchemaProps, error) {
 	var crd apiextensionsv1.CustomResourceDefinition
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Content, &crd); err != nil {
