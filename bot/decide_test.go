@@ -258,10 +258,11 @@ func TestApplyAfterMergeIsAnotherOperationEachTime(t *testing.T) {
 		s.Memory.Plan.ID = plan
 		return Decide(s)[0].(Apply).ID
 	}
-	if id("first") == id("second") {
+	first := id("first")
+	if first == id("second") {
 		t.Fatal("the store would refuse the second operation, for ever, because it knows its ID")
 	}
-	if id("first") != id("first") {
+	if again := id("first"); first != again {
 		t.Fatal("the same plan is another operation each time it is looked at")
 	}
 }

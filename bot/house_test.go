@@ -420,16 +420,3 @@ func (h *house) kubectl(args ...string) string {
 	}
 	return string(out)
 }
-
-// quota limits how many objects of a resource the namespace may have; the
-// limit holds when it returns.
-func (h *house) quota(resource string, n int) {
-	h.t.Helper()
-	doc := fmt.Sprintf(`{"apiVersion":"v1","kind":"ResourceQuota","metadata":{"name":"limit","namespace":%q},"spec":{"hard":{"count/%s":"%d"}}}`, h.ns, resource, n)
-	cmd := h.plane.Kubectl(h.t.Context(), "apply", "--server-side", "-f", "-")
-	cmd.Stdin = strings.NewReader(doc)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		h.t.Fatalf("quota: %v\n%s", err, out)
-	}
-	h.kubectl("-n", h.ns, "wait", "resourcequota/limit", fmt.Sprintf(`--for=jsonpath={.status.hard.count/%s}=%d`, resource, n), "--timeout=60s")
-}
