@@ -84,7 +84,12 @@ func (p *plain) walk(dir string, entries []entry, depth int) error {
 		p.problems = append(p.problems, Problem{Path: dir, Message: fmt.Sprintf("directories nest deeper than %d", maxFolders)})
 		return nil
 	}
-	for _, e := range entries {
+	for i, e := range entries {
+		if i%readAhead == 0 {
+			if err := p.ahead(dir, entries[i:min(i+readAhead, len(entries))]); err != nil {
+				return err
+			}
+		}
 		at := path.Join(dir, e.Name)
 		if strings.HasPrefix(e.Name, ".") {
 			continue
@@ -105,6 +110,24 @@ func (p *plain) walk(dir string, entries []entry, depth int) error {
 		}
 	}
 	return nil
+}
+
+// readAhead is how many entries of a directory are asked for at once.
+const readAhead = 32
+
+// ahead tells the tree, if it wants to know, which files come next.
+func (p *plain) ahead(dir string, entries []entry) error {
+	tree, ok := p.src.(interface{ ahead([]string) error })
+	if !ok {
+		return nil
+	}
+	var files []string
+	for _, e := range entries {
+		if e.Kind == file && isManifest(e.Name) {
+			files = append(files, path.Join(dir, e.Name))
+		}
+	}
+	return tree.ahead(files)
 }
 
 func (p *plain) visit(at string, k kind, depth int) error {

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -57,9 +58,11 @@ func start(ctx context.Context, limits Limits) (*child, error) {
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	if c.out, err = c.cmd.StdoutPipe(); err != nil {
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
 		return nil, err
 	}
+	c.out = bufio.NewReaderSize(out, 64<<10)
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the rendering process: %w", err)
 	}

@@ -66,7 +66,10 @@ func planRepository(ctx context.Context, dir, files string, n int) (*bare.Repo, 
 	if err != nil {
 		return nil, err
 	}
-	_, err = commit(ctx, repo, "change", main, changed)
+	if _, err := commit(ctx, repo, "change", main, changed); err != nil {
+		return nil, err
+	}
+	_, err = repo.Git(ctx, nil, "", "repack", "-a", "-d", "-q") // as a clone is
 	return repo, err
 }
 
