@@ -28,7 +28,7 @@ test: ## run all tests, on real control planes, with the race detector where the
 	$(call need,$(GO) git npm)
 	@$(GO) run ./cluster/clustertest/build
 	@$(if $(race),echo "testing with the race detector",echo "testing without the race detector: it needs cgo and a C compiler")
-	@$(GO) test $(race) -timeout 20m -p 2 ./...
+	@$(GO) test $(race) -timeout 40m -p 2 ./...
 
 lint: ## formatting, go vet, staticcheck, tidiness of go.mod, no registry host in any file
 	$(call need,$(GO) git npm)
