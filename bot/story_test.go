@@ -427,3 +427,27 @@ func TestLostDoubledAndShuffledWebhooksChangeNothing(t *testing.T) { // threats 
 		t.Fatalf("%d applies for one command", got)
 	}
 }
+
+func TestMergeQueueIsAnswered(t *testing.T) {
+	h := newHouse(t, build{Server: func(s *config.Server) { s.Repositories[0].Apply = config.ApplyOnMerge }})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
+	sha, err := h.forge.Enqueue(t.Context(), shop, n)
+	h.must(err)
+	h.settle()
+	if got := h.check(sha); got != "success" {
+		t.Fatalf("the check on the queue's commit concluded %q", got)
+	}
+	if h.value("a") != "" {
+		t.Fatal("applied from the queue, before the merge")
+	}
+}
+
+func TestUntouchedPullIsLetThrough(t *testing.T) {
+	h := newHouse(t, build{})
+	n := h.open(opener, "words", map[string]string{"README.md": "words\n"})
+	mustContain(t, h.sticky(n), "No target is affected")
+	mustNotContain(t, h.sticky(n), "digest")
+	if got := h.check(h.pull(n).Head.SHA); got != "success" {
+		t.Fatalf("check concluded %q", got)
+	}
+}

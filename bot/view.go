@@ -41,7 +41,7 @@ func (s *State) View() report.View {
 
 // digest is what `/approve <digest>` names: over everything published.
 func (s *State) digest() string {
-	if !s.Fresh() {
+	if !s.Fresh() || len(s.Plan.Targets) == 0 {
 		return ""
 	}
 	return s.Memory.Plan.Digest
