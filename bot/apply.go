@@ -11,6 +11,7 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/report"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
@@ -20,7 +21,7 @@ import (
 // apply takes the leases, asks the gate, and carries the plan out. What stops
 // half-way because this process is told to stop stays a running operation, and
 // is continued by the next one.
-func (b *Bot) apply(ctx context.Context, g *gathered, a Apply) (*gathered, error) {
+func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathered, error) {
 	held, reasons, err := b.lease(ctx, g, a)
 	if err != nil {
 		return g, err
@@ -61,7 +62,7 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a Apply) (*gathered, error
 
 func clusterNames(g *gathered) []string {
 	var out []string
-	for _, t := range g.planTargets() {
+	for _, t := range g.Targets() {
 		if !slices.Contains(out, t.Cluster) {
 			out = append(out, t.Cluster)
 		}
@@ -71,18 +72,18 @@ func clusterNames(g *gathered) []string {
 
 // lease takes the targets, all or none. The pull is the holder, so that a
 // restarted process has them still.
-func (b *Bot) lease(ctx context.Context, g *gathered, a Apply) (taken []string, reasons []string, err error) {
-	for _, t := range g.planTargets() {
+func (b *Bot) lease(ctx context.Context, g *gathered, a reconcile.Apply) (taken []string, reasons []string, err error) {
+	for _, t := range g.Targets() {
 		if len(a.Targets) > 0 && !slices.Contains(a.Targets, t.Name) {
 			continue
 		}
-		key := targetKey(t)
-		_, ok, current, err := b.store.Acquire(ctx, key, g.key.String(), "apply of "+short(g.Pull.Head.SHA), 0)
+		key := reconcile.TargetKey(t)
+		_, ok, current, err := b.store.Acquire(ctx, key, g.key.String(), "apply of "+reconcile.Short(g.Pull.Head.SHA), 0)
 		if err != nil {
 			return taken, nil, err
 		}
 		if !ok {
-			reasons = append(reasons, fmt.Sprintf("%s is held by %s since %s (%s)", t.Name, holderName(current.Holder),
+			reasons = append(reasons, fmt.Sprintf("%s is held by %s since %s (%s)", t.Name, reconcile.HolderName(current.Holder),
 				current.Acquired.UTC().Format("15:04 MST"), current.Purpose))
 			continue
 		}
@@ -126,10 +127,10 @@ func (b *Bot) release(ctx context.Context, g *gathered) error {
 
 // wantOthers has the other known pulls of the repository looked at again.
 func (b *Bot) wantOthers(ctx context.Context, g *gathered) error {
-	return b.store.Want(context.WithoutCancel(ctx), fmt.Sprintf("base/%d/%s", g.key.repo, g.Pull.Base.Name))
+	return b.store.Want(context.WithoutCancel(ctx), fmt.Sprintf("base/%d/%s", g.key.Repo, g.Pull.Base.Name))
 }
 
-func (b *Bot) refuseAndRelease(ctx context.Context, g *gathered, a Apply, taken, reasons []string) error {
+func (b *Bot) refuseAndRelease(ctx context.Context, g *gathered, a reconcile.Apply, taken, reasons []string) error {
 	if err := b.free(ctx, taken); err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ func (b *Bot) refuseAndRelease(ctx context.Context, g *gathered, a Apply, taken,
 
 // refuse answers who asked, and ends an operation that a restart could not
 // continue.
-func (b *Bot) refuse(ctx context.Context, g *gathered, a Apply, reasons []string) error {
+func (b *Bot) refuse(ctx context.Context, g *gathered, a reconcile.Apply, reasons []string) error {
 	if a.Resume {
 		return b.giveUp(ctx, g, a, reasons)
 	}
@@ -148,18 +149,11 @@ func (b *Bot) refuse(ctx context.Context, g *gathered, a Apply, reasons []string
 		g.Tried = true
 		return b.record(ctx, g, audit.Record{Type: audit.Refusal, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "refused", Reason: strings.Join(reasons, "; ")})
 	}
-	return b.runAll(ctx, g, refuse(g.State, *a.Command, reasons...))
-}
-
-func (s *State) planDigest() string {
-	if s.Memory.Plan == nil {
-		return ""
-	}
-	return s.Memory.Plan.Digest
+	return b.runAll(ctx, g, g.Refuse(*a.Command, reasons...))
 }
 
 // runAll carries out actions that change nothing but the conversation.
-func (b *Bot) runAll(ctx context.Context, g *gathered, actions []Action) error {
+func (b *Bot) runAll(ctx context.Context, g *gathered, actions []reconcile.Action) error {
 	for _, a := range actions {
 		if _, err := b.run(ctx, g, a); err != nil {
 			return err
@@ -170,7 +164,7 @@ func (b *Bot) runAll(ctx context.Context, g *gathered, actions []Action) error {
 
 // giveUp ends an interrupted operation that may no longer go on, truthfully:
 // the fresh plan shows what is left of it.
-func (b *Bot) giveUp(ctx context.Context, g *gathered, a Apply, reasons []string) error {
+func (b *Bot) giveUp(ctx context.Context, g *gathered, a reconcile.Apply, reasons []string) error {
 	msg := "The process was stopped in the middle, and going on is no longer allowed: " + strings.Join(reasons, "; ") + ". The plan above shows what is left to do."
 	g.Memory.Last.Outcome, g.Memory.Last.Message = "interrupted", msg
 	g.Memory.Plan, g.Operation = nil, nil
@@ -180,20 +174,20 @@ func (b *Bot) giveUp(ctx context.Context, g *gathered, a Apply, reasons []string
 	if a.Command == nil {
 		return nil
 	}
-	return b.runAll(ctx, g, reply(g.State, *a.Command, report.Reply{Kind: report.ReplyFailed, Text: msg, Items: reasons}))
+	return b.runAll(ctx, g, g.Reply(*a.Command, report.Reply{Kind: report.ReplyFailed, Text: msg, Items: reasons}))
 }
 
 // start writes down the intent before anything is touched (invariant 7).
-func (b *Bot) start(ctx context.Context, g *gathered, a Apply, p *permit) error {
+func (b *Bot) start(ctx context.Context, g *gathered, a reconcile.Apply, p *permit) error {
 	var targets, keys []string
 	for _, t := range p.out.Targets {
 		targets = append(targets, t.Plan.Target.Name)
-		keys = append(keys, targetKey(t.Plan.Target))
+		keys = append(keys, reconcile.TargetKey(t.Plan.Target))
 	}
 	if !a.Resume {
 		err := b.store.StartOperation(ctx, store.Operation{
-			ID: a.ID, Kind: string(g.Kind), RepoID: g.key.repo, Number: g.key.number, Targets: targets,
-			Head: g.Pull.Head.SHA, PlanDigest: outputDigest(p.out), CommentID: commentID(a), Actor: a.Actor,
+			ID: a.ID, Kind: string(g.Kind), RepoID: g.key.Repo, Number: g.key.Number, Targets: targets,
+			Head: g.Pull.Head.SHA, PlanDigest: reconcile.PlanDigest(p.out), CommentID: commentID(a), Actor: a.Actor,
 		})
 		if err != nil {
 			return err
@@ -204,14 +198,14 @@ func (b *Bot) start(ctx context.Context, g *gathered, a Apply, p *permit) error 
 			g.Memory.Leases = append(g.Memory.Leases, k)
 		}
 	}
-	if g.Kind == PlanPull {
+	if g.Kind == reconcile.PlanPull {
 		g.Memory.Applied = g.src.tree
 	}
-	g.Memory.Last = &Operation{ID: a.ID, Kind: g.Kind, Actor: a.Actor.Login, Head: g.Pull.Head.SHA, Plan: g.planDigest(), Outcome: "running"}
+	g.Memory.Last = &reconcile.Operation{ID: a.ID, Kind: g.Kind, Actor: a.Actor.Login, Head: g.Pull.Head.SHA, Plan: g.Memory.Plan.Digest, Outcome: "running"}
 	g.Operation = nil
 	err := b.record(ctx, g, audit.Record{
 		Type: audit.ApplyStart, Actor: b.actor(a.Actor), CommentID: commentID(a), Operation: a.ID,
-		PlanDigest: outputDigest(p.out), Target: strings.Join(targets, ","), Facts: facts(changeDigests(p.out)),
+		PlanDigest: reconcile.PlanDigest(p.out), Target: strings.Join(targets, ","), Facts: facts(reconcile.ChangeDigests(p.out)),
 	})
 	if err != nil {
 		return err
@@ -219,7 +213,7 @@ func (b *Bot) start(ctx context.Context, g *gathered, a Apply, p *permit) error 
 	return b.save(ctx, g)
 }
 
-func commentID(a Apply) int64 {
+func commentID(a reconcile.Apply) int64 {
 	if a.Command == nil {
 		return 0
 	}
@@ -230,7 +224,7 @@ func commentID(a Apply) int64 {
 // the store and moves the report, no more often than b.progress. It never
 // blocks; the last state is published by finish. wait returns when no edit is
 // under way any more.
-func (b *Bot) follow(ctx context.Context, g *gathered, a Apply) (progress func([]cluster.Result), wait func()) {
+func (b *Bot) follow(ctx context.Context, g *gathered, a reconcile.Apply) (progress func([]cluster.Result), wait func()) {
 	var edits sync.WaitGroup
 	state := *g.State // the operation changes the original when it ends
 	var mu sync.Mutex
@@ -263,8 +257,8 @@ func cloneResults(in []cluster.Result) []cluster.Result {
 
 // showProgress edits the report in place. A report that cannot be edited now is no
 // reason to stop applying.
-func (b *Bot) showProgress(ctx context.Context, state State, a Apply, results []cluster.Result) {
-	key := pullKey{state.Operator.ID, state.Pull.Number}.String()
+func (b *Bot) showProgress(ctx context.Context, state reconcile.State, a reconcile.Apply, results []cluster.Result) {
+	key := reconcile.PullKey{Repo: state.Operator.ID, Number: state.Pull.Number}.String()
 	if err := b.store.UpdateOperation(ctx, a.ID, facts(results)); err != nil {
 		b.log.WarnContext(ctx, "progress not stored", "key", key, "error", err)
 	}
@@ -279,7 +273,7 @@ func (b *Bot) showProgress(ctx context.Context, state State, a Apply, results []
 }
 
 // interrupted notes how far an operation got when the process has to stop.
-func (b *Bot) interrupted(ctx context.Context, g *gathered, a Apply) error {
+func (b *Bot) interrupted(ctx context.Context, g *gathered, a reconcile.Apply) error {
 	ctx = context.WithoutCancel(ctx)
 	if err := b.store.UpdateOperation(ctx, a.ID, facts(g.Results)); err != nil {
 		return err
@@ -289,7 +283,7 @@ func (b *Bot) interrupted(ctx context.Context, g *gathered, a Apply) error {
 
 // finish ends an operation: the outcome is stored and recorded, the pull
 // merged if that belongs to it, the targets released, and the asker answered.
-func (b *Bot) finish(ctx context.Context, g *gathered, a Apply, failure error) (*gathered, error) {
+func (b *Bot) finish(ctx context.Context, g *gathered, a reconcile.Apply, failure error) (*gathered, error) {
 	last := g.Memory.Last
 	last.Outcome, last.Message = outcome(g.Results, failure)
 	// The merge comes before the end is noted: a process that dies in between
@@ -303,7 +297,7 @@ func (b *Bot) finish(ctx context.Context, g *gathered, a Apply, failure error) (
 	if err != nil {
 		return g, err
 	}
-	if err := b.end(ctx, g, a, last.Outcome, last.says()); err != nil {
+	if err := b.end(ctx, g, a, last.Outcome, last.Says()); err != nil {
 		return g, err
 	}
 	g.Memory.Plan, g.Plan = nil, nil // what is left is planned anew
@@ -319,14 +313,14 @@ func (b *Bot) finish(ctx context.Context, g *gathered, a Apply, failure error) (
 		return next, nil
 	}
 	kind := report.ReplyApplied
-	if !last.done() {
+	if !last.Done() {
 		kind = report.ReplyFailed
 	}
-	return next, b.runAll(ctx, next, reply(next.State, *a.Command, report.Reply{Kind: kind, Text: last.says(), Items: failures(g.Results)}))
+	return next, b.runAll(ctx, next, next.Reply(*a.Command, report.Reply{Kind: kind, Text: last.Says(), Items: failures(g.Results)}))
 }
 
 // end closes the operation in the store and in the audit trail.
-func (b *Bot) end(ctx context.Context, g *gathered, a Apply, outcome, message string) error {
+func (b *Bot) end(ctx context.Context, g *gathered, a reconcile.Apply, outcome, message string) error {
 	err := b.store.FinishOperation(context.WithoutCancel(ctx), a.ID, outcome, facts(g.Results))
 	if err != nil && !errors.Is(err, store.ErrFinished) {
 		return err
@@ -338,15 +332,15 @@ func (b *Bot) end(ctx context.Context, g *gathered, a Apply, outcome, message st
 }
 
 // succeeded merges after an apply on comment, and leaves sync mode.
-func (b *Bot) succeeded(ctx context.Context, g *gathered, a Apply) error {
+func (b *Bot) succeeded(ctx context.Context, g *gathered, a reconcile.Apply) error {
 	last := g.Memory.Last
 	switch {
-	case last.Kind == PlanSync:
+	case last.Kind == reconcile.PlanSync:
 		g.Memory.Sync = ""
 		return b.release(ctx, g)
-	case last.Kind == PlanRestore:
+	case last.Kind == reconcile.PlanRestore:
 		return b.release(ctx, g)
-	case last.Kind != PlanPull || g.Operator.Apply != config.ApplyOnComment || len(a.Targets) > 0 && !b.nothingLeft(ctx, g):
+	case last.Kind != reconcile.PlanPull || g.Operator.Apply != config.ApplyOnComment || len(a.Targets) > 0 && !b.nothingLeft(ctx, g):
 		return nil
 	}
 	if err := b.passCheck(ctx, g); err != nil {
@@ -361,7 +355,7 @@ func (b *Bot) succeeded(ctx context.Context, g *gathered, a Apply) error {
 		return nil
 	}
 	last.Merged = true
-	last.Message += " Merged as " + short(sha) + "."
+	last.Message += " Merged as " + reconcile.Short(sha) + "."
 	return nil
 }
 
@@ -378,18 +372,16 @@ func transient(err error) bool {
 // left, so that the pull may be merged.
 func (b *Bot) nothingLeft(ctx context.Context, g *gathered) bool {
 	out, err := b.plan(ctx, g, nil)
-	return err == nil && len(planChanges(out)) == 0 && len(planProblems(out)) == 0
+	return err == nil && len(reconcile.PlanChanges(out)) == 0 && len(reconcile.PlanProblems(out)) == 0
 }
 
 // passCheck makes our own check succeed, which a merge may require.
 func (b *Bot) passCheck(ctx context.Context, g *gathered) error {
-	v := g.View()
-	v.Phase = report.Applied
-	title, summary, err := report.Check(v, g.Limits.Summary)
+	c, err := g.AppliedCheck()
 	if err != nil {
 		return err
 	}
-	return b.writeCheck(ctx, g, checkOf(g.State, "success", title, summary))
+	return b.writeCheck(ctx, g, c)
 }
 
 // letGo releases the targets of a pull that has nothing left to hold them for:
@@ -400,7 +392,7 @@ func (b *Bot) letGo(ctx context.Context, g *gathered) error {
 	if !g.Pull.Merged || last == nil || last.Outcome != "succeeded" {
 		return nil
 	}
-	if last.Kind == PlanPull && last.Merged || last.Kind == PlanMerged {
+	if last.Kind == reconcile.PlanPull && last.Merged || last.Kind == reconcile.PlanMerged {
 		return b.release(ctx, g)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/plan"
+	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
@@ -154,7 +155,7 @@ func (b *Bot) Wants(e forge.Event) []string {
 	case e.Pull != 0 && e.Sender == b.self.ID:
 		return nil
 	case e.Pull != 0:
-		return []string{pullKey{e.Repo.ID, e.Pull}.String()}
+		return []string{reconcile.PullKey{Repo: e.Repo.ID, Number: e.Pull}.String()}
 	case e.HeadSHA != "":
 		return []string{fmt.Sprintf("group/%d/%s", e.Repo.ID, e.HeadSHA)}
 	case e.Branch != "":
@@ -204,25 +205,21 @@ func (b *Bot) resting(ctx context.Context, key string, err error) error {
 	return err
 }
 
-// maxRounds bounds how often Decide is asked in one reconcile; a real pull
-// needs a handful.
-const maxRounds = 30
-
 // Reconcile leads one pull to the state it should be in.
 func (b *Bot) Reconcile(ctx context.Context, repo int64, number int) error {
-	g, err := b.gather(ctx, pullKey{repo, number})
+	g, err := b.gather(ctx, reconcile.PullKey{Repo: repo, Number: number})
 	if err != nil || g == nil {
 		return err
 	}
-	for range maxRounds {
-		actions := Decide(g.State)
+	for range reconcile.MaxRounds {
+		actions := reconcile.Decide(g.State)
 		if len(actions) == 0 {
 			return errors.Join(b.save(ctx, g), b.comeBack(ctx, g))
 		}
 		for _, a := range actions {
-			b.log.DebugContext(ctx, "action", "key", g.key.String(), "action", a.name())
+			b.log.DebugContext(ctx, "action", "key", g.key.String(), "action", reconcile.Name(a))
 			if g, err = b.run(ctx, g, a); err != nil {
-				return fmt.Errorf("%s: %w", a.name(), err)
+				return fmt.Errorf("%s: %w", reconcile.Name(a), err)
 			}
 		}
 		if err := b.save(ctx, g); err != nil {
@@ -234,7 +231,7 @@ func (b *Bot) Reconcile(ctx context.Context, repo int64, number int) error {
 
 // comeBack has the pull looked at again when its plan has to be made anew.
 func (b *Bot) comeBack(ctx context.Context, g *gathered) error {
-	if p := g.Memory.Plan; p != nil && !p.Again.IsZero() && g.Wanted() && g.planned() {
+	if p := g.Memory.Plan; p != nil && !p.Again.IsZero() && g.Wanted() && g.Plannable() {
 		return b.store.WantAt(ctx, g.key.String(), p.Again)
 	}
 	return nil
@@ -246,13 +243,13 @@ func (b *Bot) save(ctx context.Context, g *gathered) error {
 	if err != nil {
 		return fmt.Errorf("save what is known of %s: %w", g.key, err)
 	}
-	g.version, err = b.store.SavePull(context.WithoutCancel(ctx), g.key.repo, g.key.number, doc, g.version)
+	g.version, err = b.store.SavePull(context.WithoutCancel(ctx), g.key.Repo, g.key.Number, doc, g.version)
 	return err
 }
 
 // record appends to the audit trail, with what every record of a pull carries.
 func (b *Bot) record(ctx context.Context, g *gathered, r audit.Record) error {
-	r.Repo, r.Pull, r.Tool, r.Time = g.Operator.Ref(), g.key.number, b.version, b.now()
+	r.Repo, r.Pull, r.Tool, r.Time = g.Operator.Ref(), g.key.Number, b.version, b.now()
 	if r.Head == "" {
 		r.Head = g.Pull.Head.SHA
 	}

@@ -4,15 +4,14 @@
 // A webhook (bot/web) only says which pull to look at; the store (bot/store)
 // keeps that until it is done. For each such pull, [Bot.Reconcile]
 //
-//  1. gathers a [State] from the forge, from Git objects and from the store
-//     (gather.go), whatever the webhook said;
-//  2. asks [Decide], which is pure, for the next actions (decide.go; what
-//     commands lead to is in answers.go);
+//  1. gathers a [reconcile.State] from the forge, from Git objects and from the
+//     store (gather.go), whatever the webhook said;
+//  2. asks [reconcile.Decide], which is pure, for the next actions;
 //  3. runs them (run.go; applying is in apply.go, behind the gate in gate.go);
 //  4. and asks again, until there is nothing left to do.
 //
-// What is said to people is a view of the state (view.go), written by
-// bot/report. What a change of trees means for clusters is bot/plan's. Who has
+// What is decided is in bot/reconcile, what is done about it here. What is said
+// to people is a view of the state, written by bot/report. What a change of trees means for clusters is bot/plan's. Who has
 // to agree is bot/policy's, which is pure as well.
 //
 // # Invariants

@@ -12,6 +12,7 @@ import (
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
+	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
@@ -32,9 +33,9 @@ type refusal struct{ reasons []string }
 // everything read anew. It passes only if the pull, its plan and its approvals
 // are still what people saw: every change that is left was published for this
 // head, and every rule of the policy holds for it (invariants 1 and 2).
-func (b *Bot) gate(ctx context.Context, g *gathered, a Apply) (*permit, *refusal, error) {
-	if g.PlanKey == "" || !g.Wanted() || !g.planned() {
-		return nil, &refusal{append(g.whyNoPlan(), g.Verdict().AllMissing()...)}, nil
+func (b *Bot) gate(ctx context.Context, g *gathered, a reconcile.Apply) (*permit, *refusal, error) {
+	if g.PlanKey == "" || !g.Wanted() || !g.Plannable() {
+		return nil, &refusal{append(g.WhyNoPlan(), g.Verdict().AllMissing()...)}, nil
 	}
 	if !g.Fresh() && a.Resume {
 		// The base may have moved while the process was down; what counts is
@@ -59,8 +60,8 @@ func (b *Bot) gate(ctx context.Context, g *gathered, a Apply) (*permit, *refusal
 	if reasons, err := b.unleased(ctx, g, out); err != nil || len(reasons) > 0 {
 		return nil, &refusal{reasons}, err
 	}
-	facts := g.Facts(planChanges(out), planProblems(out))
-	if g.Kind == PlanRestore {
+	facts := g.Facts(reconcile.PlanChanges(out), reconcile.PlanProblems(out))
+	if g.Kind == reconcile.PlanRestore {
 		facts.AskedBy = &a.Actor
 	}
 	if news := unseen(g.Memory, g.Pull.Head.SHA, out); len(news) > 0 {
@@ -112,13 +113,13 @@ func once(all []string) []string {
 // unseen lists the changes that the last publication for this head did not
 // show. A change that was shown and is no longer planned needs no mention: its
 // object was examined again and stands as predicted.
-func unseen(m *Memory, head string, out *plan.Output) []string {
+func unseen(m *reconcile.Memory, head string, out *plan.Output) []string {
 	if len(m.Publications) == 0 || m.Publications[len(m.Publications)-1].Head != head {
 		return []string{"no plan of this head was published yet"}
 	}
 	shown := m.Publications[len(m.Publications)-1].Digests
 	var news []string
-	for _, c := range planChanges(out) {
+	for _, c := range reconcile.PlanChanges(out) {
 		if !slices.Contains(shown, c.Digest) {
 			news = append(news, fmt.Sprintf("%s: what would be done to %s is no longer what the plan showed; look at the new plan", c.Target, c.Ref))
 		}
@@ -131,7 +132,7 @@ func unseen(m *Memory, head string, out *plan.Output) []string {
 func (b *Bot) unleased(ctx context.Context, g *gathered, out *plan.Output) ([]string, error) {
 	var reasons []string
 	for _, t := range out.Targets {
-		l, err := b.store.Lease(ctx, targetKey(t.Plan.Target))
+		l, err := b.store.Lease(ctx, reconcile.TargetKey(t.Plan.Target))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return nil, err
 		}
@@ -145,7 +146,7 @@ func (b *Bot) unleased(ctx context.Context, g *gathered, out *plan.Output) ([]st
 // mergeable asks the forge, for a pull that is merged after its apply, whether
 // everything that the merge needs besides our own check holds already.
 func (b *Bot) mergeable(ctx context.Context, g *gathered) ([]string, error) {
-	if g.Kind != PlanPull {
+	if g.Kind != reconcile.PlanPull {
 		return nil, nil
 	}
 	if g.Operator.Apply == config.ApplyOnMerge {
@@ -173,7 +174,7 @@ func (b *Bot) computed(ctx context.Context, g *gathered) error {
 			return context.Cause(ctx)
 		case <-time.After(pause):
 		}
-		p, err := b.forge.Pull(ctx, g.Operator.Ref(), g.key.number)
+		p, err := b.forge.Pull(ctx, g.Operator.Ref(), g.key.Number)
 		if err != nil {
 			return err
 		}
@@ -188,16 +189,16 @@ func (b *Bot) computed(ctx context.Context, g *gathered) error {
 // earlier keeps merged pulls in the order of their merges: one that is merged
 // and not applied goes first where it shares a target (first-parent order).
 func (b *Bot) earlier(ctx context.Context, g *gathered) ([]string, error) {
-	if g.Kind != PlanMerged {
+	if g.Kind != reconcile.PlanMerged {
 		return nil, nil
 	}
-	numbers, err := b.store.ListPulls(ctx, g.key.repo)
+	numbers, err := b.store.ListPulls(ctx, g.key.Repo)
 	if err != nil {
 		return nil, err
 	}
 	var reasons []string
 	for _, n := range numbers {
-		if n == g.key.number {
+		if n == g.key.Number {
 			continue
 		}
 		shared, err := b.waitsFor(ctx, g, n)
@@ -214,11 +215,11 @@ func (b *Bot) earlier(ctx context.Context, g *gathered) ([]string, error) {
 // waitsFor lists the targets that another pull, merged before this one, still
 // has to apply.
 func (b *Bot) waitsFor(ctx context.Context, g *gathered, number int) ([]string, error) {
-	doc, _, err := b.store.LoadPull(ctx, g.key.repo, number)
+	doc, _, err := b.store.LoadPull(ctx, g.key.Repo, number)
 	if err != nil {
 		return nil, err
 	}
-	m, err := decodeMemory(doc)
+	m, err := reconcile.DecodeMemory(doc)
 	if err != nil || m.PendingMerge == "" || m.PendingMerge == g.Pull.MergeSHA {
 		return nil, err
 	}
@@ -227,18 +228,18 @@ func (b *Bot) waitsFor(ctx context.Context, g *gathered, number int) ([]string, 
 		return nil, err
 	}
 	var shared []string
-	for _, t := range g.planTargets() {
-		if slices.Contains(m.PendingTargets, targetKey(t)) {
+	for _, t := range g.Targets() {
+		if slices.Contains(m.PendingTargets, reconcile.TargetKey(t)) {
 			shared = append(shared, t.Name)
 		}
 	}
 	return shared, nil
 }
 
-func (b *Bot) recordGate(ctx context.Context, g *gathered, a Apply, p *permit) error {
+func (b *Bot) recordGate(ctx context.Context, g *gathered, a reconcile.Apply, p *permit) error {
 	r := audit.Record{
 		Type: audit.Gate, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "deny",
-		PlanDigest: outputDigest(p.out), Reason: strings.Join(whyNot(p.verdict), "; "),
+		PlanDigest: reconcile.PlanDigest(p.out), Reason: strings.Join(whyNot(p.verdict), "; "),
 		Facts: facts(struct {
 			Facts   policy.Facts   `json:"facts"`
 			Verdict policy.Verdict `json:"verdict"`
@@ -315,10 +316,10 @@ func mark(r *cluster.Result, s cluster.Step) {
 }
 
 // merge merges an applied pull with its head pinned (threat 16).
-func (b *Bot) merge(ctx context.Context, g *gathered, a Apply) (string, error) {
-	sha, err := b.forge.Merge(ctx, g.Operator.Ref(), g.key.number, g.Pull.Head.SHA, g.Operator.Merge)
+func (b *Bot) merge(ctx context.Context, g *gathered, a reconcile.Apply) (string, error) {
+	sha, err := b.forge.Merge(ctx, g.Operator.Ref(), g.key.Number, g.Pull.Head.SHA, g.Operator.Merge)
 	if err != nil { // the merge may have happened, and only its answer be lost
-		p, lost := b.forge.Pull(ctx, g.Operator.Ref(), g.key.number)
+		p, lost := b.forge.Pull(ctx, g.Operator.Ref(), g.key.Number)
 		if lost == nil && p.Merged && p.Head.SHA == g.Pull.Head.SHA {
 			sha, err = p.MergeSHA, nil
 		}

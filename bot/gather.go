@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
+	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/forge"
 	"lockkeeper/forge/git"
@@ -38,27 +40,16 @@ type sources struct {
 
 // gathered is a State with what only the runner needs.
 type gathered struct {
-	*State
-	key     pullKey
+	*reconcile.State
+	key     reconcile.PullKey
 	version int64 // of the stored memory
 	src     *sources
 }
 
-// pullKey names a pull in the store and in work keys.
-type pullKey struct {
-	repo   int64
-	number int
-}
-
-// String is the work key: "pull/<repository id>/<number>".
-func (k pullKey) String() string { return fmt.Sprintf("pull/%d/%d", k.repo, k.number) }
-
-func itoa(n int64) string { return strconv.FormatInt(n, 10) }
-
 // gather reads everything about a pull. It returns nil when the pull is not
 // ours to handle.
-func (b *Bot) gather(ctx context.Context, key pullKey) (*gathered, error) {
-	op, ok := b.server.Repository(key.repo)
+func (b *Bot) gather(ctx context.Context, key reconcile.PullKey) (*gathered, error) {
+	op, ok := b.server.Repository(key.Repo)
 	if !ok {
 		return nil, nil
 	}
@@ -66,14 +57,14 @@ func (b *Bot) gather(ctx context.Context, key pullKey) (*gathered, error) {
 	if err != nil {
 		return nil, err
 	}
-	pull, err := b.forge.Pull(ctx, op.Ref(), key.number)
+	pull, err := b.forge.Pull(ctx, op.Ref(), key.Number)
 	if err != nil {
 		return nil, err
 	}
 	if !slices.Contains(bases(op, repo), pull.Base.Name) {
 		return nil, nil
 	}
-	g := &gathered{key: key, State: &State{
+	g := &gathered{key: key, State: &reconcile.State{
 		Now: b.now(), Self: b.self, Operator: op, CheckName: b.checkName, Limits: b.forge.Limits(), Pull: pull,
 	}}
 	if err := b.recall(ctx, g); err != nil {
@@ -98,15 +89,15 @@ func bases(op config.Repository, repo forge.Repo) []string {
 
 // recall loads what the bot knows itself.
 func (b *Bot) recall(ctx context.Context, g *gathered) error {
-	doc, version, err := b.store.LoadPull(ctx, g.key.repo, g.key.number)
+	doc, version, err := b.store.LoadPull(ctx, g.key.Repo, g.key.Number)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	if g.Memory, err = decodeMemory(doc); err != nil {
+	if g.Memory, err = reconcile.DecodeMemory(doc); err != nil {
 		return err
 	}
 	g.version = version
-	g.Memory.retarget(g.Pull.Base.Name)
+	g.Memory.Retarget(g.Pull.Base.Name)
 	g.Memory.Closed = g.Pull.State == forge.Closed
 	if g.Memory.Met.IsZero() {
 		g.Memory.Met = g.Now
@@ -137,7 +128,7 @@ func (b *Bot) loadPlan(ctx context.Context, id string) (*plan.Output, error) {
 // recallOperation finds the running or last operation. The store decides: it
 // was told before the memory of the pull was saved.
 func (b *Bot) recallOperation(ctx context.Context, g *gathered) error {
-	ops, err := b.store.Operations(ctx, g.key.repo, g.key.number)
+	ops, err := b.store.Operations(ctx, g.key.Repo, g.key.Number)
 	if err != nil {
 		return err
 	}
@@ -146,7 +137,7 @@ func (b *Bot) recallOperation(ctx context.Context, g *gathered) error {
 		if op.Finished.IsZero() {
 			g.Operation = &op
 			if last == nil || last.ID != op.ID {
-				last = &Operation{ID: op.ID, Kind: PlanKind(op.Kind), Actor: op.Actor.Login, Head: op.Head, Outcome: "running"}
+				last = &reconcile.Operation{ID: op.ID, Kind: reconcile.PlanKind(op.Kind), Actor: op.Actor.Login, Head: op.Head, Outcome: "running"}
 				g.Memory.Last = last
 			}
 		}
@@ -183,7 +174,7 @@ func (b *Bot) listen(ctx context.Context, g *gathered) error {
 		return err
 	}
 	// A report that somebody deleted is written again.
-	g.Memory.Sticky = slices.DeleteFunc(g.Memory.Sticky, func(p Posted) bool {
+	g.Memory.Sticky = slices.DeleteFunc(g.Memory.Sticky, func(p reconcile.Posted) bool {
 		return !slices.ContainsFunc(g.Comments, func(c forge.Comment) bool { return c.ID == p.ID })
 	})
 	return b.commands(ctx, g)
@@ -191,7 +182,7 @@ func (b *Bot) listen(ctx context.Context, g *gathered) error {
 
 // commands finds the chat commands without an outcome.
 func (b *Bot) commands(ctx context.Context, g *gathered) error {
-	known, err := b.store.Commands(ctx, g.key.repo, g.key.number)
+	known, err := b.store.Commands(ctx, g.key.Repo, g.key.Number)
 	if err != nil {
 		return err
 	}
@@ -219,7 +210,7 @@ func (b *Bot) commands(ctx context.Context, g *gathered) error {
 			if done[at] {
 				continue
 			}
-			g.Commands = append(g.Commands, Command{
+			g.Commands = append(g.Commands, reconcile.Command{
 				Comment: c, Index: i, Parsed: p, Begun: begun[at],
 				Late: !begun[at] && g.Now.Sub(c.CreatedAt) > lateCommand,
 			})
@@ -230,7 +221,7 @@ func (b *Bot) commands(ctx context.Context, g *gathered) error {
 
 // look brings the Git objects here and works out what a plan would compare.
 func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
-	mirror := b.mirrors.Mirror(itoa(g.key.repo))
+	mirror := b.mirrors.Mirror(strconv.FormatInt(g.key.Repo, 10))
 	auth, err := b.forge.GitAuth(ctx, g.Operator.Ref())
 	if err != nil {
 		return err
@@ -251,13 +242,13 @@ func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
 	if err := b.watchBase(ctx, g); err != nil {
 		return err
 	}
-	g.Kind = kind(g.State)
+	g.Kind = g.WantedKind()
 	if err := b.trees(ctx, g); err != nil {
 		return err
 	}
 	b.policy(g)
 	if g.src.merge != nil {
-		g.PlanKey = hash(string(g.Kind), g.Memory.Sync, g.Pull.Head.SHA, g.src.baseSHA, g.src.tree, b.operatorDigest(g.Operator))
+		g.PlanKey = reconcile.Hash(string(g.Kind), g.Memory.Sync, g.Pull.Head.SHA, g.src.baseSHA, g.src.tree, b.operatorDigest(g.Operator))
 	}
 	return b.holders(ctx, g)
 }
@@ -279,28 +270,15 @@ func (b *Bot) watchBase(ctx context.Context, g *gathered) error {
 	return nil
 }
 
-// kind says which plan the pull wants.
-func kind(s *State) PlanKind {
-	switch {
-	case s.Pull.Merged && s.Memory.Sync == "":
-		return PlanMerged
-	case s.Pull.State == forge.Closed && !s.Pull.Merged:
-		return PlanRestore
-	case s.Memory.Sync != "":
-		return PlanSync
-	}
-	return PlanPull
-}
-
 // trees finds the two trees that the plan compares.
 func (b *Bot) trees(ctx context.Context, g *gathered) error {
 	base, head := g.BaseSHA, g.Pull.Head.SHA
 	switch g.Kind {
-	case PlanMerged:
+	case reconcile.PlanMerged:
 		return b.mergedTrees(ctx, g)
-	case PlanSync:
+	case reconcile.PlanSync:
 		return b.setTrees(ctx, g, base, base, base)
-	case PlanRestore:
+	case reconcile.PlanRestore:
 		return b.restoreTrees(ctx, g)
 	}
 	tree, conflicts, err := g.src.repo.MergeTree(ctx, base, head)
@@ -358,7 +336,7 @@ func (b *Bot) mergedTrees(ctx context.Context, g *gathered) error {
 		}
 	}
 	if before == "" {
-		g.Blocked = append(g.Blocked, fmt.Sprintf("%s was rewritten: what the merge %s added to it cannot be told any more", g.Pull.Base.Name, short(merge)))
+		g.Blocked = append(g.Blocked, fmt.Sprintf("%s was rewritten: what the merge %s added to it cannot be told any more", g.Pull.Base.Name, reconcile.Short(merge)))
 		return b.setTrees(ctx, g, g.BaseSHA, "", "")
 	}
 	return b.setTrees(ctx, g, before, merge, merge)
@@ -459,11 +437,11 @@ func compile(file *config.File, server *config.Server) policy.Policy {
 		}
 	}
 	if file != nil {
-		for _, env := range sortedKeys(file.Environments) {
+		for _, env := range slices.Sorted(maps.Keys(file.Environments)) {
 			rule(env, file.Environments[env], false)
 		}
 	}
-	for _, env := range sortedKeys(server.Floors) {
+	for _, env := range slices.Sorted(maps.Keys(server.Floors)) {
 		rule(env, server.Floors[env], true)
 	}
 	return p
@@ -475,7 +453,7 @@ func (b *Bot) operatorDigest(op config.Repository) string {
 	if err != nil { // plain data cannot fail to marshal
 		return ""
 	}
-	return hash(string(doc), fmt.Sprint(b.server.MaxDeletes))
+	return reconcile.Hash(string(doc), fmt.Sprint(b.server.MaxDeletes))
 }
 
 // holders finds out who holds which target.
@@ -501,7 +479,7 @@ func (b *Bot) holders(ctx context.Context, g *gathered) error {
 func (b *Bot) people(ctx context.Context, g *gathered) error {
 	speakers := map[int64]forge.User{}
 	votes := 0
-	for _, v := range g.votes() {
+	for _, v := range g.Votes() {
 		speakers[v.User.ID] = v.User
 		votes++
 	}

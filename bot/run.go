@@ -12,6 +12,7 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
+	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/report"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
@@ -19,58 +20,58 @@ import (
 )
 
 // run carries out one action and returns the state after it.
-func (b *Bot) run(ctx context.Context, g *gathered, a Action) (*gathered, error) {
+func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gathered, error) {
 	switch a := a.(type) {
-	case Take:
+	case reconcile.Take:
 		return g, b.take(ctx, g, a.Command)
-	case Admit:
+	case reconcile.Admit:
 		if !slices.Contains(g.Memory.Admitted, a.SHA) {
 			g.Memory.Admitted = append(g.Memory.Admitted, a.SHA)
 		}
 		return g, b.record(ctx, g, audit.Record{Type: audit.Command, Actor: b.actor(a.By), Head: a.SHA, Outcome: "admitted", Reason: "a fork's head may be planned"})
-	case Ask:
+	case reconcile.Ask:
 		g.Memory.Asked = a.SHA
 		return g, nil
-	case SetSync:
+	case reconcile.SetSync:
 		g.Memory.Sync, g.Memory.SyncBy = a.Target, a.By
 		return b.again(ctx, g)
-	case Forget:
+	case reconcile.Forget:
 		g.Memory.Plan, g.Plan = nil, nil
 		return g, nil
-	case MakePlan:
+	case reconcile.MakePlan:
 		return g, b.makePlan(ctx, g)
-	case AddVote:
-		g.Memory.voted(a.Vote)
+	case reconcile.AddVote:
+		g.Memory.Voted(a.Vote)
 		return g, b.record(ctx, g, audit.Record{
 			Type: audit.Approval, Actor: b.actor(a.Vote.User), CommentID: a.Vote.ID, Outcome: string(a.Vote.Kind), Facts: facts(a.Vote),
 		})
-	case SetHold:
+	case reconcile.SetHold:
 		return g, b.setHold(ctx, g, a)
-	case Apply:
+	case reconcile.Apply:
 		return b.apply(ctx, g, a)
-	case Unlock:
+	case reconcile.Unlock:
 		return g, b.unlock(ctx, g, a)
-	case NoteMerge:
+	case reconcile.NoteMerge:
 		g.Memory.MergedSeen = true
 		if last := g.Memory.Last; last != nil && last.Merged && last.Head == g.Pull.Head.SHA {
 			return g, nil // the operation that merged it recorded that
 		}
 		return g, b.record(ctx, g, audit.Record{Type: audit.Merge, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
-	case Settle:
+	case reconcile.Settle:
 		return g, b.settle(ctx, g)
-	case Free:
+	case reconcile.Free:
 		if err := b.free(ctx, a.Keys); err != nil {
 			return g, err
 		}
 		g.Stray = nil
 		return g, b.wantOthers(ctx, g)
-	case Freeze:
+	case reconcile.Freeze:
 		return g, b.freeze(ctx, g, a.Reason)
-	case Publish:
+	case reconcile.Publish:
 		return g, b.publish(ctx, g, a)
-	case WriteCheck:
+	case reconcile.WriteCheck:
 		return g, b.writeCheck(ctx, g, a.Check)
-	case Answer:
+	case reconcile.Answer:
 		// What the reply says was done must outlive the process.
 		if err := b.save(ctx, g); err != nil {
 			return g, err
@@ -103,9 +104,9 @@ func facts(v any) json.RawMessage {
 	return doc
 }
 
-func (b *Bot) take(ctx context.Context, g *gathered, c Command) error {
+func (b *Bot) take(ctx context.Context, g *gathered, c reconcile.Command) error {
 	fresh, err := b.store.ClaimCommand(ctx, store.Command{
-		Source: b.forge.Kind(), CommentID: c.Comment.ID, Index: c.Index, RepoID: g.key.repo, Number: g.key.number,
+		Source: b.forge.Kind(), CommentID: c.Comment.ID, Index: c.Index, RepoID: g.key.Repo, Number: g.key.Number,
 		Name: string(c.Parsed.Name), Args: []string{c.Parsed.Line}, Actor: c.Comment.Author, Head: g.Pull.Head.SHA,
 	})
 	if err != nil {
@@ -140,7 +141,7 @@ func (b *Bot) makePlan(ctx context.Context, g *gathered) error {
 		return err
 	}
 	return b.record(ctx, g, audit.Record{
-		Type: audit.Plan, Outcome: "planned", Reason: countChanges(out), Facts: facts(changeDigests(out)),
+		Type: audit.Plan, Outcome: "planned", Reason: countChanges(out), Facts: facts(reconcile.ChangeDigests(out)),
 	})
 }
 
@@ -150,14 +151,14 @@ func (b *Bot) plan(ctx context.Context, g *gathered, only []string) (*plan.Outpu
 		Base: g.src.base, Merge: g.src.merge, MergeRevision: g.src.revision, Repository: &g.Operator, Only: only,
 		// What this pull applied and did not see merged is part of its plan,
 		// even if a push since then left the target alone.
-		Held: func(t cluster.Target) bool { return slices.Contains(g.Memory.Leases, targetKey(t)) },
+		Held: func(t cluster.Target) bool { return slices.Contains(g.Memory.Leases, reconcile.TargetKey(t)) },
 	}
-	if g.Kind == PlanSync {
+	if g.Kind == reconcile.PlanSync {
 		in.Only, in.Everything = []string{g.Memory.Sync}, true
 	}
 	out, err := b.planner.Run(ctx, in)
 	if err != nil {
-		return nil, fmt.Errorf("plan %s at %s: %w", g.key, short(g.Pull.Head.SHA), err)
+		return nil, fmt.Errorf("plan %s at %s: %w", g.key, reconcile.Short(g.Pull.Head.SHA), err)
 	}
 	return out, nil
 }
@@ -168,52 +169,33 @@ func (b *Bot) keep(ctx context.Context, g *gathered, out *plan.Output) error {
 	if err != nil {
 		return fmt.Errorf("store the plan of %s: %w", g.key, err)
 	}
-	p := &Planned{
+	p := &reconcile.Planned{
 		Key: g.PlanKey, Kind: g.Kind, Head: g.Pull.Head.SHA, Base: g.src.baseSHA, At: b.now(),
-		Digest: outputDigest(out), Tree: g.src.tree,
+		Digest: reconcile.PlanDigest(out), Tree: g.src.tree,
 	}
 	if slices.ContainsFunc(out.Targets, func(t plan.Target) bool { return t.Unasked }) {
-		p.remake(g.Memory.Plan)
+		p.Remake(g.Memory.Plan)
 	}
-	p.ID = hash(g.key.String(), p.Key, p.Digest, p.At.String())
-	row := store.PlanRow{ID: p.ID, RepoID: g.key.repo, Number: g.key.number, Head: p.Head, Digest: p.Digest, Body: body}
+	p.ID = reconcile.Hash(g.key.String(), p.Key, p.Digest, p.At.String())
+	row := store.PlanRow{ID: p.ID, RepoID: g.key.Repo, Number: g.key.Number, Head: p.Head, Digest: p.Digest, Body: body}
 	if err := b.store.SavePlan(ctx, row); err != nil {
 		return err
 	}
 	g.Memory.Plan, g.Plan = p, out
-	if g.Kind == PlanMerged && len(planChanges(out)) > 0 {
+	if g.Kind == reconcile.PlanMerged && len(reconcile.PlanChanges(out)) > 0 {
 		g.Memory.PendingMerge, g.Memory.PendingTargets = g.Pull.MergeSHA, nil
-		for _, t := range g.planTargets() {
-			g.Memory.PendingTargets = append(g.Memory.PendingTargets, targetKey(t))
+		for _, t := range g.Targets() {
+			g.Memory.PendingTargets = append(g.Memory.PendingTargets, reconcile.TargetKey(t))
 		}
 	}
 	return nil
 }
 
-// outputDigest is over the plans' digests, so that it names all that is shown.
-func outputDigest(out *plan.Output) string {
-	parts := slices.Clone(out.Problems)
-	for _, t := range out.Targets {
-		parts = append(parts, t.Plan.Digest)
-	}
-	return hash(parts...)
-}
-
-// changeDigests are the digests of all changes of a plan, sorted.
-func changeDigests(out *plan.Output) []string {
-	digests := []string{}
-	for _, c := range planChanges(out) {
-		digests = append(digests, c.Digest)
-	}
-	slices.Sort(digests)
-	return digests
-}
-
 func countChanges(out *plan.Output) string {
-	return fmt.Sprintf("%d targets, %d changes, %d problems", len(out.Targets), len(changeDigests(out)), len(planProblems(out)))
+	return fmt.Sprintf("%d targets, %d changes, %d problems", len(out.Targets), len(reconcile.ChangeDigests(out)), len(reconcile.PlanProblems(out)))
 }
 
-func (b *Bot) setHold(ctx context.Context, g *gathered, a SetHold) error {
+func (b *Bot) setHold(ctx context.Context, g *gathered, a reconcile.SetHold) error {
 	g.Memory.Hold = a.Hold
 	r := audit.Record{Type: audit.Hold, Actor: b.actor(a.By), Outcome: "lifted"}
 	if a.Hold != nil {
@@ -222,7 +204,7 @@ func (b *Bot) setHold(ctx context.Context, g *gathered, a SetHold) error {
 	return b.record(ctx, g, r)
 }
 
-func (b *Bot) unlock(ctx context.Context, g *gathered, a Unlock) error {
+func (b *Bot) unlock(ctx context.Context, g *gathered, a reconcile.Unlock) error {
 	keys := g.Memory.Leases
 	if err := b.settle(ctx, g); err != nil {
 		return err
@@ -258,12 +240,12 @@ func (b *Bot) freeze(ctx context.Context, g *gathered, reason string) error {
 		h = policy.Hold{By: old.By, Reason: strings.TrimPrefix(old.Reason+"; "+reason, "; ")}
 	}
 	g.Memory.BaseSHA, g.Rewritten = g.BaseSHA, ""
-	return b.setHold(ctx, g, SetHold{&h, g.Self})
+	return b.setHold(ctx, g, reconcile.SetHold{Hold: &h, By: g.Self})
 }
 
 // publish writes the report: existing comments are edited, missing ones made,
 // surplus ones deleted.
-func (b *Bot) publish(ctx context.Context, g *gathered, a Publish) error {
+func (b *Bot) publish(ctx context.Context, g *gathered, a reconcile.Publish) error {
 	bodies := a.Bodies
 	b.adopt(g)
 	var at time.Time
@@ -290,11 +272,11 @@ func (b *Bot) publish(ctx context.Context, g *gathered, a Publish) error {
 	if !g.Fresh() {
 		return nil
 	}
-	p := Publication{At: at, Head: g.Pull.Head.SHA, Digest: g.Memory.Plan.Digest, PolicyRevision: g.Policy.Revision()}
+	p := reconcile.Publication{At: at, Head: g.Pull.Head.SHA, Digest: g.Memory.Plan.Digest, PolicyRevision: g.Policy.Revision()}
 	if !a.Unshown {
-		p.Digests = changeDigests(g.Plan)
+		p.Digests = reconcile.ChangeDigests(g.Plan)
 	}
-	g.Memory.published(p)
+	g.Memory.Published(p)
 	return nil
 }
 
@@ -310,14 +292,14 @@ func (b *Bot) adopt(g *gathered) {
 			return
 		}
 		c := g.Comments[found]
-		g.Memory.Sticky = append(g.Memory.Sticky, Posted{ID: c.ID, URL: c.URL})
+		g.Memory.Sticky = append(g.Memory.Sticky, reconcile.Posted{ID: c.ID, URL: c.URL})
 	}
 }
 
 // post writes one part and tells when people could first see it, by the
 // forge's clock. A text that stands already is not written again, and its
 // time is that of the comment itself.
-func (b *Bot) post(ctx context.Context, g *gathered, i int, body string) (Posted, time.Time, error) {
+func (b *Bot) post(ctx context.Context, g *gathered, i int, body string) (reconcile.Posted, time.Time, error) {
 	ref := g.Operator.Ref()
 	if i < len(g.Memory.Sticky) {
 		old := g.Memory.Sticky[i]
@@ -325,15 +307,15 @@ func (b *Bot) post(ctx context.Context, g *gathered, i int, body string) (Posted
 		// the next try does not find it, and makes a new one.
 		c, err := b.forge.UpdateComment(ctx, ref, old.ID, body)
 		if err != nil {
-			return Posted{}, time.Time{}, err
+			return reconcile.Posted{}, time.Time{}, err
 		}
-		return Posted{ID: c.ID, Hash: hash(body), URL: c.URL}, c.UpdatedAt, nil
+		return reconcile.Posted{ID: c.ID, Hash: reconcile.Hash(body), URL: c.URL}, c.UpdatedAt, nil
 	}
-	c, err := b.forge.CreateComment(ctx, ref, g.key.number, body)
+	c, err := b.forge.CreateComment(ctx, ref, g.key.Number, body)
 	if err != nil {
-		return Posted{}, time.Time{}, err
+		return reconcile.Posted{}, time.Time{}, err
 	}
-	return Posted{ID: c.ID, Hash: hash(body), URL: c.URL}, c.UpdatedAt, nil
+	return reconcile.Posted{ID: c.ID, Hash: reconcile.Hash(body), URL: c.URL}, c.UpdatedAt, nil
 }
 
 func (b *Bot) writeCheck(ctx context.Context, g *gathered, c forge.Check) error {
@@ -341,13 +323,13 @@ func (b *Bot) writeCheck(ctx context.Context, g *gathered, c forge.Check) error 
 	if err != nil {
 		return err
 	}
-	g.Memory.Check = Posted{ID: id, SHA: c.SHA, Hash: checkHash(c)}
+	g.Memory.Check = reconcile.Posted{ID: id, SHA: c.SHA, Hash: reconcile.CheckHash(c)}
 	return nil
 }
 
 // answer replies once: a reply that an earlier run managed to post, and not to
 // note, is found by its marker.
-func (b *Bot) answer(ctx context.Context, g *gathered, a Answer) error {
+func (b *Bot) answer(ctx context.Context, g *gathered, a reconcile.Answer) error {
 	marker := report.Marker(a.Reply.Key, 1)
 	said := slices.ContainsFunc(g.Comments, func(c forge.Comment) bool {
 		return c.Author.ID == g.Self.ID && strings.HasPrefix(c.Body, marker)
@@ -357,7 +339,7 @@ func (b *Bot) answer(ctx context.Context, g *gathered, a Answer) error {
 		if err != nil {
 			return err
 		}
-		if _, err := b.forge.CreateComment(ctx, g.Operator.Ref(), g.key.number, body); err != nil {
+		if _, err := b.forge.CreateComment(ctx, g.Operator.Ref(), g.key.Number, body); err != nil {
 			return err
 		}
 	}
@@ -370,7 +352,7 @@ func (b *Bot) answer(ctx context.Context, g *gathered, a Answer) error {
 	if err != nil && !errors.Is(err, store.ErrFinished) {
 		return err
 	}
-	g.Commands = slices.DeleteFunc(g.Commands, func(o Command) bool { return o.Comment.ID == c.Comment.ID && o.Index == c.Index })
+	g.Commands = slices.DeleteFunc(g.Commands, func(o reconcile.Command) bool { return o.Comment.ID == c.Comment.ID && o.Index == c.Index })
 	return b.record(ctx, g, audit.Record{
 		Type: kind, Actor: b.actor(c.Comment.Author), CommentID: c.Comment.ID, Outcome: outcome,
 		Reason: sentence(append([]string{c.Parsed.Line, a.Reply.Text}, a.Reply.Items...)),

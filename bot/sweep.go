@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/forge"
 )
@@ -25,7 +26,7 @@ func (b *Bot) WantAll(ctx context.Context) error {
 		return err
 	}
 	for _, op := range ops {
-		if err := b.store.Want(ctx, pullKey{op.RepoID, op.Number}.String()); err != nil {
+		if err := b.store.Want(ctx, reconcile.PullKey{Repo: op.RepoID, Number: op.Number}.String()); err != nil {
 			return err
 		}
 	}
@@ -44,7 +45,7 @@ func (b *Bot) sweep(ctx context.Context, repo int64) error {
 		return err
 	}
 	for _, p := range pulls {
-		if err := b.store.Want(ctx, pullKey{repo, p.Number}.String()); err != nil {
+		if err := b.store.Want(ctx, reconcile.PullKey{Repo: repo, Number: p.Number}.String()); err != nil {
 			return err
 		}
 	}
@@ -67,14 +68,14 @@ func (b *Bot) wantUnfinished(ctx context.Context, repo int64) error {
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		m, err := decodeMemory(doc)
+		m, err := reconcile.DecodeMemory(doc)
 		if err != nil {
 			return err
 		}
 		if m.Closed && len(m.Leases) == 0 && m.PendingMerge == "" {
 			continue
 		}
-		if err := b.store.Want(ctx, pullKey{repo, n}.String()); err != nil {
+		if err := b.store.Want(ctx, reconcile.PullKey{Repo: repo, Number: n}.String()); err != nil {
 			return err
 		}
 	}
@@ -102,7 +103,7 @@ func (b *Bot) wantPulls(ctx context.Context, repo int64, branch string) error {
 		if p.Base.Name != branch {
 			continue
 		}
-		if err := b.store.Want(ctx, pullKey{repo, p.Number}.String()); err != nil {
+		if err := b.store.Want(ctx, reconcile.PullKey{Repo: repo, Number: p.Number}.String()); err != nil {
 			return err
 		}
 	}

@@ -95,6 +95,27 @@ func sameRoom(from, to string) bool {
 	return false
 }
 
+// TestPureRoomsImportNothingThatReachesOut: what decides gets everything it looks
+// at, the moment included, as a value.
+func TestPureRoomsImportNothingThatReachesOut(t *testing.T) {
+	seen := 0
+	for _, p := range listPackages(t) {
+		if !under(p.ImportPath, "bot/policy", "bot/reconcile") {
+			continue
+		}
+		seen++
+		for _, to := range p.Imports {
+			if slices.Contains([]string{"context", "io/fs", "log/slog", "math/rand", "math/rand/v2", "os", "os/exec"}, to) ||
+				strings.HasPrefix(to, "net/http") || under(to, "forge/git") {
+				t.Errorf("%s imports %s: it decides, and does no I/O", p.ImportPath, to)
+			}
+		}
+	}
+	if seen < 2 {
+		t.Errorf("only %d pure rooms: this test looks for the wrong names", seen)
+	}
+}
+
 // The libraries that one room keeps to itself, so that a successor is a change
 // in one room.
 func TestLibrariesStayInTheirRooms(t *testing.T) {

@@ -19,9 +19,9 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"lockkeeper/bot"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/plan"
+	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster/clustertest"
 	"lockkeeper/cmd/internal/child"
@@ -277,8 +277,8 @@ func (h *House) Plan(ctx context.Context, number int) (*plan.Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	var memory bot.Memory
-	if err := json.Unmarshal(doc, &memory); err != nil || memory.Plan == nil {
+	memory, err := reconcile.DecodeMemory(doc)
+	if err != nil || memory.Plan == nil {
 		return nil, errors.Join(fmt.Errorf("#%d has no plan\n%s", number, h.Log(10)), err)
 	}
 	row, err := h.store.Plan(ctx, memory.Plan.ID)

@@ -1,4 +1,4 @@
-package bot
+package reconcile
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 // View is what the report says of the state.
 func (s *State) View() report.View {
 	v := report.View{
-		Key:  pullKey{s.Operator.ID, s.Pull.Number}.String(),
+		Key:  PullKey{s.Operator.ID, s.Pull.Number}.String(),
 		Head: s.Pull.Head.SHA, Base: s.Pull.Base.Name, BaseSHA: s.BaseSHA,
 		Problems: slices.Clone(s.Blocked), MergeMode: s.Operator.Apply == config.ApplyOnMerge,
 		Verdict: s.Verdict(), MergeSHA: s.Pull.MergeSHA,
@@ -33,7 +33,7 @@ func (s *State) View() report.View {
 	v.Digest = s.digest()
 	if last := s.Memory.Last; last != nil {
 		v.Operation = &report.Operation{
-			Kind: string(last.Kind), Actor: last.Actor, Outcome: last.Outcome, Message: last.says(), Results: s.Results,
+			Kind: string(last.Kind), Actor: last.Actor, Outcome: last.Outcome, Message: last.Says(), Results: s.Results,
 		}
 	}
 	return v
@@ -59,7 +59,7 @@ func (s *State) phase(v policy.Verdict) report.Phase {
 	switch {
 	case !s.Wanted() && len(s.Blocked) == 0:
 		return report.Waiting
-	case len(s.Blocked) > 0 || s.Plan == nil || len(planProblems(s.Plan)) > 0:
+	case len(s.Blocked) > 0 || s.Plan == nil || len(PlanProblems(s.Plan)) > 0:
 		return report.Broken
 	case last != nil && last.Kind == PlanPull && last.Outcome == "succeeded" && last.Head == s.Pull.Head.SHA && !last.Merged && len(s.Changes()) == 0:
 		return report.Applied
@@ -80,7 +80,7 @@ func (s *State) closedPhase() report.Phase {
 	switch {
 	case s.Pull.State == forge.Open || s.Pull.Merged && s.Memory.Sync != "":
 		return ""
-	case s.Pull.Merged && s.Plan != nil && (len(s.Changes()) > 0 || len(planProblems(s.Plan)) > 0):
+	case s.Pull.Merged && s.Plan != nil && (len(s.Changes()) > 0 || len(PlanProblems(s.Plan)) > 0):
 		return report.Pending
 	case s.Pull.Merged:
 		return report.Merged
@@ -97,8 +97,8 @@ func (s *State) targetStatus(p *cluster.Plan) string {
 	case len(p.Changes) == 0:
 		return "no change"
 	}
-	if l, ok := s.Holders[targetKey(p.Target)]; ok {
-		return "held by " + holderName(l.Holder)
+	if l, ok := s.Holders[TargetKey(p.Target)]; ok {
+		return "held by " + HolderName(l.Holder)
 	}
 	f := s.Facts(nil, nil)
 	f.Changes = slices.DeleteFunc(s.Changes(), func(c policy.Change) bool { return c.Target != p.Target.Name })
@@ -108,8 +108,8 @@ func (s *State) targetStatus(p *cluster.Plan) string {
 	return "ready"
 }
 
-// holderName makes "pull/1/7" readable.
-func holderName(holder string) string {
+// HolderName makes "pull/1/7" readable.
+func HolderName(holder string) string {
 	var repo int64
 	var number int
 	if n, err := fmt.Sscanf(holder, "pull/%d/%d", &repo, &number); n == 2 && err == nil {
@@ -133,9 +133,9 @@ func (s *State) notices() []string {
 		out = append(out, fmt.Sprintf("What is left of it was given up with `/unlock keep`; `/sync TARGET` plans what %s says now.", s.Pull.Base.Name))
 	}
 	for _, l := range s.Holders {
-		for _, t := range s.planTargets() {
-			if targetKey(t) == l.Key {
-				out = append(out, fmt.Sprintf("%s is held by %s since %s (%s).", t.Name, holderName(l.Holder), l.Acquired.UTC().Format("2006-01-02 15:04 MST"), l.Purpose))
+		for _, t := range s.Targets() {
+			if TargetKey(t) == l.Key {
+				out = append(out, fmt.Sprintf("%s is held by %s since %s (%s).", t.Name, HolderName(l.Holder), l.Acquired.UTC().Format("2006-01-02 15:04 MST"), l.Purpose))
 			}
 		}
 	}
@@ -143,7 +143,8 @@ func (s *State) notices() []string {
 	return out
 }
 
-func (s *State) planTargets() []cluster.Target {
+// Targets are those of the current plan.
+func (s *State) Targets() []cluster.Target {
 	if s.Plan == nil {
 		return nil
 	}
@@ -158,7 +159,7 @@ func (s *State) planTargets() []cluster.Target {
 func (s *State) next(p report.Phase, v policy.Verdict) []string {
 	switch p {
 	case report.Waiting:
-		return []string{"/plan " + short(s.Pull.Head.SHA)}
+		return []string{"/plan " + Short(s.Pull.Head.SHA)}
 	case report.Ready, report.Pending, report.Failed, report.Applied:
 		if s.history() {
 			return nil

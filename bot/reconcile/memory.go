@@ -1,4 +1,4 @@
-package bot
+package reconcile
 
 import (
 	"crypto/sha256"
@@ -106,8 +106,8 @@ const (
 	againMost  = 30 * time.Minute
 )
 
-// remake sets when a plan that could not be made is tried again.
-func (p *Planned) remake(before *Planned) {
+// Remake sets when a plan that could not be made is tried again.
+func (p *Planned) Remake(before *Planned) {
 	if before != nil && before.Key == p.Key {
 		p.Tries = before.Tries
 	}
@@ -140,22 +140,22 @@ type Operation struct {
 	Unmerged string `json:"unmerged,omitempty"`
 }
 
-// says is the outcome in sentences. "Applied and not merged" is an alarm.
-func (o *Operation) says() string {
+// Says is the outcome in sentences. "Applied and not merged" is an alarm.
+func (o *Operation) Says() string {
 	if o.Unmerged == "" {
 		return o.Message
 	}
 	return fmt.Sprintf("%s It is applied and NOT merged: %s. Its targets stay locked until it is merged, or closed and restored; the next plan shows what a push since then would change.", o.Message, o.Unmerged)
 }
 
-// done reports whether all of the operation went well.
-func (o *Operation) done() bool { return o.Outcome == "succeeded" && o.Unmerged == "" }
+// Done reports whether all of the operation went well.
+func (o *Operation) Done() bool { return o.Outcome == "succeeded" && o.Unmerged == "" }
 
 // keepPublications bounds the history; older approvals were for older heads.
 const keepPublications = 50
 
-// published remembers a publication unless it repeats the last one.
-func (m *Memory) published(p Publication) {
+// Published remembers a publication unless it repeats the last one.
+func (m *Memory) Published(p Publication) {
 	if n := len(m.Publications); n > 0 {
 		last := m.Publications[n-1]
 		if last.Head == p.Head && last.Digest == p.Digest && last.PolicyRevision == p.PolicyRevision && slices.Equal(last.Digests, p.Digests) {
@@ -180,8 +180,8 @@ func (m *Memory) seenAt(t time.Time) (Publication, bool) {
 	return Publication{}, false
 }
 
-// retarget voids what was said about another base.
-func (m *Memory) retarget(base string) {
+// Retarget voids what was said about another base.
+func (m *Memory) Retarget(base string) {
 	if m.Base != "" && m.Base != base {
 		m.Plan, m.Publications, m.Votes, m.Admitted, m.Asked = nil, nil, nil, nil, ""
 		m.Sync, m.BaseSHA = "", ""
@@ -189,14 +189,15 @@ func (m *Memory) retarget(base string) {
 	m.Base = base
 }
 
-// voted remembers a vote once, however often its command is carried out.
-func (m *Memory) voted(v policy.Vote) {
+// Voted remembers a vote once, however often its command is carried out.
+func (m *Memory) Voted(v policy.Vote) {
 	if !slices.ContainsFunc(m.Votes, func(o policy.Vote) bool { return o.ID == v.ID && o.Kind == v.Kind }) {
 		m.Votes = append(m.Votes, v)
 	}
 }
 
-func decodeMemory(doc []byte) (*Memory, error) {
+// DecodeMemory reads what was stored of a pull; nothing makes an empty memory.
+func DecodeMemory(doc []byte) (*Memory, error) {
 	m := &Memory{}
 	if len(doc) == 0 {
 		return m, nil
@@ -207,8 +208,8 @@ func decodeMemory(doc []byte) (*Memory, error) {
 	return m, nil
 }
 
-// hash is a digest for comparing texts and keys.
-func hash(parts ...string) string {
+// Hash is a digest for comparing texts and keys.
+func Hash(parts ...string) string {
 	h := sha256.New()
 	for _, p := range parts {
 		fmt.Fprintf(h, "%d:%s", len(p), p)

@@ -1,8 +1,9 @@
-package bot
+package reconcile
 
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"lockkeeper/bot/command"
@@ -11,6 +12,10 @@ import (
 	"lockkeeper/bot/report"
 	"lockkeeper/forge"
 )
+
+// MaxRounds bounds how often Decide is asked in one go; a real pull needs a
+// handful.
+const MaxRounds = 30
 
 // Decide says what to do next about a pull. It is pure: the same state gives
 // the same actions. The runner carries them out and asks again until nothing
@@ -27,12 +32,12 @@ func Decide(s *State) []Action {
 		return []Action{NoteMerge{}}
 	}
 	if s.Rewritten != "" {
-		return []Action{Freeze{fmt.Sprintf("%s was rewritten: it no longer contains %s; find out what is gone", s.Pull.Base.Name, short(s.Rewritten))}}
+		return []Action{Freeze{fmt.Sprintf("%s was rewritten: it no longer contains %s; find out what is gone", s.Pull.Base.Name, Short(s.Rewritten))}}
 	}
 	if acts := take(s); len(acts) > 0 {
 		return acts
 	}
-	if s.Wanted() && s.planned() && !s.Fresh() {
+	if s.Wanted() && s.Plannable() && !s.Fresh() {
 		return []Action{pendingCheck(s), MakePlan{}}
 	}
 	if acts := publish(s); len(acts) > 0 {
@@ -46,14 +51,14 @@ func Decide(s *State) []Action {
 	}
 	if s.applyAfterMerge() {
 		by := s.Pull.MergedBy
-		return []Action{Apply{Actor: by, ID: hash("merge", s.Memory.Plan.ID)}}
+		return []Action{Apply{Actor: by, ID: Hash("merge", s.Memory.Plan.ID)}}
 	}
 	return nil
 }
 
-// planned reports whether a plan would still mean something: not for a pull
+// Plannable reports whether a plan would still mean something: not for a pull
 // that was closed without having been applied, nor for one that is history.
-func (s *State) planned() bool {
+func (s *State) Plannable() bool {
 	if s.Pull.State == forge.Closed && !s.Pull.Merged {
 		return len(s.Memory.Leases) > 0
 	}
@@ -72,7 +77,7 @@ func (s *State) settled() bool {
 	switch {
 	case !s.Pull.Merged || m.Settled || s.Kind != PlanMerged || !s.Fresh() || len(s.Blocked) > 0:
 		return false
-	case len(s.Changes()) > 0 || len(planProblems(s.Plan)) > 0:
+	case len(s.Changes()) > 0 || len(PlanProblems(s.Plan)) > 0:
 		return false
 	}
 	return len(m.Leases) == 0 || m.Last == nil || m.Last.Outcome == "succeeded"
@@ -93,7 +98,7 @@ func resume(s *State) Action {
 // operationID makes the same command the same operation, however often it is
 // seen.
 func operationID(c Command) string {
-	return hash("command", itoa(c.Comment.ID), itoa(int64(c.Index)))
+	return Hash("command", strconv.FormatInt(c.Comment.ID, 10), strconv.Itoa(c.Index))
 }
 
 // take claims the commands that nobody took up yet, with what has to happen
@@ -170,17 +175,17 @@ func allowed(s *State, c Command) string {
 // pull touches.
 func (s *State) mayUnlock(c Command) bool {
 	f := s.Facts(s.Changes(), nil)
-	for _, t := range s.planTargets() {
+	for _, t := range s.Targets() {
 		if !policy.Eligible(s.Policy, f, t.Environment, c.Comment.Author) {
 			return false
 		}
 	}
-	return c.Writer || len(s.planTargets()) > 0
+	return c.Writer || len(s.Targets()) > 0
 }
 
 // pendingCheck shows at once that the head is being looked at.
 func pendingCheck(s *State) Action {
-	return WriteCheck{checkOf(s, forge.Pending, "Planning "+short(s.Pull.Head.SHA),
+	return WriteCheck{checkOf(s, forge.Pending, "Planning "+Short(s.Pull.Head.SHA),
 		"The manifests are rendered and compared with the clusters.")}
 }
 
@@ -224,7 +229,7 @@ func (s *State) silent() bool {
 
 // posted reports whether the sticky comments already say this.
 func (s *State) posted(bodies []string) bool {
-	return slices.EqualFunc(s.Memory.Sticky, bodies, func(p Posted, body string) bool { return p.Hash == hash(body) })
+	return slices.EqualFunc(s.Memory.Sticky, bodies, func(p Posted, body string) bool { return p.Hash == Hash(body) })
 }
 
 // isPublished reports whether the current plan is remembered as published.
@@ -250,7 +255,7 @@ func (s *State) wantedCheck(v report.View) (forge.Check, bool) {
 		title, summary = "The summary cannot be shown", err.Error()
 	}
 	c := checkOf(s, state, title, summary)
-	return c, s.Memory.Check.SHA != c.SHA || s.Memory.Check.Hash != checkHash(c)
+	return c, s.Memory.Check.SHA != c.SHA || s.Memory.Check.Hash != CheckHash(c)
 }
 
 func checkOf(s *State, state forge.CheckState, title, summary string) forge.Check {
@@ -264,7 +269,20 @@ func checkOf(s *State, state forge.CheckState, title, summary string) forge.Chec
 	return c
 }
 
-func checkHash(c forge.Check) string { return hash(string(c.State), c.Title, c.Summary) }
+// AppliedCheck is the check of a pull that was just applied, which its merge
+// may require.
+func (s *State) AppliedCheck() (forge.Check, error) {
+	v := s.View()
+	v.Phase = report.Applied
+	title, summary, err := report.Check(v, s.Limits.Summary)
+	if err != nil {
+		return forge.Check{}, err
+	}
+	return checkOf(s, forge.Success, title, summary), nil
+}
+
+// CheckHash tells checks that say the same from those that do not.
+func CheckHash(c forge.Check) string { return Hash(string(c.State), c.Title, c.Summary) }
 
 // applyAfterMerge reports whether a merged pull should be applied by itself
 // now: the plan is fresh and published, the gate would pass, and no apply of it
@@ -283,9 +301,9 @@ func (s *State) applyAfterMerge() bool {
 // heldTargets are the plan's targets that another pull holds.
 func (s *State) heldTargets() []string {
 	var out []string
-	for _, t := range s.planTargets() {
-		if l, ok := s.Holders[targetKey(t)]; ok {
-			out = append(out, fmt.Sprintf("%s is held by %s (%s)", t.Name, holderName(l.Holder), l.Purpose))
+	for _, t := range s.Targets() {
+		if l, ok := s.Holders[TargetKey(t)]; ok {
+			out = append(out, fmt.Sprintf("%s is held by %s (%s)", t.Name, HolderName(l.Holder), l.Purpose))
 		}
 	}
 	return out

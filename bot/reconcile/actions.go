@@ -1,4 +1,4 @@
-package bot
+package reconcile
 
 import (
 	"lockkeeper/bot/policy"
@@ -10,6 +10,9 @@ import (
 // again after a crash without harm: it either finds its effect in place or
 // repeats it to the same end.
 type Action interface{ name() string }
+
+// Name is what logs and errors call an action.
+func Name(a Action) string { return a.name() }
 
 // Take claims a command, so that it acts once, and acknowledges it with a
 // reaction.

@@ -1,4 +1,4 @@
-package bot
+package reconcile
 
 import (
 	"fmt"
@@ -64,16 +64,16 @@ func planned(digests ...string) func(*State) {
 		}
 		s.Plan = &plan.Output{Targets: []plan.Target{{Plan: p}}}
 		s.Memory.Plan = &Planned{
-			ID: "plan", Key: s.PlanKey, Kind: s.Kind, Head: s.Pull.Head.SHA, Digest: hash(digests...),
+			ID: "plan", Key: s.PlanKey, Kind: s.Kind, Head: s.Pull.Head.SHA, Digest: Hash(digests...),
 		}
 	}
 }
 
 // published makes the report stand as it would be written now.
 func published(s *State) {
-	s.Memory.published(Publication{
+	s.Memory.Published(Publication{
 		At: noon.Add(-time.Hour), Head: s.Pull.Head.SHA, Digest: s.Memory.Plan.Digest,
-		Digests: changeDigests(s.Plan), PolicyRevision: s.Policy.Revision(),
+		Digests: ChangeDigests(s.Plan), PolicyRevision: s.Policy.Revision(),
 	})
 	for range 3 { // the check links the report once that stands
 		stand(s)
@@ -87,10 +87,10 @@ func stand(s *State) {
 		case Publish:
 			s.Memory.Sticky = nil
 			for i, body := range a.Bodies {
-				s.Memory.Sticky = append(s.Memory.Sticky, Posted{ID: int64(100 + i), Hash: hash(body)})
+				s.Memory.Sticky = append(s.Memory.Sticky, Posted{ID: int64(100 + i), Hash: Hash(body)})
 			}
 		case WriteCheck:
-			s.Memory.Check = Posted{ID: 200, SHA: a.Check.SHA, Hash: checkHash(a.Check)}
+			s.Memory.Check = Posted{ID: 200, SHA: a.Check.SHA, Hash: CheckHash(a.Check)}
 		}
 	}
 }
@@ -274,7 +274,7 @@ func TestReportThatNobodySawIsNotApproved(t *testing.T) {
 	next := *s
 	for _, a := range Decide(s) {
 		if v, ok := a.(AddVote); ok {
-			next.Memory.voted(v.Vote)
+			next.Memory.Voted(v.Vote)
 		}
 	}
 	if next.Verdict().OK {
@@ -285,10 +285,10 @@ func TestReportThatNobodySawIsNotApproved(t *testing.T) {
 func TestVoteIsRememberedOnce(t *testing.T) {
 	m := &Memory{}
 	v := policy.Vote{User: approver, Kind: policy.Approve, ID: 5}
-	m.voted(v)
-	m.voted(v)
+	m.Voted(v)
+	m.Voted(v)
 	v.Kind = policy.Withdraw
-	m.voted(v)
+	m.Voted(v)
 	if len(m.Votes) != 2 {
 		t.Fatalf("%d votes", len(m.Votes))
 	}
@@ -313,7 +313,7 @@ func TestRandomStatesComeToRestAndApplyOnlyWhatMayBe(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		s := randomState(r)
 		rounds := 0
-		for ; rounds < maxRounds; rounds++ {
+		for ; rounds < MaxRounds; rounds++ {
 			actions := Decide(s)
 			if len(actions) == 0 {
 				break
@@ -325,7 +325,7 @@ func TestRandomStatesComeToRestAndApplyOnlyWhatMayBe(t *testing.T) {
 				obey(s, a)
 			}
 		}
-		if rounds == maxRounds {
+		if rounds == MaxRounds {
 			t.Fatalf("seed %d does not come to rest: %s", seed, names(Decide(s)))
 		}
 	}
@@ -396,13 +396,13 @@ func obey(s *State, a Action) {
 		s.Memory.Asked = a.SHA
 	case SetSync:
 		s.Memory.Sync, s.Memory.SyncBy = a.Target, a.By
-		s.Kind = kind(s)
+		s.Kind = s.WantedKind()
 	case Forget:
 		s.Memory.Plan, s.Plan = nil, nil
 	case MakePlan:
 		planned("d1")(s)
 	case AddVote:
-		s.Memory.voted(a.Vote)
+		s.Memory.Voted(a.Vote)
 	case SetHold:
 		s.Memory.Hold = a.Hold
 	case Freeze:
@@ -422,11 +422,11 @@ func obey(s *State, a Action) {
 	case Publish:
 		stand(s)
 		if s.Fresh() {
-			s.Memory.published(Publication{At: s.Now.Add(-time.Minute), Head: s.Pull.Head.SHA, Digest: s.Memory.Plan.Digest,
-				Digests: changeDigests(s.Plan), PolicyRevision: s.Policy.Revision()})
+			s.Memory.Published(Publication{At: s.Now.Add(-time.Minute), Head: s.Pull.Head.SHA, Digest: s.Memory.Plan.Digest,
+				Digests: ChangeDigests(s.Plan), PolicyRevision: s.Policy.Revision()})
 		}
 	case WriteCheck:
-		s.Memory.Check = Posted{ID: 200, SHA: a.Check.SHA, Hash: checkHash(a.Check)}
+		s.Memory.Check = Posted{ID: 200, SHA: a.Check.SHA, Hash: CheckHash(a.Check)}
 	case Answer:
 		if a.Reply.Kind == report.ReplyRefused && len(a.Reply.Items) == 0 {
 			panic("a refusal without a reason: " + a.Command.Parsed.Line)

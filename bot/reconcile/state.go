@@ -1,7 +1,9 @@
-package bot
+package reconcile
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +15,15 @@ import (
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
 )
+
+// PullKey names a pull in the store and in work keys.
+type PullKey struct {
+	Repo   int64 // the forge's id of the repository
+	Number int
+}
+
+// String is the work key: "pull/<repository id>/<number>".
+func (k PullKey) String() string { return fmt.Sprintf("pull/%d/%d", k.Repo, k.Number) }
 
 // State is everything Decide looks at: what the forge, Git, the store and the
 // operator say about one pull at one moment.
@@ -106,15 +117,29 @@ func (s *State) Wanted() bool {
 	return true
 }
 
+// WantedKind says which plan the pull wants.
+func (s *State) WantedKind() PlanKind {
+	switch {
+	case s.Pull.Merged && s.Memory.Sync == "":
+		return PlanMerged
+	case s.Pull.State == forge.Closed && !s.Pull.Merged:
+		return PlanRestore
+	case s.Memory.Sync != "":
+		return PlanSync
+	}
+	return PlanPull
+}
+
 // Changes lists the changes of the current plan, with their targets.
 func (s *State) Changes() []policy.Change {
 	if s.Plan == nil {
 		return nil
 	}
-	return planChanges(s.Plan)
+	return PlanChanges(s.Plan)
 }
 
-func planChanges(out *plan.Output) []policy.Change {
+// PlanChanges lists the changes of a plan, with their targets.
+func PlanChanges(out *plan.Output) []policy.Change {
 	var changes []policy.Change
 	for _, t := range out.Targets {
 		for _, c := range t.Plan.Changes {
@@ -131,8 +156,8 @@ func planChanges(out *plan.Output) []policy.Change {
 	return changes
 }
 
-// planProblems are what keeps a plan from being applied, with their targets.
-func planProblems(out *plan.Output) []string {
+// PlanProblems are what keeps a plan from being applied, with their targets.
+func PlanProblems(out *plan.Output) []string {
 	problems := slices.Clone(out.Problems)
 	for _, t := range out.Targets {
 		for _, p := range t.Plan.Problems {
@@ -149,6 +174,26 @@ func planProblems(out *plan.Output) []string {
 	return problems
 }
 
+// PlanDigest is over the plan's targets and problems, so that it names all that
+// is shown.
+func PlanDigest(out *plan.Output) string {
+	parts := slices.Clone(out.Problems)
+	for _, t := range out.Targets {
+		parts = append(parts, t.Plan.Digest)
+	}
+	return Hash(parts...)
+}
+
+// ChangeDigests are the digests of all changes of a plan, sorted.
+func ChangeDigests(out *plan.Output) []string {
+	digests := []string{}
+	for _, c := range PlanChanges(out) {
+		digests = append(digests, c.Digest)
+	}
+	slices.Sort(digests)
+	return digests
+}
+
 // Facts are what the policy judges: the plan, the people and what they said.
 func (s *State) Facts(changes []policy.Change, blocked []string) policy.Facts {
 	f := policy.Facts{
@@ -157,7 +202,7 @@ func (s *State) Facts(changes []policy.Change, blocked []string) policy.Facts {
 			Base: s.Pull.Base, Head: s.Pull.Head,
 		},
 		Pushers: s.Pushers, Hold: s.Memory.Hold, Teams: s.Teams, Changes: changes,
-		Votes: s.votes(), Blocked: append(slices.Clone(s.Blocked), blocked...),
+		Votes: s.Votes(), Blocked: append(slices.Clone(s.Blocked), blocked...),
 		PolicyRevision: s.Policy.Revision(),
 	}
 	if s.Memory.Sync != "" && s.Memory.SyncBy.ID != 0 {
@@ -173,7 +218,7 @@ func (s *State) Facts(changes []policy.Change, blocked []string) policy.Facts {
 		f.Commits = append(f.Commits, policy.Commit{SHA: c.SHA, Author: c.Author, Committer: c.Committer, CoAuthors: c.CoAuthors})
 	}
 	if !s.Admitted() {
-		f.Blocked = append(f.Blocked, "the head comes from a fork and nobody with write access has admitted it (`/plan "+short(s.Pull.Head.SHA)+"`)")
+		f.Blocked = append(f.Blocked, "the head comes from a fork and nobody with write access has admitted it (`/plan "+Short(s.Pull.Head.SHA)+"`)")
 	}
 	return f
 }
@@ -182,14 +227,14 @@ func (s *State) Facts(changes []policy.Change, blocked []string) policy.Facts {
 func (s *State) Verdict() policy.Verdict {
 	var blocked []string
 	if s.Plan != nil {
-		blocked = planProblems(s.Plan)
+		blocked = PlanProblems(s.Plan)
 	}
 	return policy.Evaluate(s.Policy, s.Facts(s.Changes(), blocked))
 }
 
-// votes are the reviews, bound to what was published before each, and the
+// Votes are the reviews, bound to what was published before each, and the
 // commands, void if their comment was edited or deleted since (threat 11).
-func (s *State) votes() []policy.Vote {
+func (s *State) Votes() []policy.Vote {
 	var out []policy.Vote
 	for _, r := range s.Reviews {
 		v := policy.Vote{User: r.Author, Via: "review", ID: r.ID, URL: r.URL, At: r.SubmittedAt, Head: r.CommitSHA}
@@ -226,12 +271,13 @@ func (s *State) void(v policy.Vote) string {
 	return ""
 }
 
-// targetKey names the lease of a target.
-func targetKey(t cluster.Target) string {
-	return "target/" + t.Cluster + "/" + t.Name + "/" + itoa(t.RepoID)
+// TargetKey names the lease of a target.
+func TargetKey(t cluster.Target) string {
+	return "target/" + t.Cluster + "/" + t.Name + "/" + strconv.FormatInt(t.RepoID, 10)
 }
 
-func short(sha string) string {
+// Short abbreviates a commit or a digest for people.
+func Short(sha string) string {
 	if len(sha) > 7 {
 		return sha[:7]
 	}

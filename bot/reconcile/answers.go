@@ -1,0 +1,226 @@
+package reconcile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"lockkeeper/bot/command"
+	"lockkeeper/bot/policy"
+	"lockkeeper/bot/report"
+	"lockkeeper/cluster"
+	"lockkeeper/forge"
+)
+
+// answer carries out one command and replies to it. What a command needs to
+// know is fresh and published by now.
+func answer(s *State, c Command) []Action {
+	switch {
+	case s.Memory.Last != nil && s.Memory.Last.ID == operationID(c):
+		return ended(s, c)
+	case c.Parsed.Err != nil:
+		return s.Reply(c, report.Reply{Kind: report.ReplyInvalid, Text: c.Parsed.Err.Error()})
+	case c.Late:
+		return s.Reply(c, report.Reply{Kind: report.ReplyLate})
+	}
+	if why := allowed(s, c); why != "" {
+		return s.Reply(c, report.Reply{Kind: report.ReplyRefused, Items: []string{why}})
+	}
+	switch c.Parsed.Name {
+	case command.Plan:
+		return answerPlan(s, c)
+	case command.Approve:
+		return answerApprove(s, c)
+	case command.Unapprove:
+		return answerUnapprove(s, c)
+	case command.Hold:
+		h := &policy.Hold{By: c.Comment.Author, Reason: c.Parsed.Text}
+		return append([]Action{SetHold{h, c.Comment.Author}}, s.Reply(c, report.Reply{Kind: report.ReplyHeld, Text: c.Parsed.Text})...)
+	case command.Unhold:
+		return append([]Action{SetHold{nil, c.Comment.Author}}, s.Reply(c, report.Reply{Kind: report.ReplyUnheld})...)
+	case command.Unlock:
+		return answerUnlock(s, c)
+	case command.Apply:
+		return answerApply(s, c)
+	case command.Sync:
+		return answerSync(s, c)
+	case command.Status, command.Explain:
+		v := s.Verdict()
+		kind := report.ReplyStatus
+		if c.Parsed.Name == command.Explain {
+			kind = report.ReplyExplain
+		}
+		return s.Reply(c, report.Reply{Kind: kind, Text: statusLine(s), Verdict: &v})
+	case command.Help:
+		return s.Reply(c, report.Reply{Kind: report.ReplyHelp, Table: command.Markdown()})
+	}
+	return s.Reply(c, report.Reply{Kind: report.ReplyInvalid, Text: "this command is not known here; `/help` lists them"})
+}
+
+// Reply answers a command: it completes the reply with what every one carries.
+func (s *State) Reply(c Command, r report.Reply) []Action {
+	r.Key = fmt.Sprintf("reply/%d/%d", c.Comment.ID, c.Index)
+	r.To, r.Command, r.Head = c.Comment.Author.Login, c.Parsed.Line, s.Pull.Head.SHA
+	if len(s.Memory.Sticky) > 0 {
+		r.StickyURL = s.Memory.Sticky[0].URL
+	}
+	return []Action{Answer{Command: c, Reply: r}}
+}
+
+// Refuse answers a command with a no and its reasons.
+func (s *State) Refuse(c Command, why ...string) []Action {
+	return s.Reply(c, report.Reply{Kind: report.ReplyRefused, Items: why})
+}
+
+func answerPlan(s *State, c Command) []Action {
+	sha := c.Parsed.SHA
+	switch {
+	case s.Pull.State == forge.Closed && !s.Pull.Merged:
+		return s.Refuse(c, "the pull is closed; reopen it, or open another one")
+	case s.history():
+		return s.Refuse(c, s.pastTense())
+	case sha != "" && !strings.HasPrefix(s.Pull.Head.SHA, sha):
+		return s.Refuse(c, fmt.Sprintf("the head is %s, not %s; look at what was pushed and name that commit", Short(s.Pull.Head.SHA), Short(sha)))
+	case !s.Admitted():
+		return s.Refuse(c, fmt.Sprintf("the head comes from a fork: look at it, then admit exactly this commit with `/plan %s`", Short(s.Pull.Head.SHA)))
+	case s.PlanKey == "":
+		return s.Refuse(c, s.Blocked...)
+	case sha != "" && s.Pull.Fork():
+		return s.Reply(c, report.Reply{Kind: report.ReplyAdmitted, Text: statusLine(s)})
+	}
+	return s.Reply(c, report.Reply{Kind: report.ReplyPlanned, Text: statusLine(s)})
+}
+
+// answerApprove binds the approval to what was published before the comment.
+func answerApprove(s *State, c Command) []Action {
+	pub, ok := s.Memory.seenAt(c.Comment.CreatedAt)
+	switch {
+	case !ok:
+		return s.Refuse(c, "no plan was published before your comment; look at the plan and approve again")
+	case pub.Head != s.Pull.Head.SHA:
+		return s.Refuse(c, fmt.Sprintf("what you saw was planned for %s, and the head is now %s; look at the new plan and approve again", Short(pub.Head), Short(s.Pull.Head.SHA)))
+	case c.Parsed.SHA != "" && !strings.HasPrefix(pub.Digest, c.Parsed.SHA):
+		return s.Refuse(c, fmt.Sprintf("the plan published before your comment has the digest %s, not %s", Short(pub.Digest), Short(c.Parsed.SHA)))
+	case s.Fresh() && len(PlanProblems(s.Plan)) > 0:
+		return s.Refuse(c, append([]string{"a plan with problems cannot be applied, so that there is nothing to approve yet"}, PlanProblems(s.Plan)...)...)
+	}
+	vote := policy.Vote{
+		User: c.Comment.Author, Kind: policy.Approve, Via: "command", ID: c.Comment.ID, URL: c.Comment.URL, At: c.Comment.CreatedAt,
+		Head: pub.Head, Digests: pub.Digests, PolicyRevision: pub.PolicyRevision,
+	}
+	next := *s
+	memory := *s.Memory
+	memory.Votes = append(slices.Clone(memory.Votes), vote)
+	next.Memory = &memory
+	v := next.Verdict()
+	return append([]Action{AddVote{vote}}, s.Reply(c, report.Reply{Kind: report.ReplyApproved, Text: statusLine(&next), Verdict: &v})...)
+}
+
+func answerUnapprove(s *State, c Command) []Action {
+	had := slices.ContainsFunc(s.Votes(), func(v policy.Vote) bool {
+		return v.User.ID == c.Comment.Author.ID && v.Kind == policy.Approve
+	})
+	if !had {
+		return s.Refuse(c, "you have not approved this pull")
+	}
+	vote := policy.Vote{
+		User: c.Comment.Author, Kind: policy.Withdraw, Via: "command", ID: c.Comment.ID, URL: c.Comment.URL,
+		At: c.Comment.CreatedAt, Head: s.Pull.Head.SHA,
+	}
+	return append([]Action{AddVote{vote}}, s.Reply(c, report.Reply{Kind: report.ReplyUnapproved})...)
+}
+
+// ended replies to a command whose operation came to its end, and the process
+// before the reply.
+func ended(s *State, c Command) []Action {
+	kind := report.ReplyApplied
+	if !s.Memory.Last.Done() {
+		kind = report.ReplyFailed
+	}
+	return s.Reply(c, report.Reply{Kind: kind, Text: s.Memory.Last.Says()})
+}
+
+func (s *State) pastTense() string {
+	return fmt.Sprintf("this pull is merged, and nothing of it is left to apply; `/sync TARGET` plans what %s says now", s.Pull.Base.Name)
+}
+
+func answerApply(s *State, c Command) []Action {
+	switch {
+	case s.history():
+		return s.Refuse(c, s.pastTense())
+	case c.Parsed.SHA != "" && !strings.HasPrefix(s.Pull.Head.SHA, c.Parsed.SHA):
+		return s.Refuse(c, fmt.Sprintf("the head is %s, not %s; look at the new plan first", Short(s.Pull.Head.SHA), Short(c.Parsed.SHA)))
+	case s.Kind == PlanRestore && len(s.Memory.Leases) == 0:
+		return s.Refuse(c, "the pull is closed; reopen it, or open another one")
+	case !s.Fresh() || !s.Wanted():
+		return s.Refuse(c, append(s.WhyNoPlan(), s.Verdict().AllMissing()...)...)
+	case len(s.Plan.Targets) == 0 && len(s.Blocked)+len(s.Plan.Problems) > 0:
+		// Without a file that can be read, nobody knows what is affected.
+		return s.Refuse(c, s.Verdict().AllMissing()...)
+	case len(s.Plan.Targets) == 0:
+		return s.Refuse(c, "this pull affects no target: there is nothing to apply, merge it as usual")
+	}
+	for _, name := range c.Parsed.Targets {
+		if !slices.ContainsFunc(s.Targets(), func(t cluster.Target) bool { return t.Name == name }) {
+			return s.Refuse(c, fmt.Sprintf("the plan has no target %q; it has %s", name, targetNames(s)))
+		}
+	}
+	return []Action{Apply{Command: &c, Targets: c.Parsed.Targets, Actor: c.Comment.Author, ID: operationID(c)}}
+}
+
+// WhyNoPlan says why there is no fresh plan to apply, where the verdict does
+// not say it already.
+func (s *State) WhyNoPlan() []string {
+	switch {
+	case s.Pull.Draft && s.Pull.State == "open":
+		return []string{"the pull is a draft: mark it ready, or have it planned with `/plan`"}
+	case len(s.Blocked) == 0 && s.Admitted():
+		return []string{"there is no plan of what is there now; `/plan` makes one"}
+	}
+	return nil
+}
+
+func targetNames(s *State) string {
+	var names []string
+	for _, t := range s.Targets() {
+		names = append(names, "`"+t.Name+"`")
+	}
+	return strings.Join(names, ", ")
+}
+
+func answerUnlock(s *State, c Command) []Action {
+	if len(s.Memory.Leases) == 0 && s.Memory.PendingMerge == "" {
+		return s.Refuse(c, "this pull holds no target")
+	}
+	switch c.Parsed.Choice {
+	case "keep":
+		return append([]Action{Unlock{By: c.Comment.Author}},
+			s.Reply(c, report.Reply{Kind: report.ReplyUnlocked, Text: "The clusters stay as they are, which is not what " + s.Pull.Base.Name + " says; the next plan of these targets shows the difference."})...)
+	case "restore":
+		if s.Pull.Merged {
+			return s.Refuse(c, "the pull is merged: `/apply` goes on with it, a pull that reverts it undoes it, and `/unlock keep` leaves the clusters as they are")
+		}
+		if s.Kind != PlanRestore {
+			return s.Refuse(c, "the pull is open: close it first, then its restore is planned and `/unlock restore` applies that")
+		}
+		return answerApply(s, c)
+	}
+	return s.Refuse(c, "say what is to become of what was applied: `/unlock restore` puts "+s.Pull.Base.Name+" back, `/unlock keep` leaves the clusters as they are")
+}
+
+func answerSync(s *State, c Command) []Action {
+	switch {
+	case s.Pull.State == forge.Closed && !s.Pull.Merged:
+		return s.Refuse(c, "the pull is closed; reopen it, or open another one")
+	case s.Memory.Sync != c.Parsed.Targets[0] || !s.Fresh():
+		return s.Refuse(c, append(s.Verdict().AllMissing(), "the sync is not planned; please repeat the command")...)
+	case len(PlanProblems(s.Plan)) > 0:
+		return s.Refuse(c, PlanProblems(s.Plan)...)
+	}
+	return s.Reply(c, report.Reply{Kind: report.ReplySync, Text: statusLine(s)})
+}
+
+// statusLine says in one sentence where the pull stands.
+func statusLine(s *State) string {
+	return report.Headline(s.View())
+}
