@@ -84,7 +84,15 @@ type Pull struct {
 	// MergeState is the forge's own word for why a merge would be refused
 	// (GitHub: clean, dirty, blocked, behind, unstable, draft, unknown).
 	MergeState string
-	UpdatedAt  time.Time
+	// Requested is who was asked for a review and has not given one since.
+	Requested Reviewers
+	UpdatedAt time.Time
+}
+
+// Reviewers are people and teams asked for a review.
+type Reviewers struct {
+	Users []User
+	Teams []Team
 }
 
 // Fork reports whether the head lives in another repository than the base.
@@ -111,6 +119,11 @@ type Comment struct {
 	URL       string
 	CreatedAt time.Time
 	UpdatedAt time.Time
+	// Outside is true when the forge calls the author an outside collaborator:
+	// invited to this repository without belonging to the organisation that
+	// owns it. It is what the author is now, not what they were then. Nobody
+	// is outside in a repository that a person owns.
+	Outside bool
 }
 
 // Edited reports whether the body changed after the comment was made.
@@ -136,6 +149,7 @@ type Review struct {
 	CommitSHA   string
 	URL         string
 	SubmittedAt time.Time
+	Outside     bool // as in Comment
 }
 
 // Permission is what an account may do in a repository, least first.
@@ -162,12 +176,17 @@ const (
 // CheckState is where a check run (or commit status) stands.
 type CheckState string
 
-// The states of a check. ActionRequired maps to failure where a forge lacks it.
+// The states of a check. ActionRequired maps to failure where a forge lacks
+// it. Neutral and Skipped are only read, never written by us: forges let them
+// pass, though nothing was shown to work. Every other way not to succeed
+// (cancelled, timed out, stale) is Failure.
 const (
 	Pending        CheckState = "pending"
 	Success        CheckState = "success"
 	Failure        CheckState = "failure"
 	ActionRequired CheckState = "action_required"
+	Neutral        CheckState = "neutral"
+	Skipped        CheckState = "skipped"
 )
 
 // Check is the bot's verdict on one commit. Name identifies it: writing a
@@ -181,6 +200,65 @@ type Check struct {
 	Title      string // one line
 	Summary    string // Markdown
 	DetailsURL string
+}
+
+// CheckResult is what some system says of a commit, as a check run or as a
+// commit status.
+type CheckResult struct {
+	Name  string
+	State CheckState
+	// AppID and AppSlug name the App that wrote it, by the forge's word; 0 and
+	// "" where it was no App. Everybody who may write to the repository can
+	// write a status under any name, and every App a check run (threat 25):
+	// whoever cares who said so compares AppID or By.ID.
+	AppID   int64
+	AppSlug string
+	// By is the account that wrote it: an App's bot, or the person or machine
+	// user behind a token. ID is 0 where the forge does not tell (GitHub: check
+	// runs, which name their App instead).
+	By  User
+	URL string // details, for people
+}
+
+// PushKind is how a branch came to point elsewhere.
+type PushKind string
+
+// The kinds of a push. The merges are the forge's own: of a pull, and of a
+// merge queue's group.
+const (
+	PlainPush       PushKind = "push"
+	ForcePush       PushKind = "force_push"
+	PullMerge       PushKind = "pr_merge"
+	MergeQueueMerge PushKind = "merge_queue_merge"
+	BranchCreation  PushKind = "branch_creation"
+	BranchDeletion  PushKind = "branch_deletion"
+)
+
+// BranchPush is one change of where a branch points. Before is empty for a
+// branch that was created, After for one that was deleted.
+type BranchPush struct {
+	Before, After string
+	By            User // who pushed, or asked for the merge
+	At            time.Time
+	Kind          PushKind
+}
+
+// Issue is an issue that our own account opened.
+type Issue struct {
+	Number    int
+	Title     string
+	Body      string
+	WebURL    string
+	State     PullState
+	Author    User
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// IssueEdit changes an issue: Body where it is not nil, and Close closes it.
+type IssueEdit struct {
+	Body  *string
+	Close bool
 }
 
 // MergeMethod is how the forge should merge.
@@ -240,8 +318,30 @@ type Forge interface {
 	UpdateComment(ctx context.Context, ref RepoRef, id int64, body string) (Comment, error)
 	DeleteComment(ctx context.Context, ref RepoRef, id int64) error
 	React(ctx context.Context, ref RepoRef, commentID int64, r Reaction) error
+	// RequestReview asks people and teams for a review; asking again whom
+	// Pull.Requested names already changes nothing. A forge refuses the whole
+	// request (Invalid) when it names the pull's author or somebody who cannot
+	// read the repository.
+	RequestReview(ctx context.Context, ref RepoRef, number int, users []User, teams []Team) error
 	// SetCheck writes the check and returns its ID.
 	SetCheck(ctx context.Context, ref RepoRef, c Check) (int64, error)
+	// Checks lists the latest result of every check on a commit, by name and
+	// writer, ours included. Several of one name may stand side by side.
+	Checks(ctx context.Context, ref RepoRef, sha string) ([]CheckResult, error)
+
+	// CreateIssue opens an issue in the repository.
+	CreateIssue(ctx context.Context, ref RepoRef, title, body string) (Issue, error)
+	UpdateIssue(ctx context.Context, ref RepoRef, number int, e IssueEdit) (Issue, error)
+	// Issues lists the open issues that our account opened, pulls left out.
+	Issues(ctx context.Context, ref RepoRef) ([]Issue, error)
+
+	// CommitPulls lists the pulls that brought a commit into the repository, or
+	// that hold it while it is in no branch they were merged into. An unknown
+	// commit is an error. MergedBy and Mergeable are only in what Pull reads.
+	CommitPulls(ctx context.Context, ref RepoRef, sha string) ([]Pull, error)
+	// BranchPushes lists what moved a branch at or after since, newest first;
+	// ok is false where the forge does not tell.
+	BranchPushes(ctx context.Context, ref RepoRef, branch string, since time.Time) (pushes []BranchPush, ok bool, err error)
 
 	// MergeBlockers lists, in plain words, what besides the check named own
 	// keeps the forge from merging the pull now; empty means nothing does.

@@ -119,6 +119,24 @@ func (r *Repo) Commits(ctx context.Context, base, head string) ([]Commit, error)
 	if err != nil {
 		return nil, fmt.Errorf("commits of %s..%s: %w", base, head, err)
 	}
+	return r.readCommits(ctx, shas)
+}
+
+// FirstParents lists the commits after from up to and including to along
+// first parents, oldest first: what happened to a branch, merge by merge. A
+// commit that from has already, by whichever parent, is not listed.
+func (r *Repo) FirstParents(ctx context.Context, from, to string) ([]Commit, error) {
+	if err := checkSHAs(from, to); err != nil {
+		return nil, err
+	}
+	shas, err := r.revList(ctx, "--first-parent", "--reverse", to, "^"+from)
+	if err != nil {
+		return nil, fmt.Errorf("first parents of %s..%s: %w", from, to, err)
+	}
+	return r.readCommits(ctx, shas)
+}
+
+func (r *Repo) readCommits(ctx context.Context, shas []string) ([]Commit, error) {
 	out := make([]Commit, 0, len(shas))
 	for _, sha := range shas {
 		c, err := r.ReadCommit(ctx, sha)
@@ -128,19 +146,6 @@ func (r *Repo) Commits(ctx context.Context, base, head string) ([]Commit, error)
 		out = append(out, c)
 	}
 	return out, nil
-}
-
-// FirstParents lists the commits after from up to and including to along
-// first parents, oldest first: what happened to a branch, merge by merge.
-func (r *Repo) FirstParents(ctx context.Context, from, to string) ([]string, error) {
-	if err := checkSHAs(from, to); err != nil {
-		return nil, err
-	}
-	shas, err := r.revList(ctx, "--first-parent", "--reverse", to, "^"+from)
-	if err != nil {
-		return nil, fmt.Errorf("first parents of %s..%s: %w", from, to, err)
-	}
-	return shas, nil
 }
 
 func (r *Repo) revList(ctx context.Context, args ...string) ([]string, error) {

@@ -122,8 +122,19 @@ func TestHistoryQuestions(t *testing.T) {
 	r := w.open()
 	ctx := t.Context()
 
-	if got, err := r.FirstParents(ctx, root, m2); err != nil || !slices.Equal(got, []string{m1, m2}) {
-		t.Errorf("FirstParents = %v, %v; want %v", got, err, []string{m1, m2})
+	line, err := r.FirstParents(ctx, root, m2)
+	if err != nil || len(line) != 2 || line[0].SHA != m1 || line[1].SHA != m2 {
+		t.Fatalf("FirstParents = %+v, %v; want %v", line, err, []string{m1, m2})
+	}
+	if !slices.Equal(line[1].Parents, []string{m1, t1}) || line[1].Author.Name == "" || line[1].Committer.Email == "" {
+		t.Errorf("a merge on the line: %+v", line[1])
+	}
+	// t1 came by the second parent: what it has is not listed, m1 and m2 are.
+	if line, err = r.FirstParents(ctx, t1, m2); err != nil || len(line) != 2 || line[0].SHA != m1 {
+		t.Errorf("FirstParents from a side branch = %+v, %v", line, err)
+	}
+	if line, err = r.FirstParents(ctx, m2, m2); err != nil || len(line) != 0 {
+		t.Errorf("FirstParents of nothing = %+v, %v", line, err)
 	}
 	for _, c := range []struct {
 		a, b string

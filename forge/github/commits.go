@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 
 	gh "github.com/google/go-github/v60/github"
@@ -169,85 +168,4 @@ func (f *Forge) query(ctx context.Context, c *gh.Client, query string, vars map[
 		e.Code = forge.NotFound
 	}
 	return e
-}
-
-// activity is one entry of a repository's activity listing, which go-github
-// v60 does not know yet.
-type activity struct {
-	Before string   `json:"before"`
-	After  string   `json:"after"`
-	Type   string   `json:"activity_type"`
-	Actor  *gh.User `json:"actor"`
-}
-
-// Pushers reads the head repository's activity on the head branch, newest
-// first, back to the branch's creation. ok is false where the listing may not
-// be read (a fork that the App is not installed on, a fork that is gone, a
-// server without the listing) and where it does not reach the pull's head.
-func (f *Forge) Pushers(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]forge.User, bool, error) {
-	op := fmt.Sprintf("list pushers to %s of pull %s#%d", p.Head.Name, ref, p.Number)
-	if p.Head.RepoID == 0 {
-		return nil, false, nil
-	}
-	c, err := f.repo(ctx, ref)
-	if err != nil {
-		return nil, false, fail(op, err)
-	}
-	head := ref
-	if p.Fork() {
-		r, _, err := c.Repositories.GetByID(ctx, p.Head.RepoID)
-		if unreadable(err) {
-			return nil, false, nil
-		} else if err != nil {
-			return nil, false, fail(op, err)
-		}
-		head = forge.RepoRef{ID: r.GetID(), Owner: r.GetOwner().GetLogin(), Name: r.GetName()}
-	}
-	list, err := activities(ctx, c, head, p.Head.Name)
-	if unreadable(err) {
-		return nil, false, nil
-	} else if err != nil {
-		return nil, false, fail(op, err)
-	}
-	var users []forge.User
-	seen, reached := map[int64]bool{}, false
-	for _, a := range list {
-		reached = reached || a.After == p.Head.SHA
-		if u := toUser(a.Actor); !seen[u.ID] {
-			seen[u.ID] = true
-			users = append(users, u)
-		}
-	}
-	return users, reached, nil
-}
-
-func unreadable(err error) bool {
-	code := forge.CodeOf(fail("", err))
-	return err != nil && (code == forge.Forbidden || code == forge.NotFound)
-}
-
-func activities(ctx context.Context, c *gh.Client, ref forge.RepoRef, branch string) ([]activity, error) {
-	var all []activity
-	q := url.Values{"ref": {"refs/heads/" + branch}, "per_page": {fmt.Sprint(perPage)}}
-	for {
-		req, err := c.NewRequest(http.MethodGet, fmt.Sprintf("repos/%s/%s/activity?%s", ref.Owner, ref.Name, q.Encode()), nil)
-		if err != nil {
-			return nil, err
-		}
-		var some []activity
-		resp, err := c.Do(ctx, req, &some)
-		if err != nil {
-			return nil, err
-		}
-		for _, a := range some {
-			all = append(all, a)
-			if a.Type == "branch_creation" {
-				return all, nil
-			}
-		}
-		if resp.After == "" || resp.After == q.Get("after") {
-			return all, nil
-		}
-		q.Set("after", resp.After)
-	}
 }

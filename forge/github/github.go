@@ -99,6 +99,8 @@ type Forge struct {
 
 	selfMu sync.Mutex
 	self   forge.User
+
+	owners sync.Map // lower-case login of an owner -> whether it is an organisation
 }
 
 var _ forge.Forge = (*Forge)(nil)
@@ -193,6 +195,7 @@ func (f *Forge) Repo(ctx context.Context, ref forge.RepoRef) (forge.Repo, error)
 	if err != nil {
 		return forge.Repo{}, fail(op, err)
 	}
+	f.learnOwner(r.GetOwner())
 	return forge.Repo{
 		RepoRef:       forge.RepoRef{ID: r.GetID(), Owner: r.GetOwner().GetLogin(), Name: r.GetName()},
 		DefaultBranch: r.GetDefaultBranch(),

@@ -53,7 +53,7 @@ func (f *Forge) OpenPulls(ctx context.Context, ref forge.RepoRef) ([]forge.Pull,
 		// onto the second.
 		if !seen[p.GetNumber()] {
 			seen[p.GetNumber()] = true
-			pulls = append(pulls, toPull(p))
+			pulls = append(pulls, f.toPull(p))
 		}
 	}
 	return pulls, nil
@@ -75,10 +75,11 @@ func (f *Forge) Pull(ctx context.Context, ref forge.RepoRef, number int) (forge.
 		return forge.Pull{}, fail(op, &forge.Error{Code: forge.NotFound,
 			Message: fmt.Sprintf("%s is now another repository (id %d, not %d)", ref, got, ref.ID)})
 	}
-	return toPull(p), nil
+	return f.toPull(p), nil
 }
 
-func toPull(p *gh.PullRequest) forge.Pull {
+func (f *Forge) toPull(p *gh.PullRequest) forge.Pull {
+	f.learnOwner(p.GetBase().GetRepo().GetOwner())
 	out := forge.Pull{
 		Number:     p.GetNumber(),
 		Title:      p.GetTitle(),
@@ -86,7 +87,7 @@ func toPull(p *gh.PullRequest) forge.Pull {
 		WebURL:     p.GetHTMLURL(),
 		State:      forge.Closed,
 		Draft:      p.GetDraft(),
-		Merged:     p.GetMerged(),
+		Merged:     p.GetMerged() || p.MergedAt != nil, // lists have the time only
 		Author:     toUser(p.User),
 		Base:       toBranch(p.GetBase()),
 		Head:       toBranch(p.GetHead()),
@@ -101,6 +102,13 @@ func toPull(p *gh.PullRequest) forge.Pull {
 		// Before the merge GitHub keeps a trial merge's commit in this field.
 		out.MergeSHA = p.GetMergeCommitSHA()
 		out.MergedBy = toUser(p.MergedBy)
+	}
+	for _, u := range p.RequestedReviewers {
+		out.Requested.Users = append(out.Requested.Users, toUser(u))
+	}
+	for _, t := range p.RequestedTeams {
+		// Only teams of the organisation that owns the repository can be asked.
+		out.Requested.Teams = append(out.Requested.Teams, forge.Team{Org: p.GetBase().GetRepo().GetOwner().GetLogin(), Slug: t.GetSlug()})
 	}
 	return out
 }

@@ -23,9 +23,14 @@ func (f *Forge) Comments(ctx context.Context, ref forge.RepoRef, number int) ([]
 	if err != nil {
 		return nil, fail(op, err)
 	}
+	outside, err := f.outsiders(ctx, c, ref)
+	if err != nil {
+		return nil, fail(op, err)
+	}
 	out := make([]forge.Comment, len(list))
 	for i, r := range list {
 		out[i] = toComment(r)
+		out[i].Outside = outside(r.GetAuthorAssociation())
 	}
 	return out, nil
 }
@@ -110,6 +115,10 @@ func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]f
 	if err != nil {
 		return nil, fail(op, err)
 	}
+	outside, err := f.outsiders(ctx, c, ref)
+	if err != nil {
+		return nil, fail(op, err)
+	}
 	var out []forge.Review
 	for _, r := range list {
 		state := forge.ReviewState(strings.ToLower(r.GetState()))
@@ -128,9 +137,38 @@ func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]f
 			CommitSHA:   r.GetCommitID(),
 			URL:         r.GetHTMLURL(),
 			SubmittedAt: r.GetSubmittedAt().Time,
+			Outside:     outside(r.GetAuthorAssociation()),
 		})
 	}
 	return out, nil
+}
+
+// RequestReview asks for reviews. GitHub takes people by login and teams of
+// the repository's own organisation by slug, and refuses a whole request over
+// one name, a team without access included.
+func (f *Forge) RequestReview(ctx context.Context, ref forge.RepoRef, number int, users []forge.User, teams []forge.Team) error {
+	op := fmt.Sprintf("request reviews of pull %s#%d", ref, number)
+	var in gh.ReviewersRequest
+	for _, u := range users {
+		in.Reviewers = append(in.Reviewers, u.Login)
+	}
+	for _, t := range teams {
+		if !strings.EqualFold(t.Org, ref.Owner) {
+			return fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("team %s is not of %s; GitHub takes no other's", t, ref.Owner)})
+		}
+		in.TeamReviewers = append(in.TeamReviewers, t.Slug)
+	}
+	if len(users)+len(teams) == 0 {
+		return nil
+	}
+	c, err := f.repo(ctx, ref)
+	if err != nil {
+		return fail(op, err)
+	}
+	if _, _, err := c.PullRequests.RequestReviewers(ctx, ref.Owner, ref.Name, number, in); err != nil {
+		return fail(op, err)
+	}
+	return nil
 }
 
 // Permission of an account. GitHub is asked by login; an answer about another
