@@ -9,34 +9,199 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"lockkeeper/bot/policy/calendar"
 	"lockkeeper/forge"
 )
 
-// Rule asks for approvals of the changes it selects. Every rule that selects a
-// change must hold for it.
-type Rule struct {
-	// Environment selects the changes of one environment.
-	Environment string `json:"environment"`
-	Required    int    `json:"required"`
-	// Users (logins of accounts with write access, or login#id) and Teams
-	// (org/slug) limit whose approval counts; both empty: anybody with write
-	// access.
-	Users []string `json:"users,omitempty"`
-	Teams []string `json:"teams,omitempty"`
-	// Floor marks a rule of the operator.
-	Floor bool `json:"floor,omitempty"`
-}
-
-// Policy is a compiled policy. All rules for an environment must hold; Default
-// stands in where the repository has no rule for it. A floor is one rule more,
-// so that nothing a repository writes can lower it.
+// Policy is a compiled policy: plain data, so that its JSON is all of it, and
+// its Revision covers all of it. Everything that applies must hold; what the
+// operator asks for (Floor) is added to what the repository asks for, so that
+// nothing a repository writes can lower it.
 type Policy struct {
-	Rules []Rule `json:"rules"`
-	// Default applies to environments for which no rule of the repository exists.
+	// Environments carry the approvals and conditions of environments. All that
+	// name an environment hold for it.
+	Environments []Environment `json:"environments,omitempty"`
+	// Rules ask for approvals of the changes they select. All that select a
+	// change hold for it.
+	Rules []Rule `json:"rules,omitempty"`
+	// Default is asked of an environment whose approvals the repository does
+	// not mention.
 	Default Rule `json:"default"`
+	// Groups are named people. A rule of the operator sees only the operator's.
+	Groups []Group `json:"groups,omitempty"`
+	// Owners approve changes of policy, targets and CODEOWNERS: each entry on
+	// its own. Without any, accounts with admin access do.
+	Owners []Owners `json:"owners,omitempty"`
 	// ServiceAccounts are account ids that act on behalf of people.
 	ServiceAccounts []int64 `json:"serviceAccounts,omitempty"`
+}
+
+// Group is a named group of people; Floor marks one of the operator.
+type Group struct {
+	Name  string `json:"name"`
+	From  People `json:"from"` // without Groups and CodeOwners
+	Floor bool   `json:"floor,omitempty"`
+}
+
+// Owners are whose approval a change of the policy needs.
+type Owners struct {
+	From  People `json:"from"` // without CodeOwners
+	Floor bool   `json:"floor,omitempty"`
+}
+
+// People limits whose approval counts; all empty: anybody with write access.
+type People struct {
+	// Users are logins of accounts with write access, or "login#id".
+	Users []string `json:"users,omitempty"`
+	// Teams are "org/slug".
+	Teams []string `json:"teams,omitempty"`
+	// Groups are names of Policy.Groups.
+	Groups []string `json:"groups,omitempty"`
+	// CodeOwners adds, file by file, the owners of the touched files.
+	CodeOwners bool `json:"codeOwners,omitempty"`
+}
+
+// Requirement is what a rule asks for: all of its parts.
+type Requirement struct {
+	// Approvals is how many different people, out of From, have to approve.
+	Approvals int    `json:"approvals,omitempty"`
+	From      People `json:"from,omitzero"`
+	// All have to hold, and of Any, if it lists something, one.
+	All []Requirement `json:"all,omitempty"`
+	Any []Requirement `json:"any,omitempty"`
+}
+
+// Rule asks for approvals of the changes it selects.
+type Rule struct {
+	Name    string      `json:"name,omitempty"`
+	When    Selector    `json:"when,omitzero"`
+	Require Requirement `json:"require,omitzero"`
+	// Floor marks a rule of the operator.
+	Floor bool `json:"floor,omitempty"`
+
+	// Environment, Required, Users and Teams are the short form of an
+	// Environment with Approvals.
+	Environment string   `json:"environment,omitempty"`
+	Required    int      `json:"required,omitempty"`
+	Users       []string `json:"users,omitempty"`
+	Teams       []string `json:"teams,omitempty"`
+}
+
+// Selector picks changes: one that matches every list that is not empty, and
+// in each list at least one entry. Environments, Targets, Clusters,
+// Namespaces, Names and Files are globs (`*` within a segment, `**` across);
+// Kinds and APIGroups are exact but for a lone `*`, and "" or "core" is the core
+// group.
+type Selector struct {
+	Environments []string `json:"environments,omitempty"`
+	Targets      []string `json:"targets,omitempty"`
+	Clusters     []string `json:"clusters,omitempty"`
+	Kinds        []string `json:"kinds,omitempty"`
+	APIGroups    []string `json:"apiGroups,omitempty"`
+	Namespaces   []string `json:"namespaces,omitempty"`
+	Names        []string `json:"names,omitempty"`
+	// Actions are create, update, replace, delete, adopt, transfer, takeover.
+	Actions []string `json:"actions,omitempty"`
+	// Fields are paths such as `spec.template.spec.containers[*].image`. A
+	// change matches at, above and below that path.
+	Fields []string `json:"fields,omitempty"`
+	// Files match changed files of the pull and source files of the object. A
+	// selector of nothing but files also matches a pull that changes no object.
+	Files []string `json:"files,omitempty"`
+}
+
+// Environment is what one environment asks for besides Policy.Rules.
+type Environment struct {
+	// Name is the environment's, or a glob.
+	Name  string `json:"name"`
+	Floor bool   `json:"floor,omitempty"`
+	// Approvals of all its changes; nil leaves Policy.Default in place.
+	Approvals  *Requirement `json:"approvals,omitempty"`
+	Separation *Separation  `json:"separation,omitempty"`
+	// Freeze are windows in which nothing is applied.
+	Freeze []calendar.Window `json:"freeze,omitempty"`
+	Checks []RequiredCheck   `json:"checks,omitempty"`
+	// MinimumAge is how long a plan has to have been published.
+	MinimumAge time.Duration `json:"minimumAge,omitempty"`
+	Soak       *Soak         `json:"soak,omitempty"`
+	Ticket     *TicketRule   `json:"ticket,omitempty"`
+	// Override names who may break the glass. It lifts what this entry and its
+	// own side (repository or operator) asks for, never the other side's.
+	Override *BreakGlass `json:"override,omitempty"`
+}
+
+// Role is a way to contribute to a pull.
+type Role string
+
+// The roles.
+const (
+	Opener    Role = "opener"
+	Author    Role = "author"
+	Committer Role = "committer"
+	CoAuthor  Role = "coauthor"
+	Pusher    Role = "pusher"
+	Suggester Role = "suggester"
+)
+
+// Separation is the segregation of duties. What is left out is not said, and
+// means the default where nobody says it; where several say it, and where a
+// rule concerns several environments, the strictest holds.
+type Separation struct {
+	// Contributors are the roles that may not approve; default all.
+	Contributors []Role `json:"contributors,omitempty"`
+	// ApproverMayApply and ContributorMayApply default to true.
+	ApproverMayApply    *bool `json:"approverMayApply,omitempty"`
+	ContributorMayApply *bool `json:"contributorMayApply,omitempty"`
+	// Signatures asks that the forge verified every commit; default false.
+	Signatures *bool `json:"signatures,omitempty"`
+	// AllowUnattributable lets commits pass whose people have no account;
+	// default false. Where no approval is asked for they always pass.
+	AllowUnattributable *bool `json:"allowUnattributable,omitempty"`
+	// Digest asks for `/approve <digest>`; default false.
+	Digest *bool `json:"digest,omitempty"`
+	// KeepOnBaseMerge lets approvals outlive a merge of the base branch that
+	// leaves all digests as they were; default false.
+	KeepOnBaseMerge *bool `json:"keepOnBaseMerge,omitempty"`
+	// OutsideCollaborators lets their approvals count; default false: only
+	// those do whom a rule names by login#id.
+	OutsideCollaborators *bool `json:"outsideCollaborators,omitempty"`
+}
+
+// RequiredCheck has to have succeeded on the head. App pins who wrote it (threat
+// 25); 0: anybody, and then all of that name.
+type RequiredCheck struct {
+	Name string `json:"name"`
+	App  int64  `json:"app,omitempty"`
+}
+
+// Soak asks that the pull was applied in another environment, and has been
+// healthy there for a time.
+type Soak struct {
+	In  string        `json:"in"`
+	For time.Duration `json:"for"`
+	// AllowUntouched lets a pull pass that changes nothing there.
+	AllowUntouched bool `json:"allowUntouched,omitempty"`
+}
+
+// TicketRule asks for an external change ticket.
+type TicketRule struct {
+	// Pattern is a regular expression for the whole ID.
+	Pattern string `json:"pattern"`
+	// Window asks for a ticket with a start and an end.
+	Window bool `json:"window,omitempty"`
+}
+
+// BreakGlass is who may override approvals and conditions, and how far.
+type BreakGlass struct {
+	By People `json:"by"` // without CodeOwners; nobody if empty
+	// Expires is how long an override lasts, Review when its review is due.
+	Expires time.Duration `json:"expires"`
+	Review  time.Duration `json:"review"`
+	// Actions and Targets (globs) limit what it can be used for; empty: all.
+	Actions []string `json:"actions,omitempty"`
+	Targets []string `json:"targets,omitempty"`
 }
 
 // Revision is a digest of the policy: approvals given under another one do not
