@@ -2,8 +2,6 @@ package manifest
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -50,107 +48,67 @@ func Child() {
 	os.Exit(0)
 }
 
-// serve renders target after target until the parent hangs up.
+// serve works order after order until the parent hangs up.
 func serve(pipe io.Reader, out io.Writer) error {
 	in := bufio.NewReaderSize(pipe, 64<<10)
 	for {
 		var o order
-		if _, err := receive(in, &o); errors.Is(err, io.EOF) {
+		data, err := receive(in, &o)
+		if errors.Is(err, io.EOF) {
 			return nil
-		} else if err != nil {
+		}
+		if err != nil {
 			return err
 		}
 		// Should the parent die, nobody else ends a rendering that hangs.
 		watchdog := time.AfterFunc(time.Duration(o.Millis)*time.Millisecond, func() { os.Exit(1) })
-		result, err := render(&remote{in: in, out: out}, o.Path)
-		if err != nil {
-			// The parent knows the error: it is what it answered.
-			result = outcome{}
-		}
+		results := work(&remote{in: in, out: out}, o, data)
 		watchdog.Stop()
-		body, err := json.Marshal(result)
+		body, err := pack(results)
 		if err != nil {
-			return fmt.Errorf("objects cannot be written as JSON")
+			return err
 		}
-		if err := send(out, request{Op: done}, body); err != nil {
+		if err := send(out, request{Op: done, Results: results}, body); err != nil {
 			return err
 		}
 	}
+}
+
+func work(parent source, o order, data []byte) []outcome {
+	if len(o.Files) == 0 {
+		built, err := renderKustomize(parent, o.Path)
+		if err != nil {
+			// The parent knows the error: it is what it answered.
+			built = outcome{}
+		}
+		return []outcome{built}
+	}
+	results := make([]outcome, len(o.Files))
+	for i, f := range o.Files {
+		results[i] = decodeFile(f.Path, data[:f.Size])
+		data = data[f.Size:]
+	}
+	return results
 }
 
 // remote is the parent's tree, asked through the pipe.
 type remote struct {
 	in  io.Reader
 	out io.Writer
-	// asked are the files that were asked for ahead and not answered yet, in
-	// order; early are the answers that came before they were needed.
-	asked []string
-	early map[string]told
-}
-
-// told is what the parent said to one question.
-type told struct {
-	answer answer
-	err    error
-}
-
-// maxAhead is how many bytes of questions may be under way: no more than the
-// smallest pipe holds, so that a parent that is busy with a long answer never
-// keeps us from reading it.
-const maxAhead = 4 << 10
-
-// ahead asks for files that will be read soon, all in one go: that saves the
-// two processes from waiting for each other at every file. What does not fit is
-// asked for when it is needed.
-func (r *remote) ahead(files []string) error {
-	var questions bytes.Buffer
-	for _, f := range files {
-		if questions.Len()+6*len(f)+64 > maxAhead { // JSON may need six bytes for one
-			break
-		}
-		if err := send(&questions, request{Read, f}, nil); err != nil {
-			return err
-		}
-		r.asked = append(r.asked, f)
-	}
-	_, err := r.out.Write(questions.Bytes())
-	return err
 }
 
 func (r *remote) ask(op Op, path string) (answer, error) {
-	if t, known := r.early[path]; known && op == Read {
-		delete(r.early, path)
-		return t.answer, t.err
-	}
-	for len(r.asked) > 0 {
-		file := r.asked[0]
-		r.asked = r.asked[1:]
-		t := r.hear()
-		if op == Read && file == path {
-			return t.answer, t.err
-		}
-		if r.early == nil {
-			r.early = map[string]told{}
-		}
-		r.early[file] = t
-	}
-	if err := send(r.out, request{op, path}, nil); err != nil {
+	if err := send(r.out, request{Op: op, Path: path}, nil); err != nil {
 		return answer{}, err
 	}
-	t := r.hear()
-	return t.answer, t.err
-}
-
-// hear receives one answer.
-func (r *remote) hear() told {
 	var rep reply
 	body, err := receive(r.in, &rep)
 	if err != nil {
-		return told{err: err}
+		return answer{}, err
 	}
 	if rep.Error != "" {
-		return told{err: errors.New(rep.Error)}
+		return answer{}, errors.New(rep.Error)
 	}
 	rep.Answer.data = body
-	return told{answer: rep.Answer}
+	return rep.Answer, nil
 }

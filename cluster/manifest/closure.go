@@ -79,9 +79,8 @@ type recorder struct {
 
 func (r *recorder) ask(op Op, path string) (answer, error) {
 	a, err := r.tree.ask(op, path)
-	q := question{op, path}
-	if _, known := r.asked[q]; !known && err == nil && len(r.asked) >= maxAsked {
-		err = fmt.Errorf("more than %d files and directories were asked for", maxAsked)
+	if err == nil {
+		err = r.note(question{op, path}, r.tree.remember(question{op, path}, a), a.Kind == missing)
 	}
 	if err != nil {
 		if r.err == nil {
@@ -89,12 +88,20 @@ func (r *recorder) ask(op Op, path string) (answer, error) {
 		}
 		return answer{}, err
 	}
-	asked := Asked{Op: op, Path: path, Answer: r.tree.remember(q, a)}
-	if op != Real && a.Kind != missing {
-		asked.Object = r.tree.object(path)
+	return a, nil
+}
+
+// note writes down a question and the digest of its answer.
+func (r *recorder) note(q question, sum string, missing bool) error {
+	if _, known := r.asked[q]; !known && len(r.asked) >= maxAsked {
+		return fmt.Errorf("more than %d files and directories were asked for", maxAsked)
+	}
+	asked := Asked{Op: q.op, Path: q.path, Answer: sum}
+	if q.op != Real && !missing {
+		asked.Object = r.tree.object(q.path)
 	}
 	r.asked[q] = asked
-	return a, nil
+	return nil
 }
 
 func (r *recorder) closure() Closure {

@@ -18,7 +18,6 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
-	"lockkeeper/cluster"
 	"lockkeeper/cluster/manifest/document"
 )
 
@@ -42,7 +41,7 @@ func renderKustomize(src source, dir string) (outcome, error) {
 	case err != nil:
 		return outcome{Problems: []Problem{{Path: path.Join(dir, v.top), Message: v.secrets.scrub(err.Error())}}, Spent: spent}, nil
 	}
-	c := collector{seen: map[cluster.Ref]string{}}
+	c := newCollector()
 	places := findPlaces(src, dir, v.top, resources)
 	for i, r := range resources.Resources() {
 		text, err := r.AsYAML()

@@ -25,6 +25,7 @@ import (
 // Limits of one target, beside those of package document.
 const (
 	MaxObjects = 10_000  // objects of one target
+	MaxBytes   = 1 << 28 // bytes of the files of one plain target
 	maxAsked   = 100_000 // questions that one rendering may ask
 )
 

@@ -19,6 +19,15 @@ type collector struct {
 	full     bool
 }
 
+func newCollector() *collector { return &collector{seen: map[cluster.Ref]string{}} }
+
+func (c *collector) outcome() outcome {
+	if len(c.problems) > 0 {
+		return outcome{Problems: sorted(c.problems)}
+	}
+	return outcome{Objects: c.objects}
+}
+
 // place is where an object came from.
 type place struct {
 	path string
@@ -130,18 +139,18 @@ func (c *collector) addObject(m map[string]any, p place) {
 	}
 	source := document.Where(p.path, p.line)
 	if first, twice := c.seen[ref]; twice {
-		c.fail(p, nil, "%s is already defined in %s; keep one of them", ref, first)
+		c.problems = append(c.problems, definedTwice(p.path, p.line, ref, first))
 		return
 	}
 	if len(c.objects) == MaxObjects {
 		if !c.full {
-			c.fail(p, nil, "the target has more than %d objects; split it", MaxObjects)
+			c.problems = append(c.problems, tooMany(p.path, p.line))
 		}
 		c.full = true
 		return
 	}
 	c.seen[ref] = source
-	c.objects = append(c.objects, rendered{source, m})
+	c.objects = append(c.objects, rendered{Path: p.path, Line: p.line, content: m})
 }
 
 // identify checks what names an object.

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"strings"
@@ -13,41 +14,6 @@ import (
 
 // maxFolders bounds how deep directories nest, should a tree lie about itself.
 const maxFolders = 100
-
-// render renders the target at dir: with Kustomize if it has a kustomization
-// file, else as plain files.
-func render(src source, dir string) (outcome, error) {
-	at, err := src.ask(Stat, dir)
-	if err != nil {
-		return outcome{}, err
-	}
-	switch at.Kind {
-	case missing:
-		return outcome{Problems: []Problem{{Path: dir, Message: "there is no such directory"}}}, nil
-	case folder:
-	default:
-		return outcome{Problems: []Problem{{Path: dir, Message: "is not a directory"}}}, nil
-	}
-	list, err := src.ask(List, dir)
-	if err != nil {
-		return outcome{}, err
-	}
-	if kustomization(list.Entries) != "" {
-		return renderKustomize(src, dir)
-	}
-	p := plain{src: src, collector: collector{seen: map[cluster.Ref]string{}}}
-	if err := p.walk(dir, list.Entries, 0); err != nil {
-		return outcome{}, err
-	}
-	return p.outcome(), nil
-}
-
-func (c *collector) outcome() outcome {
-	if len(c.problems) > 0 {
-		return outcome{Problems: sorted(c.problems)}
-	}
-	return outcome{Objects: c.objects}
-}
 
 // kustomization is the name of the kustomization file in a listing, or "".
 func kustomization(entries []entry) string {
@@ -73,104 +39,120 @@ func isManifest(name string) bool {
 	return false
 }
 
-// plain reads directories of manifests.
-type plain struct {
-	src source
-	collector
+// plain renders a directory of manifests.
+func (r *Renderer) plain(ctx context.Context, rec *recorder, dir string, entries []entry) (*remembered, error) {
+	w := walk{rec: rec}
+	if err := w.directory(dir, entries, 0); err != nil {
+		return nil, err
+	}
+	found, err := r.decode(ctx, rec.tree, w.files)
+	if err != nil {
+		return nil, err
+	}
+	all := result{problems: w.problems}
+	seen := map[cluster.Ref]string{}
+	for i, f := range found {
+		if err := rec.note(question{Read, w.files[i]}, f.answer, false); err != nil {
+			return nil, err
+		}
+		all.problems = append(all.problems, f.problems...)
+		for _, p := range f.objects {
+			all.add(p, seen)
+		}
+	}
+	all.problems = sorted(all.problems)
+	return finish(dir, all, rec.closure()), nil
 }
 
-func (p *plain) walk(dir string, entries []entry, depth int) error {
+// add takes an object of one of the files of a target, unless it is too much.
+func (r *result) add(p placed, seen map[cluster.Ref]string) {
+	switch first, twice := seen[p.object.Ref]; {
+	case twice:
+		r.problems = append(r.problems, definedTwice(p.path, p.line, p.object.Ref, first))
+	case len(r.objects) == MaxObjects:
+		if len(seen) == MaxObjects { // said once
+			r.problems = append(r.problems, tooMany(p.path, p.line))
+		}
+		seen[p.object.Ref] = p.object.Source
+	default:
+		seen[p.object.Ref] = p.object.Source
+		r.objects = append(r.objects, p)
+	}
+}
+
+func definedTwice(path string, line int, ref cluster.Ref, first string) Problem {
+	return Problem{Path: path, Line: line, Message: fmt.Sprintf("%s is already defined in %s; keep one of them", ref, first)}
+}
+
+func tooMany(path string, line int) Problem {
+	return Problem{Path: path, Line: line, Message: fmt.Sprintf("the target has more than %d objects; split it", MaxObjects)}
+}
+
+// walk finds the manifests of a plain directory.
+type walk struct {
+	rec      *recorder
+	files    []string
+	problems []Problem
+}
+
+func (w *walk) fail(path, format string, args ...any) {
+	w.problems = append(w.problems, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+func (w *walk) directory(dir string, entries []entry, depth int) error {
 	if depth > maxFolders {
-		p.problems = append(p.problems, Problem{Path: dir, Message: fmt.Sprintf("directories nest deeper than %d", maxFolders)})
+		w.fail(dir, "directories nest deeper than %d", maxFolders)
 		return nil
 	}
-	for i, e := range entries {
-		if i%readAhead == 0 {
-			if err := p.ahead(dir, entries[i:min(i+readAhead, len(entries))]); err != nil {
-				return err
-			}
-		}
+	for _, e := range entries {
 		at := path.Join(dir, e.Name)
 		if strings.HasPrefix(e.Name, ".") {
 			continue
 		}
 		k := e.Kind
 		if k == link {
-			a, err := p.src.ask(Stat, at)
+			a, err := w.rec.ask(Stat, at)
 			if err != nil {
 				return err
 			}
 			if k = a.Kind; k == folder {
-				p.problems = append(p.problems, Problem{Path: at, Message: "is a link to a directory, which a plain directory does not follow; make it a target of its own, or use a kustomization"})
+				w.fail(at, "is a link to a directory, which a plain directory does not follow; make it a target of its own, or use a kustomization")
 				continue
 			}
 		}
-		if err := p.visit(at, k, depth); err != nil {
+		if err := w.visit(at, k, depth); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// readAhead is how many entries of a directory are asked for at once.
-const readAhead = 32
-
-// ahead tells the tree, if it wants to know, which files come next.
-func (p *plain) ahead(dir string, entries []entry) error {
-	tree, ok := p.src.(interface{ ahead([]string) error })
-	if !ok {
-		return nil
-	}
-	var files []string
-	for _, e := range entries {
-		if e.Kind == file && isManifest(e.Name) {
-			files = append(files, path.Join(dir, e.Name))
-		}
-	}
-	return tree.ahead(files)
-}
-
-func (p *plain) visit(at string, k kind, depth int) error {
-	switch {
+func (w *walk) visit(at string, k kind, depth int) error {
+	switch manifest := isManifest(path.Base(at)); {
 	case k == folder:
-		return p.enter(at, depth+1)
+		return w.enter(at, depth+1)
 	case k == other:
-		p.problems = append(p.problems, Problem{Path: at, Message: "is a submodule or another kind of entry whose files are not in this repository; move it out of the target"})
-	case k == missing && isManifest(path.Base(at)):
-		p.problems = append(p.problems, Problem{Path: at, Message: "is a link to a file that does not exist"})
-	case k == file && isManifest(path.Base(at)):
-		return p.file(at)
+		w.fail(at, "is a submodule or another kind of entry whose files are not in this repository; move it out of the target")
+	case k == missing && manifest:
+		w.fail(at, "is a link to a file that does not exist")
+	case k == file && path.Base(at) == "Chart.yaml":
+		w.fail(at, "is a Helm chart, which is not supported yet; render it with `helm template` and commit the result")
+	case k == file && manifest:
+		w.files = append(w.files, at)
 	}
 	return nil
 }
 
-func (p *plain) enter(dir string, depth int) error {
-	list, err := p.src.ask(List, dir)
+func (w *walk) enter(dir string, depth int) error {
+	list, err := w.rec.ask(List, dir)
 	if err != nil {
 		return err
 	}
 	if name := kustomization(list.Entries); name != "" {
-		p.problems = append(p.problems, Problem{Path: path.Join(dir, name), Message: "a kustomization inside a plain directory; make " + dir + " a target of its own, or list it in a kustomization of the target"})
+		w.fail(path.Join(dir, name), "a kustomization inside a plain directory; make %s a target of its own, or list it in a kustomization of the target", dir)
 		return nil
 	}
-	return p.walk(dir, list.Entries, depth)
-}
-
-func (p *plain) file(at string) error {
-	a, err := p.src.ask(Read, at)
-	if err != nil {
-		return err
-	}
-	if path.Base(at) == "Chart.yaml" {
-		p.problems = append(p.problems, Problem{Path: at, Message: "is a Helm chart, which is not supported yet; render it with `helm template` and commit the result"})
-		return nil
-	}
-	docs, problems := decodeAnswer(at, a)
-	p.problems = append(p.problems, problems...)
-	for _, d := range docs {
-		p.add(d.Value, place{at, d.Line, d.Node})
-	}
-	return nil
+	return w.directory(dir, list.Entries, depth)
 }
 
 // decodeAnswer decodes what a tree said to Read.

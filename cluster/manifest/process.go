@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -67,7 +66,7 @@ func start(ctx context.Context, limits Limits) (*child, error) {
 		return nil, fmt.Errorf("start the rendering process: %w", err)
 	}
 	var h hello
-	stop := c.killOn(ctx, startTimeout)
+	stop := c.killOn(ctx, startTimeout, startTimeout)
 	_, err = receive(c.out, &h)
 	why := stop()
 	go c.reap()
@@ -109,9 +108,10 @@ func (c *child) kill() {
 	_ = c.in.Close()
 }
 
-// killOn kills the child when ctx ends or the time is up. The returned function
-// ends the watch and tells whether, and why, the child was killed.
-func (c *child) killOn(ctx context.Context, after time.Duration) (stop func() error) {
+// killOn kills the child when ctx ends or the time is up, the last of the total
+// that people are told. The returned function ends the watch and tells whether,
+// and why, the child was killed.
+func (c *child) killOn(ctx context.Context, after, total time.Duration) (stop func() error) {
 	var once sync.Once
 	var why error
 	end := func(err error) {
@@ -121,7 +121,7 @@ func (c *child) killOn(ctx context.Context, after time.Duration) (stop func() er
 			}
 		})
 	}
-	timer := time.AfterFunc(after, func() { end(fmt.Errorf("%w (after %s)", ErrTimeout, after)) })
+	timer := time.AfterFunc(after, func() { end(fmt.Errorf("%w (after %s)", ErrTimeout, total)) })
 	unwatch := context.AfterFunc(ctx, func() { end(ctx.Err()) })
 	return func() error {
 		timer.Stop()
@@ -131,33 +131,44 @@ func (c *child) killOn(ctx context.Context, after time.Duration) (stop func() er
 	}
 }
 
-// render has the child render a target and answers its questions meanwhile. On
-// any error the child is of no further use.
-func (c *child) render(ctx context.Context, rec *recorder, dir string, limits Limits) (wireOutcome, error) {
-	stop := c.killOn(ctx, limits.Timeout)
-	out, err := c.converse(rec, order{dir, 2 * limits.Timeout.Milliseconds()})
+// work has the child carry out an order, for at most some time, and answers its
+// questions meanwhile. spent says that the child must not be used again; nor
+// must it after an error.
+func (c *child) work(ctx context.Context, rec *recorder, o order, data []byte, most time.Duration, limits Limits) (results []result, spent bool, err error) {
+	if most <= 0 {
+		return nil, false, fmt.Errorf("%w (after %s)", ErrTimeout, limits.Timeout)
+	}
+	o.Millis = 2 * limits.Timeout.Milliseconds()
+	stop := c.killOn(ctx, most, limits.Timeout)
+	outcomes, body, err := c.converse(rec, o, data)
 	if why := stop(); why != nil {
-		return wireOutcome{}, why
+		return nil, false, why
 	}
 	if err != nil {
-		return wireOutcome{}, c.autopsy(err, limits)
+		return nil, false, c.autopsy(err, limits)
 	}
-	return out, nil
+	for _, out := range outcomes {
+		spent = spent || out.Spent
+	}
+	results, err = unpack(outcomes, body)
+	return results, spent, err
 }
 
-func (c *child) converse(rec *recorder, o order) (wireOutcome, error) {
-	if err := send(c.in, o, nil); err != nil {
-		return wireOutcome{}, err
+func (c *child) converse(rec *recorder, o order, data []byte) ([]outcome, []byte, error) {
+	if err := send(c.in, o, data); err != nil {
+		return nil, nil, err
 	}
 	for {
 		var req request
 		body, err := receive(c.out, &req)
 		if err != nil {
-			return wireOutcome{}, err
+			return nil, nil, err
 		}
 		if req.Op == done {
-			var out wireOutcome
-			return out, json.Unmarshal(body, &out)
+			return req.Results, body, nil
+		}
+		if rec == nil {
+			return nil, nil, errors.New("it asked for more than it was given")
 		}
 		var rep reply
 		a, err := rec.ask(req.Op, req.Path)
@@ -166,7 +177,7 @@ func (c *child) converse(rec *recorder, o order) (wireOutcome, error) {
 		}
 		rep.Answer = a
 		if err := send(c.in, rep, a.data); err != nil {
-			return wireOutcome{}, err
+			return nil, nil, err
 		}
 	}
 }

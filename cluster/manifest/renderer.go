@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"path"
@@ -13,8 +12,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	k8sjson "k8s.io/apimachinery/pkg/util/json"
 
 	"lockkeeper/cluster"
 )
@@ -29,9 +26,10 @@ type Limits struct {
 // processors, and remembers results by their closure. It is safe for
 // concurrent use. Programs that use it call Child first thing in main.
 type Renderer struct {
-	limits Limits
-	cache  *cache
-	slots  chan struct{}
+	limits  Limits
+	cache   *cache
+	decoded decoded
+	slots   chan struct{}
 
 	mu     sync.Mutex
 	idle   []*child
@@ -76,12 +74,6 @@ func (r *Renderer) Render(ctx context.Context, fsys fs.FS, dir string) (*Renderi
 	if hit := r.cache.find(t, dir); hit != nil {
 		return hit.result()
 	}
-	select {
-	case r.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("render %s: %w", dir, ctx.Err())
-	}
-	defer func() { <-r.slots }()
 	kept, err := r.render(ctx, t, dir)
 	if err != nil {
 		return nil, fmt.Errorf("render %s: %w", dir, err)
@@ -90,13 +82,52 @@ func (r *Renderer) Render(ctx context.Context, fsys fs.FS, dir string) (*Renderi
 	return kept.result()
 }
 
+// render renders the target at dir: with Kustomize if it has a kustomization
+// file, else as plain files.
 func (r *Renderer) render(ctx context.Context, t *tree, dir string) (*remembered, error) {
+	rec := &recorder{tree: t, asked: map[question]Asked{}}
+	at, err := rec.ask(Stat, dir)
+	if err != nil {
+		return nil, err
+	}
+	switch at.Kind {
+	case missing:
+		return rec.broken(dir, "there is no such directory"), nil
+	case folder:
+	default:
+		return rec.broken(dir, "is not a directory"), nil
+	}
+	list, err := rec.ask(List, dir)
+	if err != nil {
+		return nil, err
+	}
+	if kustomization(list.Entries) != "" {
+		return r.build(ctx, rec, dir)
+	}
+	return r.plain(ctx, rec, dir, list.Entries)
+}
+
+// broken is the rendering of a target that is not there.
+func (r *recorder) broken(dir, why string) *remembered {
+	return &remembered{problems: &Errors{dir, []Problem{{Path: dir, Message: why}}}, closure: r.closure()}
+}
+
+// build has a child build a kustomization.
+func (r *Renderer) build(ctx context.Context, rec *recorder, dir string) (*remembered, error) {
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	c, err := r.child(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rec := &recorder{tree: t, asked: map[question]Asked{}}
-	out, err := c.render(ctx, rec, dir, r.limits)
+	results, spent, err := c.work(ctx, rec, order{Path: dir}, nil, r.limits.Timeout, r.limits)
+	if err == nil && len(results) != 1 {
+		err = errDied
+	}
 	if err != nil {
 		c.kill()
 		if rec.err != nil {
@@ -104,11 +135,11 @@ func (r *Renderer) render(ctx context.Context, t *tree, dir string) (*remembered
 		}
 		return nil, err
 	}
-	r.release(c, out.Spent)
+	r.release(c, spent)
 	if rec.err != nil {
 		return nil, rec.err
 	}
-	return newRemembered(dir, out, rec.closure())
+	return finish(dir, results[0], rec.closure()), nil
 }
 
 // maxRenderings is how often a child is used: what Kustomize keeps for good
@@ -154,32 +185,20 @@ func (m *remembered) result() (*Rendering, error) {
 	return m.rendering, nil
 }
 
-func newRemembered(dir string, out wireOutcome, closure Closure) (*remembered, error) {
-	if len(out.Problems) > 0 {
-		return &remembered{problems: &Errors{dir, out.Problems}, closure: closure}, nil
+// finish makes a rendering of what was found in a target.
+func finish(dir string, found result, closure Closure) *remembered {
+	if len(found.problems) > 0 {
+		return &remembered{problems: &Errors{dir, found.problems}, closure: closure}
 	}
-	r := &Rendering{Objects: make([]cluster.Object, len(out.Objects)), Closure: closure}
-	sums := make([]string, len(out.Objects))
-	for i, w := range out.Objects {
-		o := cluster.Object{Source: w.Source}
-		// Numbers become int64 or float64, which is what DeepCopyJSON wants.
-		if err := k8sjson.Unmarshal(w.Content, &o.Content); err != nil {
-			return nil, fmt.Errorf("object from %s: %w", w.Source, err)
-		}
-		o.APIVersion, _ = o.Content["apiVersion"].(string)
-		o.Ref = refOf(o.Content)
-		r.Objects[i] = o
-		canonical, err := Canonical(o)
-		if err != nil {
-			return nil, err
-		}
-		sum := sha256.Sum256(canonical)
-		sums[i] = hex.EncodeToString(sum[:])
+	r := &Rendering{Objects: make([]cluster.Object, len(found.objects)), Closure: closure}
+	sums := make([]string, len(found.objects))
+	for i, p := range found.objects {
+		r.Objects[i], sums[i] = p.object, hex.EncodeToString(p.sum[:])
 	}
 	slices.Sort(sums)
 	all := sha256.Sum256([]byte(strings.Join(sums, "\n")))
 	r.Digest = hex.EncodeToString(all[:])
-	return &remembered{rendering: r, closure: closure}, nil
+	return &remembered{rendering: r, closure: closure}
 }
 
 // refOf reads the ref of an object that the child has checked.
@@ -194,15 +213,4 @@ func refOf(content map[string]any) cluster.Ref {
 		ref.Group = group
 	}
 	return ref
-}
-
-// wireOutcome is an outcome as the parent reads it: contents are decoded by
-// Kubernetes' own rules for numbers.
-type wireOutcome struct {
-	Objects []struct {
-		Source  string
-		Content json.RawMessage
-	}
-	Problems []Problem
-	Spent    bool
 }

@@ -200,10 +200,7 @@ func isMissing(err error) bool {
 func (t *tree) read(p string) (answer, error) {
 	data, err := fs.ReadFile(t.fsys, p)
 	if err == nil {
-		if len(data) > document.MaxFile {
-			return answer{Kind: large}, nil
-		}
-		return answer{Kind: file, data: data}, nil
+		return fileAnswer(data), nil
 	}
 	// Kustomize tries to read every base as a file first.
 	k, statErr := t.stat(p)
@@ -211,6 +208,37 @@ func (t *tree) read(p string) (answer, error) {
 		return answer{Kind: k}, nil
 	}
 	return answer{}, err
+}
+
+// readAll reads several files, in one go where the tree can.
+func (t *tree) readAll(paths []string) ([]answer, error) {
+	out := make([]answer, len(paths))
+	if many, ok := t.fsys.(interface {
+		ReadFiles(names []string) ([][]byte, error)
+	}); ok {
+		if contents, err := many.ReadFiles(paths); err == nil {
+			for i, data := range contents {
+				out[i] = fileAnswer(data)
+			}
+			return out, nil
+		}
+		// One by one, to say which it is.
+	}
+	for i, p := range paths {
+		a, err := t.ask(Read, p)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = a
+	}
+	return out, nil
+}
+
+func fileAnswer(data []byte) answer {
+	if len(data) > document.MaxFile {
+		return answer{Kind: large}
+	}
+	return answer{Kind: file, data: data}
 }
 
 func (t *tree) list(p string) (answer, error) {

@@ -1,10 +1,16 @@
 package manifest
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
+
+	k8sjson "k8s.io/apimachinery/pkg/util/json"
+
+	"lockkeeper/cluster"
+	"lockkeeper/cluster/manifest/document"
 )
 
 // Parent and child speak in frames over the child's stdin and stdout: the
@@ -12,10 +18,11 @@ import (
 //
 //	parent              child
 //	                    hello: contained, or why not
-//	order: a target
-//	                    request: a question ┐ as often
-//	reply: the answer                       ┘ as needed
-//	                    request: done, body: outcome
+//	order: a kustomization,
+//	or files with their contents
+//	                    request: a question ┐ as often as a
+//	reply: the answer                       ┘ kustomization needs
+//	                    request: done, body: the objects
 
 const (
 	maxHeader = 16 << 20  // a listing of a very large directory
@@ -28,16 +35,26 @@ type hello struct {
 	Error string
 }
 
-// order asks the child to render a target.
+// order asks the child for work: to build the kustomization at Path, or to
+// decode Files, whose contents follow one another in the body.
 type order struct {
 	Path   string
+	Files  []sized
 	Millis int64 // after which the child ends itself, should the parent not
 }
 
-// request is what the child says while rendering. Op is a question's, or done.
-type request struct {
-	Op   Op
+// sized is a file and how many bytes it has.
+type sized struct {
 	Path string
+	Size int
+}
+
+// request is what the child says while it works. Op is a question's, or done;
+// then Results has what each file led to, or the kustomization.
+type request struct {
+	Op      Op
+	Path    string
+	Results []outcome
 }
 
 const done Op = "done"
@@ -57,10 +74,76 @@ type outcome struct {
 	Spent bool
 }
 
-// rendered is an object on its way to the parent.
+// rendered is an object on its way to the parent. Its canonical JSON is in the
+// body, after that of the objects before it.
 type rendered struct {
-	Source  string
-	Content map[string]any
+	Path    string
+	Line    int
+	Size    int
+	content map[string]any
+}
+
+// pack writes the objects of outcomes as a body, and their sizes into them.
+func pack(outcomes []outcome) ([]byte, error) {
+	var body []byte
+	for _, out := range outcomes {
+		for i := range out.Objects {
+			o := &out.Objects[i]
+			doc, err := json.Marshal(o.content)
+			if err != nil {
+				return nil, fmt.Errorf("objects cannot be written as JSON")
+			}
+			o.Size = len(doc)
+			body = append(body, doc...)
+		}
+	}
+	return body, nil
+}
+
+// result is an outcome that has arrived.
+type result struct {
+	objects  []placed
+	problems []Problem
+}
+
+// placed is an object, the line it begins on, and a hash of its canonical form.
+type placed struct {
+	path   string
+	line   int
+	object cluster.Object
+	sum    [sha256.Size]byte
+}
+
+// unpack reads what pack wrote.
+func unpack(outcomes []outcome, body []byte) ([]result, error) {
+	out := make([]result, len(outcomes))
+	for i, o := range outcomes {
+		out[i].problems = o.Problems
+		for _, w := range o.Objects {
+			if w.Size < 0 || w.Size > len(body) {
+				return nil, errDied
+			}
+			p, err := unpackObject(w, body[:w.Size])
+			if err != nil {
+				return nil, err
+			}
+			out[i].objects = append(out[i].objects, p)
+			body = body[w.Size:]
+		}
+	}
+	return out, nil
+}
+
+func unpackObject(w rendered, doc []byte) (placed, error) {
+	p := placed{path: w.Path, line: w.Line, sum: sha256.Sum256(doc)}
+	p.object.Source = document.Where(w.Path, w.Line)
+	// Numbers become int64 or float64, which is what DeepCopyJSON wants.
+	if err := k8sjson.Unmarshal(doc, &p.object.Content); err != nil {
+		return p, fmt.Errorf("object from %s: %w", p.object.Source, err)
+	}
+	p.object.APIVersion, _ = p.object.Content["apiVersion"].(string)
+	p.object.Ref = refOf(p.object.Content)
+	return p, nil
 }
 
 func send(w io.Writer, header any, body []byte) error {

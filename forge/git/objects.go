@@ -56,34 +56,57 @@ func (p *readers) contents(ctx context.Context, sha string) (object, error) {
 }
 
 func (p *readers) ask(ctx context.Context, command, sha string) (object, error) {
-	if err := checkSHA(sha); err != nil {
-		return object{}, err
+	var obj object
+	err := p.with(ctx, []string{sha}, func(r *reader) (err error) {
+		obj, err = r.ask(command, sha)
+		return err
+	})
+	return obj, err
+}
+
+// all reads several objects with one round trip. An error is about any of them.
+func (p *readers) all(ctx context.Context, shas []string) ([]object, error) {
+	var objs []object
+	err := p.with(ctx, shas, func(r *reader) (err error) {
+		objs, err = r.all(shas)
+		return err
+	})
+	return objs, err
+}
+
+// with lends a reader, and ends it where it cannot be used again.
+func (p *readers) with(ctx context.Context, shas []string, use func(r *reader) error) error {
+	for _, sha := range shas {
+		if err := checkSHA(sha); err != nil {
+			return err
+		}
 	}
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
 	case <-ctx.Done():
-		return object{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	if ctx.Err() != nil {
-		return object{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	r, err := p.take()
 	if err != nil {
-		return object{}, err
+		return err
 	}
 	stop := context.AfterFunc(ctx, r.kill)
-	obj, err := r.ask(command, sha)
-	if !stop() || err != nil && !errors.Is(err, errMissing) {
+	err = use(r)
+	// After an error among several, answers are left that nobody will read.
+	if !stop() || err != nil && (!errors.Is(err, errMissing) || len(shas) > 1) {
 		r.kill()
 		r.wait()
 		if ctx.Err() != nil {
-			return object{}, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
-		return obj, err
+		return err
 	}
 	p.put(r)
-	return obj, err
+	return err
 }
 
 // take returns the reader used last, or a new one.
@@ -174,6 +197,31 @@ func (r *reader) ask(command, sha string) (object, error) {
 	if _, err := io.WriteString(r.in, command+" "+sha+"\n"); err != nil {
 		return object{}, r.broken(err)
 	}
+	return r.hear(sha, command == "contents")
+}
+
+// all reads objects that were asked for in one go. The questions must fit into
+// a pipe, or both sides would wait for each other.
+func (r *reader) all(shas []string) ([]object, error) {
+	var questions strings.Builder
+	for _, sha := range shas {
+		questions.WriteString("contents " + sha + "\n")
+	}
+	if _, err := io.WriteString(r.in, questions.String()); err != nil {
+		return nil, r.broken(err)
+	}
+	objs := make([]object, len(shas))
+	for i, sha := range shas {
+		var err error
+		if objs[i], err = r.hear(sha, true); err != nil {
+			return nil, err
+		}
+	}
+	return objs, nil
+}
+
+// hear reads one answer, with the content if that was asked for.
+func (r *reader) hear(sha string, contents bool) (object, error) {
 	header, err := r.out.ReadString('\n')
 	if err != nil {
 		return object{}, r.broken(err)
@@ -189,7 +237,7 @@ func (r *reader) ask(command, sha string) (object, error) {
 	if obj.size, err = strconv.ParseInt(fields[2], 10, 64); err != nil {
 		return object{}, fmt.Errorf("git cat-file: unexpected answer %q", header)
 	}
-	if command == "info" {
+	if !contents {
 		return obj, nil
 	}
 	if obj.size > r.maxBlob {

@@ -136,6 +136,40 @@ func (t *Tree) ReadFile(name string) ([]byte, error) {
 	return data, nil
 }
 
+// maxAtOnce is how many files are asked for at once: few enough for the
+// questions to fit into the smallest pipe.
+const maxAtOnce = 48
+
+// ReadFiles returns the contents of several files, faster than ReadFile one
+// after the other. An error is about any of them: ReadFile tells which.
+func (t *Tree) ReadFiles(names []string) ([][]byte, error) {
+	out := make([][]byte, 0, len(names))
+	for some := range slices.Chunk(names, maxAtOnce) {
+		shas := make([]string, len(some))
+		for i, name := range some {
+			e, err := t.find("read", name, true)
+			if err != nil {
+				return nil, err
+			}
+			if e.kind() == typeDir || e.kind() == typeGitlink {
+				return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrInvalid}
+			}
+			shas[i] = e.sha
+		}
+		objs, err := t.repo.objects.all(t.ctx, shas)
+		if err != nil {
+			return nil, fmt.Errorf("read files: %w", err)
+		}
+		for i, obj := range objs {
+			if obj.kind != "blob" {
+				return nil, &fs.PathError{Op: "read", Path: some[i], Err: fs.ErrInvalid}
+			}
+			out = append(out, obj.data)
+		}
+	}
+	return out, nil
+}
+
 // blob reads a regular file's content.
 func (t *Tree) blob(e entry) ([]byte, error) {
 	switch e.kind() {

@@ -509,3 +509,36 @@ func TestTreeThatLiesAboutTypesIsNoDamage(t *testing.T) {
 		t.Error("taken for damage of the mirror")
 	}
 }
+
+func TestManyFilesAreReadAtOnce(t *testing.T) {
+	w := newWork(t)
+	var names []string
+	for i := range 3*maxAtOnce + 1 {
+		names = append(names, fmt.Sprintf("f%d", i))
+		w.write(names[i], fmt.Sprintf("content of %d", i))
+	}
+	w.write("dir/x", "x")
+	w.link("link", "f7")
+	w.commit("files")
+	tree := w.tree()
+	got, err := tree.ReadFiles(append(names, "link"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range names {
+		if want := fmt.Sprintf("content of %d", i); string(got[i]) != want {
+			t.Errorf("%s: got %q, want %q", names[i], got[i], want)
+		}
+	}
+	if string(got[len(names)]) != "content of 7" {
+		t.Errorf("a link leads to %q", got[len(names)])
+	}
+	for _, bad := range []string{"missing", "dir", "../x"} {
+		if _, err := tree.ReadFiles([]string{"f0", bad, "f1"}); err == nil {
+			t.Errorf("reading %s among others: no error", bad)
+		}
+	}
+	if got, err := tree.ReadFiles([]string{"f1"}); err != nil || string(got[0]) != "content of 1" {
+		t.Errorf("after errors: %q, %v", got, err)
+	}
+}
