@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
-	"lockkeeper/forge/forgetest/internal/rest"
+	"lockkeeper/forge/forgetest/internal/api"
 )
 
 // Fault is a bad answer. Exactly one of Status, Cut and Hang is set.
@@ -62,7 +62,7 @@ func (s *Server) tripped(w http.ResponseWriter, r *http.Request) bool {
 	if message == "" {
 		message = http.StatusText(fault.Status)
 	}
-	json.NewEncoder(w).Encode(obj{"message": message, "documentation_url": rest.Docs, "status": strconv.Itoa(fault.Status)}) //nolint:errcheck // the client went away
+	json.NewEncoder(w).Encode(obj{"message": message, "documentation_url": api.Docs, "status": strconv.Itoa(fault.Status)}) //nolint:errcheck // the client went away
 	return true
 }
 

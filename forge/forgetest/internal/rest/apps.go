@@ -5,162 +5,163 @@ import (
 	"net/http"
 	"slices"
 
+	"lockkeeper/forge/forgetest/internal/api"
 	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 var appRoutes = []route{
-	{"GET /app", "", "", getApp},
-	{"GET /apps/{app_slug}", "", "", getAppBySlug},
-	{"GET /app/installations", "", "", listInstallations},
-	{"GET /app/installations/{installation_id}", "", "", getInstallation},
-	{"POST /app/installations/{installation_id}/access_tokens", "", "", createInstallationToken},
-	{"GET /repos/{owner}/{repo}/installation", "", "", repoInstallation},
-	{"GET /orgs/{org}/installation", "", "", accountInstallation},
-	{"GET /users/{username}/installation", "", "", accountInstallation},
-	{"GET /installation/repositories", "", "", installationRepos},
-	{"POST /app-manifests/{code}/conversions", "", "", convertManifest},
+	api.On("GET /app", "", "", getApp),
+	api.On("GET /apps/{app_slug}", "", "", getAppBySlug),
+	api.On("GET /app/installations", "", "", listInstallations),
+	api.On("GET /app/installations/{installation_id}", "", "", getInstallation),
+	api.On("POST /app/installations/{installation_id}/access_tokens", "", "", createInstallationToken),
+	api.On("GET /repos/{owner}/{repo}/installation", "", "", repoInstallation),
+	api.On("GET /orgs/{org}/installation", "", "", accountInstallation),
+	api.On("GET /users/{username}/installation", "", "", accountInstallation),
+	api.On("GET /installation/repositories", "", "", installationRepos),
+	api.On("POST /app-manifests/{code}/conversions", "", "", convertManifest),
 }
 
-// app is the App whose JWT came with the call; user and installation tokens
+// findApp is the App whose JWT came with the call; user and installation tokens
 // cannot speak for it.
-func (c *call) app() (*hub.App, reply) {
-	if c.cred == nil || c.cred.App == nil || c.cred.Installation != nil {
-		return nil, refuse(http.StatusUnauthorized, "A JSON web token could not be decoded")
+func findApp(c *call) (*hub.App, reply) {
+	if c.Cred == nil || c.Cred.App == nil || c.Cred.Installation != nil {
+		return nil, api.Refuse(http.StatusUnauthorized, "A JSON web token could not be decoded")
 	}
-	return c.cred.App, reply{}
+	return c.Cred.App, reply{}
 }
 
 func getApp(c *call) reply {
-	app, refused := c.app()
+	app, refused := findApp(c)
 	if app == nil {
 		return refused
 	}
-	o := c.s.AppJSON(app).(obj)
+	o := c.Hub.AppJSON(app).(obj)
 	o["installations_count"] = len(app.Installations)
-	return ok(o)
+	return api.OK(o)
 }
 
 func getAppBySlug(c *call) reply {
-	for _, a := range c.s.Apps {
-		if a.Slug == c.r.PathValue("app_slug") {
-			return ok(c.s.AppJSON(a))
+	for _, a := range c.Hub.Apps {
+		if a.Slug == c.Request.PathValue("app_slug") {
+			return api.OK(c.Hub.AppJSON(a))
 		}
 	}
-	return notFound()
+	return api.NotFound()
 }
 
 func listInstallations(c *call) reply {
-	app, refused := c.app()
+	app, refused := findApp(c)
 	if app == nil {
 		return refused
 	}
 	out := []any{}
-	for _, in := range paginate(c, app.Installations) {
-		out = append(out, c.s.InstallationJSON(in))
+	for _, in := range api.Paginate(c, app.Installations) {
+		out = append(out, c.Hub.InstallationJSON(in))
 	}
-	return ok(out)
+	return api.OK(out)
 }
 
 // installationOf finds the installation that pick accepts.
-func (c *call) installationOf(pick func(*hub.Installation) bool) reply {
-	app, refused := c.app()
+func installationOf(c *call, pick func(*hub.Installation) bool) reply {
+	app, refused := findApp(c)
 	if app == nil {
 		return refused
 	}
 	if i := slices.IndexFunc(app.Installations, pick); i >= 0 {
-		return ok(c.s.InstallationJSON(app.Installations[i]))
+		return api.OK(c.Hub.InstallationJSON(app.Installations[i]))
 	}
-	return notFound()
+	return api.NotFound()
 }
 
 func getInstallation(c *call) reply {
-	return c.installationOf(func(in *hub.Installation) bool { return in.ID == pathID(c, "installation_id") })
+	return installationOf(c, func(in *hub.Installation) bool { return in.ID == api.PathID(c, "installation_id") })
 }
 
 func repoInstallation(c *call) reply {
-	owner, name := c.r.PathValue("owner"), c.r.PathValue("repo")
-	r := c.s.Repo(owner, name)
-	return c.installationOf(func(in *hub.Installation) bool { return r != nil && in.Has(r) })
+	owner, name := c.Request.PathValue("owner"), c.Request.PathValue("repo")
+	r := c.Hub.Repo(owner, name)
+	return installationOf(c, func(in *hub.Installation) bool { return r != nil && in.Has(r) })
 }
 
 func accountInstallation(c *call) reply {
-	a := c.s.Account(cmp.Or(c.r.PathValue("org"), c.r.PathValue("username")))
-	return c.installationOf(func(in *hub.Installation) bool { return in.Account == a })
+	a := c.Hub.Account(cmp.Or(c.Request.PathValue("org"), c.Request.PathValue("username")))
+	return installationOf(c, func(in *hub.Installation) bool { return in.Account == a })
 }
 
 func createInstallationToken(c *call) reply {
-	app, refused := c.app()
+	app, refused := findApp(c)
 	if app == nil {
 		return refused
 	}
-	i := slices.IndexFunc(app.Installations, func(in *hub.Installation) bool { return in.ID == pathID(c, "installation_id") })
+	i := slices.IndexFunc(app.Installations, func(in *hub.Installation) bool { return in.ID == api.PathID(c, "installation_id") })
 	if i < 0 {
-		return notFound()
+		return api.NotFound()
 	}
 	in := app.Installations[i]
 	if in.Suspend != nil {
-		return refuse(http.StatusForbidden, "This installation has been suspended")
+		return api.Refuse(http.StatusForbidden, "This installation has been suspended")
 	}
 	var want struct {
 		Repositories  []string
 		RepositoryIDs []int64 `json:"repository_ids"`
 		Permissions   map[string]string
 	}
-	if out, good := c.decode(&want); !good {
+	if out, good := c.Decode(&want); !good {
 		return out
 	}
 	var repos []*hub.Repo
-	for _, r := range c.s.SortedRepos() {
+	for _, r := range c.Hub.SortedRepos() {
 		if in.Has(r) && (slices.Contains(want.Repositories, r.Name) || slices.Contains(want.RepositoryIDs, r.ID)) {
 			repos = append(repos, r)
 		}
 	}
 	if len(repos) < len(want.Repositories)+len(want.RepositoryIDs) {
-		return refuse(http.StatusUnprocessableEntity, "There is at least one repository that does not exist or is not accessible to the parent installation.")
+		return api.Refuse(http.StatusUnprocessableEntity, "There is at least one repository that does not exist or is not accessible to the parent installation.")
 	}
 	for name, level := range want.Permissions {
 		if have := app.Permissions[name]; have == "" || (level == "write" && have == "read") {
-			return refuse(http.StatusUnprocessableEntity, "The permissions requested are not granted to this installation.")
+			return api.Refuse(http.StatusUnprocessableEntity, "The permissions requested are not granted to this installation.")
 		}
 	}
 	permissions := want.Permissions
 	if permissions == nil {
 		permissions = app.Permissions
 	}
-	cred := c.s.Mint(in, repos, permissions)
+	cred := c.Hub.Mint(in, repos, permissions)
 	selection := "all"
 	if !in.All || len(repos) > 0 {
 		selection = "selected"
 	}
-	return created(obj{"token": cred.Token, "expires_at": hub.Stamp(cred.Expires), "permissions": permissions, "repository_selection": selection})
+	return api.Created(obj{"token": cred.Token, "expires_at": hub.Stamp(cred.Expires), "permissions": permissions, "repository_selection": selection})
 }
 
 func installationRepos(c *call) reply {
-	if !c.viaApp() {
-		return refuse(http.StatusForbidden, "You must authenticate with an installation access token in order to list repositories for an installation.")
+	if !c.ViaApp() {
+		return api.Refuse(http.StatusForbidden, "You must authenticate with an installation access token in order to list repositories for an installation.")
 	}
 	var list []*hub.Repo
-	for _, r := range c.s.SortedRepos() {
-		if c.cred.Installation.Has(r) {
+	for _, r := range c.Hub.SortedRepos() {
+		if c.Cred.Installation.Has(r) {
 			list = append(list, r)
 		}
 	}
 	out := []any{}
-	for _, r := range paginate(c, list) {
-		out = append(out, c.s.RepoFull(c.cred, r))
+	for _, r := range api.Paginate(c, list) {
+		out = append(out, c.Hub.RepoFull(c.Cred, r))
 	}
-	return ok(obj{"total_count": len(list), "repositories": out})
+	return api.OK(obj{"total_count": len(list), "repositories": out})
 }
 
 // convertManifest ends the App manifest flow; a code works once.
 func convertManifest(c *call) reply {
-	code := c.r.PathValue("code")
-	app := c.s.Codes[code]
+	code := c.Request.PathValue("code")
+	app := c.Hub.Codes[code]
 	if app == nil {
-		return notFound()
+		return api.NotFound()
 	}
-	delete(c.s.Codes, code)
-	o := c.s.AppJSON(app).(obj)
+	delete(c.Hub.Codes, code)
+	o := c.Hub.AppJSON(app).(obj)
 	o["client_id"], o["client_secret"], o["webhook_secret"], o["pem"] = app.ClientID, app.ClientSecret, app.WebhookSecret, app.Key
-	return created(o)
+	return api.Created(o)
 }

@@ -7,17 +7,18 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"lockkeeper/forge/forgetest/internal/api"
 	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 var checkRoutes = []route{
-	{"POST /repos/{owner}/{repo}/check-runs", "write", "checks:write", createCheck},
-	{"GET /repos/{owner}/{repo}/check-runs/{check_run_id}", "read", "checks:read", getCheck},
-	{"PATCH /repos/{owner}/{repo}/check-runs/{check_run_id}", "write", "checks:write", updateCheck},
-	{"GET /repos/{owner}/{repo}/commits/{ref}/check-runs", "read", "checks:read", listChecks},
-	{"POST /repos/{owner}/{repo}/statuses/{sha}", "write", "statuses:write", createStatus},
-	{"GET /repos/{owner}/{repo}/commits/{ref}/statuses", "read", "statuses:read", listStatuses},
-	{"GET /repos/{owner}/{repo}/commits/{ref}/status", "read", "statuses:read", combinedStatus},
+	api.On("POST /repos/{owner}/{repo}/check-runs", "write", "checks:write", createCheck),
+	api.On("GET /repos/{owner}/{repo}/check-runs/{check_run_id}", "read", "checks:read", getCheck),
+	api.On("PATCH /repos/{owner}/{repo}/check-runs/{check_run_id}", "write", "checks:write", updateCheck),
+	api.On("GET /repos/{owner}/{repo}/commits/{ref}/check-runs", "read", "checks:read", listChecks),
+	api.On("POST /repos/{owner}/{repo}/statuses/{sha}", "write", "statuses:write", createStatus),
+	api.On("GET /repos/{owner}/{repo}/commits/{ref}/statuses", "read", "statuses:read", listStatuses),
+	api.On("GET /repos/{owner}/{repo}/commits/{ref}/status", "read", "statuses:read", combinedStatus),
 }
 
 // maxSummary is GitHub's limit of a check run's summary and text.
@@ -41,25 +42,25 @@ type checkInput struct {
 var conclusions = []string{"", "success", "failure", "neutral", "cancelled", "skipped", "timed_out", "action_required", "stale"}
 
 // checkRefusal holds the input to the documented rules.
-func (c *call) checkRefusal(in checkInput) reply {
+func checkRefusal(c *call, in checkInput) reply {
 	switch {
-	case !c.viaApp():
-		return refuse(http.StatusForbidden, "You must authenticate via a GitHub App.")
+	case !c.ViaApp():
+		return api.Refuse(http.StatusForbidden, "You must authenticate via a GitHub App.")
 	case !slices.Contains([]string{"", "queued", "in_progress", "completed"}, in.Status):
-		return invalid("CheckRun", "status", "invalid", "")
+		return api.Invalid("CheckRun", "status", "invalid", "")
 	case !slices.Contains(conclusions, in.Conclusion):
-		return invalid("CheckRun", "conclusion", "invalid", "")
+		return api.Invalid("CheckRun", "conclusion", "invalid", "")
 	case in.Status == "completed" && in.Conclusion == "":
-		return invalid("CheckRun", "conclusion", "missing_field", "")
+		return api.Invalid("CheckRun", "conclusion", "missing_field", "")
 	}
 	if o := in.Output; o != nil {
 		switch {
 		case o.Title == "" || o.Summary == "":
-			return invalid("CheckRun", "output", "missing_field", "title and summary are required")
+			return api.Invalid("CheckRun", "output", "missing_field", "title and summary are required")
 		case utf8.RuneCountInString(o.Summary) > maxSummary || utf8.RuneCountInString(o.Text) > maxSummary:
-			return invalid("CheckRun", "output", "custom", "summary or text exceeds a maximum of 65535 characters")
+			return api.Invalid("CheckRun", "output", "custom", "summary or text exceeds a maximum of 65535 characters")
 		case len(o.Annotations) > 50:
-			return invalid("CheckRun", "annotations", "custom", "exceeds a maximum of 50 annotations")
+			return api.Invalid("CheckRun", "annotations", "custom", "exceeds a maximum of 50 annotations")
 		}
 	}
 	return reply{}
@@ -67,31 +68,31 @@ func (c *call) checkRefusal(in checkInput) reply {
 
 func createCheck(c *call) reply {
 	var in checkInput
-	if out, good := c.decode(&in); !good {
+	if out, good := c.Decode(&in); !good {
 		return out
 	}
-	if out := c.checkRefusal(in); out.status != 0 {
+	if out := checkRefusal(c, in); out.Status != 0 {
 		return out
 	}
 	if in.Name == "" {
-		return invalid("CheckRun", "name", "missing_field", "")
+		return api.Invalid("CheckRun", "name", "missing_field", "")
 	}
-	if sha, err := c.repo.Git.Resolve(c.ctx, in.HeadSHA); err != nil || sha != in.HeadSHA {
-		return invalid("CheckRun", "head_sha", "custom", "No commit found for SHA: "+in.HeadSHA)
+	if sha, err := c.Repo.Git.Resolve(c.Ctx, in.HeadSHA); err != nil || sha != in.HeadSHA {
+		return api.Invalid("CheckRun", "head_sha", "custom", "No commit found for SHA: "+in.HeadSHA)
 	}
-	k := &hub.Check{ID: c.s.NextID(), Suite: c.s.NextID(), Name: in.Name, SHA: in.HeadSHA, Status: "queued", App: c.cred.App, Started: c.s.Tick()}
-	for _, other := range c.repo.Checks {
+	k := &hub.Check{ID: c.Hub.NextID(), Suite: c.Hub.NextID(), Name: in.Name, SHA: in.HeadSHA, Status: "queued", App: c.Cred.App, Started: c.Hub.Tick()}
+	for _, other := range c.Repo.Checks {
 		if other.SHA == k.SHA && other.App == k.App {
 			k.Suite = other.Suite
 		}
 	}
-	c.repo.Checks = append(c.repo.Checks, k)
-	c.writeCheck(k, in)
-	c.s.EmitCheck(c.ctx, c.repo, k, "created", c.actor())
-	return created(c.s.CheckJSON(c.repo, k))
+	c.Repo.Checks = append(c.Repo.Checks, k)
+	writeCheck(c, k, in)
+	c.Hub.EmitCheck(c.Ctx, c.Repo, k, "created", c.Actor())
+	return api.Created(c.Hub.CheckJSON(c.Repo, k))
 }
 
-func (c *call) writeCheck(k *hub.Check, in checkInput) {
+func writeCheck(c *call, k *hub.Check, in checkInput) {
 	k.Name = cmp.Or(in.Name, k.Name)
 	k.ExternalID = cmp.Or(in.ExternalID, k.ExternalID)
 	k.Details = cmp.Or(in.DetailsURL, k.Details)
@@ -103,7 +104,7 @@ func (c *call) writeCheck(k *hub.Check, in checkInput) {
 		k.Conclusion, k.Ended = "", time.Time{}
 	}
 	if in.Conclusion != "" {
-		k.Status, k.Conclusion, k.Ended = "completed", in.Conclusion, c.s.Last
+		k.Status, k.Conclusion, k.Ended = "completed", in.Conclusion, c.Hub.Last
 		if !in.EndedAt.IsZero() {
 			k.Ended = in.EndedAt.UTC()
 		}
@@ -114,9 +115,9 @@ func (c *call) writeCheck(k *hub.Check, in checkInput) {
 	}
 }
 
-func (c *call) check() *hub.Check {
-	id := pathID(c, "check_run_id")
-	for _, k := range c.repo.Checks {
+func findCheck(c *call) *hub.Check {
+	id := api.PathID(c, "check_run_id")
+	for _, k := range c.Repo.Checks {
 		if k.ID == id {
 			return k
 		}
@@ -125,66 +126,66 @@ func (c *call) check() *hub.Check {
 }
 
 func getCheck(c *call) reply {
-	if k := c.check(); k != nil {
-		return ok(c.s.CheckJSON(c.repo, k))
+	if k := findCheck(c); k != nil {
+		return api.OK(c.Hub.CheckJSON(c.Repo, k))
 	}
-	return notFound()
+	return api.NotFound()
 }
 
 func updateCheck(c *call) reply {
 	var in checkInput
-	if out, good := c.decode(&in); !good {
+	if out, good := c.Decode(&in); !good {
 		return out
 	}
-	if out := c.checkRefusal(in); out.status != 0 {
+	if out := checkRefusal(c, in); out.Status != 0 {
 		return out
 	}
-	k := c.check()
+	k := findCheck(c)
 	if k == nil {
-		return notFound()
+		return api.NotFound()
 	}
-	if k.App != c.cred.App {
-		return refuse(http.StatusForbidden, "Invalid app_id `"+c.cred.App.Slug+"` - check run can only be modified by the GitHub App that created it.")
+	if k.App != c.Cred.App {
+		return api.Refuse(http.StatusForbidden, "Invalid app_id `"+c.Cred.App.Slug+"` - check run can only be modified by the GitHub App that created it.")
 	}
 	was := k.Status
-	c.s.Tick()
-	c.writeCheck(k, in)
+	c.Hub.Tick()
+	writeCheck(c, k, in)
 	if k.Status == "completed" && was != "completed" {
-		c.s.EmitCheck(c.ctx, c.repo, k, "completed", c.actor())
+		c.Hub.EmitCheck(c.Ctx, c.Repo, k, "completed", c.Actor())
 	}
-	return ok(c.s.CheckJSON(c.repo, k))
+	return api.OK(c.Hub.CheckJSON(c.Repo, k))
 }
 
-// ref resolves the path's {ref}: a branch, a tag or a SHA.
-func (c *call) ref(name string) (string, bool) {
+// resolve resolves the path's {ref}: a branch, a tag or a SHA.
+func resolve(c *call, name string) (string, bool) {
 	for _, full := range []string{"refs/heads/" + name, "refs/tags/" + name, "refs/" + name} {
-		if sha := c.repo.Refs[full]; sha != "" {
+		if sha := c.Repo.Refs[full]; sha != "" {
 			return sha, true
 		}
 	}
-	sha, err := c.repo.Git.Resolve(c.ctx, name)
+	sha, err := c.Repo.Git.Resolve(c.Ctx, name)
 	return sha, err == nil
 }
 
-func (c *call) noCommit() reply {
-	return refuse(http.StatusUnprocessableEntity, "No commit found for SHA: "+c.r.PathValue("ref"))
+func noCommit(c *call) reply {
+	return api.Refuse(http.StatusUnprocessableEntity, "No commit found for SHA: "+c.Request.PathValue("ref"))
 }
 
 func listChecks(c *call) reply {
-	sha, found := c.ref(c.r.PathValue("ref"))
+	sha, found := resolve(c, c.Request.PathValue("ref"))
 	if !found {
-		return c.noCommit()
+		return noCommit(c)
 	}
-	list := hub.LatestChecks(c.repo, sha)
-	if c.query("filter") == "all" {
-		list = slices.DeleteFunc(slices.Clone(c.repo.Checks), func(k *hub.Check) bool { return k.SHA != sha })
+	list := hub.LatestChecks(c.Repo, sha)
+	if c.Query("filter") == "all" {
+		list = slices.DeleteFunc(slices.Clone(c.Repo.Checks), func(k *hub.Check) bool { return k.SHA != sha })
 	}
-	list = slices.DeleteFunc(list, func(k *hub.Check) bool { return c.query("check_name") != "" && c.query("check_name") != k.Name })
+	list = slices.DeleteFunc(list, func(k *hub.Check) bool { return c.Query("check_name") != "" && c.Query("check_name") != k.Name })
 	runs := []any{}
-	for _, k := range paginate(c, list) {
-		runs = append(runs, c.s.CheckJSON(c.repo, k))
+	for _, k := range api.Paginate(c, list) {
+		runs = append(runs, c.Hub.CheckJSON(c.Repo, k))
 	}
-	return ok(obj{"total_count": len(list), "check_runs": runs})
+	return api.OK(obj{"total_count": len(list), "check_runs": runs})
 }
 
 func createStatus(c *call) reply {
@@ -192,47 +193,47 @@ func createStatus(c *call) reply {
 		State, Context, Description string
 		TargetURL                   string `json:"target_url"`
 	}
-	if out, good := c.decode(&in); !good {
+	if out, good := c.Decode(&in); !good {
 		return out
 	}
-	sha := c.r.PathValue("sha")
-	if _, err := c.repo.Git.Resolve(c.ctx, sha); err != nil {
-		return refuse(http.StatusUnprocessableEntity, "No commit found for SHA: "+sha)
+	sha := c.Request.PathValue("sha")
+	if _, err := c.Repo.Git.Resolve(c.Ctx, sha); err != nil {
+		return api.Refuse(http.StatusUnprocessableEntity, "No commit found for SHA: "+sha)
 	}
 	switch {
 	case !slices.Contains([]string{"error", "failure", "pending", "success"}, in.State):
-		return invalid("Status", "state", "invalid", "")
+		return api.Invalid("Status", "state", "invalid", "")
 	case utf8.RuneCountInString(in.Description) > 140:
-		return invalid("Status", "description", "custom", "description is too long (maximum is 140 characters)")
+		return api.Invalid("Status", "description", "custom", "description is too long (maximum is 140 characters)")
 	}
 	t := &hub.Status{
-		ID: c.s.NextID(), SHA: sha, State: in.State, Context: cmp.Or(in.Context, "default"), Description: in.Description,
-		Target: in.TargetURL, Creator: c.actor(), Created: c.s.Tick(),
+		ID: c.Hub.NextID(), SHA: sha, State: in.State, Context: cmp.Or(in.Context, "default"), Description: in.Description,
+		Target: in.TargetURL, Creator: c.Actor(), Created: c.Hub.Tick(),
 	}
-	c.repo.Statuses = append(c.repo.Statuses, t)
-	c.s.EmitStatus(c.ctx, c.repo, t, c.actor())
-	return created(c.s.StatusJSON(c.repo, t))
+	c.Repo.Statuses = append(c.Repo.Statuses, t)
+	c.Hub.EmitStatus(c.Ctx, c.Repo, t, c.Actor())
+	return api.Created(c.Hub.StatusJSON(c.Repo, t))
 }
 
 func listStatuses(c *call) reply {
-	sha, found := c.ref(c.r.PathValue("ref"))
+	sha, found := resolve(c, c.Request.PathValue("ref"))
 	if !found {
-		return c.noCommit()
+		return noCommit(c)
 	}
 	out := []any{}
-	for _, t := range paginate(c, c.repo.StatusesOf(sha)) {
-		out = append(out, c.s.StatusJSON(c.repo, t))
+	for _, t := range api.Paginate(c, c.Repo.StatusesOf(sha)) {
+		out = append(out, c.Hub.StatusJSON(c.Repo, t))
 	}
-	return ok(out)
+	return api.OK(out)
 }
 
 func combinedStatus(c *call) reply {
-	sha, found := c.ref(c.r.PathValue("ref"))
+	sha, found := resolve(c, c.Request.PathValue("ref"))
 	if !found {
-		return c.noCommit()
+		return noCommit(c)
 	}
 	var latest []*hub.Status
-	for _, t := range c.repo.StatusesOf(sha) {
+	for _, t := range c.Repo.StatusesOf(sha) {
 		if !slices.ContainsFunc(latest, func(o *hub.Status) bool { return o.Context == t.Context }) {
 			latest = append(latest, t)
 		}
@@ -250,13 +251,13 @@ func combinedStatus(c *call) reply {
 		}
 	}
 	list := []any{}
-	for _, t := range paginate(c, latest) {
-		o := c.s.StatusJSON(c.repo, t)
+	for _, t := range api.Paginate(c, latest) {
+		o := c.Hub.StatusJSON(c.Repo, t)
 		delete(o, "creator")
 		list = append(list, o)
 	}
-	return ok(obj{
-		"state": state, "statuses": list, "sha": sha, "total_count": len(latest), "repository": c.s.RepoJSON(c.repo),
-		"commit_url": c.s.APIRepo(c.repo) + "/commits/" + sha, "url": c.s.APIRepo(c.repo) + "/commits/" + sha + "/status",
+	return api.OK(obj{
+		"state": state, "statuses": list, "sha": sha, "total_count": len(latest), "repository": c.Hub.RepoJSON(c.Repo),
+		"commit_url": c.Hub.APIRepo(c.Repo) + "/commits/" + sha, "url": c.Hub.APIRepo(c.Repo) + "/commits/" + sha + "/status",
 	})
 }

@@ -7,36 +7,37 @@ import (
 	"strconv"
 	"time"
 
+	"lockkeeper/forge/forgetest/internal/api"
 	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 var hookRoutes = []route{
-	{"GET /app/hook/deliveries", "", "", appDeliveries},
-	{"GET /app/hook/deliveries/{delivery_id}", "", "", appDelivery},
-	{"POST /app/hook/deliveries/{delivery_id}/attempts", "", "", redeliverApp},
-	{"GET /app/hook/config", "", "", appHookConfig},
-	{"PATCH /app/hook/config", "", "", setAppHookConfig},
-	{"GET /repos/{owner}/{repo}/hooks", "admin", "repository_hooks:read", listHooks},
-	{"POST /repos/{owner}/{repo}/hooks", "admin", "repository_hooks:write", createHook},
-	{"GET /repos/{owner}/{repo}/hooks/{hook_id}/deliveries", "admin", "repository_hooks:read", repoDeliveries},
-	{"POST /repos/{owner}/{repo}/hooks/{hook_id}/deliveries/{delivery_id}/attempts", "admin", "repository_hooks:write", redeliverRepo},
+	api.On("GET /app/hook/deliveries", "", "", appDeliveries),
+	api.On("GET /app/hook/deliveries/{delivery_id}", "", "", appDelivery),
+	api.On("POST /app/hook/deliveries/{delivery_id}/attempts", "", "", redeliverApp),
+	api.On("GET /app/hook/config", "", "", appHookConfig),
+	api.On("PATCH /app/hook/config", "", "", setAppHookConfig),
+	api.On("GET /repos/{owner}/{repo}/hooks", "admin", "repository_hooks:read", listHooks),
+	api.On("POST /repos/{owner}/{repo}/hooks", "admin", "repository_hooks:write", createHook),
+	api.On("GET /repos/{owner}/{repo}/hooks/{hook_id}/deliveries", "admin", "repository_hooks:read", repoDeliveries),
+	api.On("POST /repos/{owner}/{repo}/hooks/{hook_id}/deliveries/{delivery_id}/attempts", "admin", "repository_hooks:write", redeliverRepo),
 }
 
 func appDeliveries(c *call) reply {
-	app, refused := c.app()
+	app, refused := findApp(c)
 	if app == nil {
 		return refused
 	}
-	return c.deliveryPage(c.s.DeliveriesOf(func(d *hub.Delivery) bool { return d.App == app }))
+	return deliveryPage(c, c.Hub.DeliveriesOf(func(d *hub.Delivery) bool { return d.App == app }))
 }
 
 // deliveryPage pages by cursor: the id of the delivery to start from.
-func (c *call) deliveryPage(list []hub.Delivery) reply {
+func deliveryPage(c *call, list []hub.Delivery) reply {
 	per, from := 30, 0
-	if n, err := strconv.Atoi(c.query("per_page")); err == nil && n > 0 {
+	if n, err := strconv.Atoi(c.Query("per_page")); err == nil && n > 0 {
 		per = min(n, 100)
 	}
-	if id, err := strconv.ParseInt(c.query("cursor"), 10, 64); err == nil {
+	if id, err := strconv.ParseInt(c.Query("cursor"), 10, 64); err == nil {
 		from = max(0, slices.IndexFunc(list, func(d hub.Delivery) bool { return d.ID == id }))
 	}
 	out := []any{}
@@ -44,20 +45,20 @@ func (c *call) deliveryPage(list []hub.Delivery) reply {
 		out = append(out, deliveryJSON(d))
 	}
 	if from+per < len(list) {
-		c.page = &paging{cursor: "cursor", after: list[from+per].ID}
+		c.More("cursor", list[from+per].ID)
 	}
-	return ok(out)
+	return api.OK(out)
 }
 
 func appDelivery(c *call) reply {
-	app, refused := c.app()
+	app, refused := findApp(c)
 	if app == nil {
 		return refused
 	}
-	id := pathID(c, "delivery_id")
-	list := c.s.DeliveriesOf(func(d *hub.Delivery) bool { return d.App == app && d.ID == id })
+	id := api.PathID(c, "delivery_id")
+	list := c.Hub.DeliveriesOf(func(d *hub.Delivery) bool { return d.App == app && d.ID == id })
 	if len(list) == 0 {
-		return notFound()
+		return api.NotFound()
 	}
 	d := list[0]
 	o := deliveryJSON(d)
@@ -68,40 +69,40 @@ func appDelivery(c *call) reply {
 	o["url"] = d.URL
 	o["request"] = obj{"headers": headers, "payload": json.RawMessage(d.Payload)}
 	o["response"] = obj{"headers": obj{}, "payload": d.Answer}
-	return ok(o)
+	return api.OK(o)
 }
 
 func redeliverApp(c *call) reply {
-	if app, refused := c.app(); app == nil {
+	if app, refused := findApp(c); app == nil {
 		return refused
 	}
-	return c.attempt()
+	return attempt(c)
 }
 
-func (c *call) attempt() reply {
-	if err := c.s.SendAgain(pathID(c, "delivery_id")); err != nil {
-		return notFound()
+func attempt(c *call) reply {
+	if err := c.Hub.SendAgain(api.PathID(c, "delivery_id")); err != nil {
+		return api.NotFound()
 	}
-	return reply{status: http.StatusAccepted, body: obj{}}
+	return reply{Status: http.StatusAccepted, Body: obj{}}
 }
 
-func redeliverRepo(c *call) reply { return c.attempt() }
+func redeliverRepo(c *call) reply { return attempt(c) }
 
 func appHookConfig(c *call) reply {
-	app, refused := c.app()
+	app, refused := findApp(c)
 	if app == nil {
 		return refused
 	}
-	return ok(hookConfig(app.WebhookURL))
+	return api.OK(hookConfig(app.WebhookURL))
 }
 
 func setAppHookConfig(c *call) reply {
-	app, refused := c.app()
+	app, refused := findApp(c)
 	if app == nil {
 		return refused
 	}
 	var in struct{ URL, Secret *string }
-	if out, good := c.decode(&in); !good {
+	if out, good := c.Decode(&in); !good {
 		return out
 	}
 	if in.URL != nil {
@@ -110,15 +111,15 @@ func setAppHookConfig(c *call) reply {
 	if in.Secret != nil {
 		app.WebhookSecret = *in.Secret
 	}
-	return ok(hookConfig(app.WebhookURL))
+	return api.OK(hookConfig(app.WebhookURL))
 }
 
 func listHooks(c *call) reply {
 	out := []any{}
-	for _, h := range paginate(c, c.repo.Hooks) {
-		out = append(out, c.s.hookJSON(c.repo, h))
+	for _, h := range api.Paginate(c, c.Repo.Hooks) {
+		out = append(out, hookJSON(c.Hub, c.Repo, h))
 	}
-	return ok(out)
+	return api.OK(out)
 }
 
 func createHook(c *call) reply {
@@ -127,45 +128,41 @@ func createHook(c *call) reply {
 		Events []string
 		Config struct{ URL, Secret string }
 	}
-	if out, good := c.decode(&in); !good {
+	if out, good := c.Decode(&in); !good {
 		return out
 	}
 	if in.Config.URL == "" {
-		return invalid("Hook", "url", "missing_field", "")
+		return api.Invalid("Hook", "url", "missing_field", "")
 	}
-	h := &hub.Hook{ID: c.s.NextID(), URL: in.Config.URL, Secret: in.Config.Secret, Events: in.Events, Active: in.Active == nil || *in.Active, Created: c.s.Tick()}
+	h := &hub.Hook{ID: c.Hub.NextID(), URL: in.Config.URL, Secret: in.Config.Secret, Events: in.Events, Active: in.Active == nil || *in.Active, Created: c.Hub.Tick()}
 	if h.Events == nil {
 		h.Events = []string{"push"}
 	}
-	c.repo.Hooks = append(c.repo.Hooks, h)
+	c.Repo.Hooks = append(c.Repo.Hooks, h)
 	config := obj{"url": h.URL, "content_type": "json", "insecure_ssl": "0"}
-	hookObj := c.s.hookJSON(c.repo, h)
+	hookObj := hookJSON(c.Hub, c.Repo, h)
 	hookObj["config"] = config
-	c.s.Post(c.repo, "ping", "", obj{
-		"zen": "Level the water first.", "hook_id": h.ID, "hook": hookObj, "repository": c.s.RepoJSON(c.repo), "sender": c.s.UserJSON(c.actor()),
+	c.Hub.Post(c.Repo, "ping", "", obj{
+		"zen": "Level the water first.", "hook_id": h.ID, "hook": hookObj, "repository": c.Hub.RepoJSON(c.Repo), "sender": c.Hub.UserJSON(c.Actor()),
 	}, &hub.Delivery{Hook: h, URL: h.URL, Secret: h.Secret})
-	return created(c.s.hookJSON(c.repo, h))
+	return api.Created(hookJSON(c.Hub, c.Repo, h))
 }
 
 func repoDeliveries(c *call) reply {
-	id := pathID(c, "hook_id")
-	return c.deliveryPage(c.s.DeliveriesOf(func(d *hub.Delivery) bool { return d.Hook != nil && d.Hook.ID == id && time.Since(d.At) < 72*time.Hour }))
-}
-
-func (s *API) reactionJSON(r *hub.Reaction) obj {
-	return obj{"id": r.ID, "node_id": hub.Node("REA", r.ID), "user": s.UserJSON(r.User), "content": r.Content, "created_at": hub.Stamp(r.Created)}
+	id := api.PathID(c, "hook_id")
+	return deliveryPage(c, c.Hub.DeliveriesOf(func(d *hub.Delivery) bool { return d.Hook != nil && d.Hook.ID == id && time.Since(d.At) < 72*time.Hour }))
 }
 
 func hookConfig(url string) obj {
 	return obj{"url": url, "content_type": "json", "insecure_ssl": "0", "secret": "********"}
 }
 
-func (s *API) hookJSON(r *hub.Repo, h *hub.Hook) obj {
-	api := s.APIRepo(r) + "/hooks/" + strconv.FormatInt(h.ID, 10)
+func hookJSON(s *hub.Hub, r *hub.Repo, h *hub.Hook) obj {
+	addr := s.APIRepo(r) + "/hooks/" + strconv.FormatInt(h.ID, 10)
 	return obj{
 		"type": "Repository", "id": h.ID, "name": "web", "active": h.Active, "events": h.Events, "config": hookConfig(h.URL),
-		"updated_at": hub.Stamp(h.Created), "created_at": hub.Stamp(h.Created), "url": api, "test_url": api + "/test", "ping_url": api + "/pings",
-		"deliveries_url": api + "/deliveries", "last_response": obj{"code": nil, "status": "unused", "message": nil},
+		"updated_at": hub.Stamp(h.Created), "created_at": hub.Stamp(h.Created), "url": addr, "test_url": addr + "/test", "ping_url": addr + "/pings",
+		"deliveries_url": addr + "/deliveries", "last_response": obj{"code": nil, "status": "unused", "message": nil},
 	}
 }
 

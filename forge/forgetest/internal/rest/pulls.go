@@ -9,46 +9,47 @@ import (
 	"time"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/internal/api"
 	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 var pullRoutes = []route{
-	{"GET /repos/{owner}/{repo}/pulls", "read", "pull_requests:read", listPulls},
-	{"POST /repos/{owner}/{repo}/pulls", "read", "pull_requests:write", openPull},
-	{"GET /repos/{owner}/{repo}/pulls/{pull_number}", "read", "pull_requests:read|contents:read", getPull},
-	{"PATCH /repos/{owner}/{repo}/pulls/{pull_number}", "read", "pull_requests:write", editPull},
-	{"GET /repos/{owner}/{repo}/pulls/{pull_number}/commits", "read", "pull_requests:read", pullCommits},
-	{"GET /repos/{owner}/{repo}/pulls/{pull_number}/files", "read", "pull_requests:read", pullFiles},
-	{"PUT /repos/{owner}/{repo}/pulls/{pull_number}/merge", "write", "contents:write", mergePull},
-	{"GET /repos/{owner}/{repo}/pulls/{pull_number}/merge", "read", "pull_requests:read|contents:read", isMerged},
+	api.On("GET /repos/{owner}/{repo}/pulls", "read", "pull_requests:read", listPulls),
+	api.On("POST /repos/{owner}/{repo}/pulls", "read", "pull_requests:write", openPull),
+	api.On("GET /repos/{owner}/{repo}/pulls/{pull_number}", "read", "pull_requests:read|contents:read", getPull),
+	api.On("PATCH /repos/{owner}/{repo}/pulls/{pull_number}", "read", "pull_requests:write", editPull),
+	api.On("GET /repos/{owner}/{repo}/pulls/{pull_number}/commits", "read", "pull_requests:read", pullCommits),
+	api.On("GET /repos/{owner}/{repo}/pulls/{pull_number}/files", "read", "pull_requests:read", pullFiles),
+	api.On("PUT /repos/{owner}/{repo}/pulls/{pull_number}/merge", "write", "contents:write", mergePull),
+	api.On("GET /repos/{owner}/{repo}/pulls/{pull_number}/merge", "read", "pull_requests:read|contents:read", isMerged),
 }
 
 func listPulls(c *call) reply {
-	state := cmp.Or(c.query("state"), "open")
+	state := cmp.Or(c.Query("state"), "open")
 	var list []*hub.Pull
-	for _, p := range c.repo.SortedPulls() {
+	for _, p := range c.Repo.SortedPulls() {
 		label := p.HeadOwner.Login + ":" + p.HeadRef
-		if (state != "all" && p.State() != state) || (c.query("base") != "" && c.query("base") != p.BaseRef) ||
-			(c.query("head") != "" && c.query("head") != label) {
+		if (state != "all" && p.State() != state) || (c.Query("base") != "" && c.Query("base") != p.BaseRef) ||
+			(c.Query("head") != "" && c.Query("head") != label) {
 			continue
 		}
 		list = append(list, p)
 	}
-	byUpdate := c.query("sort") == "updated"
+	byUpdate := c.Query("sort") == "updated"
 	slices.SortStableFunc(list, func(a, b *hub.Pull) int {
 		if byUpdate {
 			return a.Updated.Compare(b.Updated)
 		}
 		return a.Number - b.Number
 	})
-	if d := c.query("direction"); d == "desc" || (d == "" && (c.query("sort") == "" || c.query("sort") == "created")) {
+	if d := c.Query("direction"); d == "desc" || (d == "" && (c.Query("sort") == "" || c.Query("sort") == "created")) {
 		slices.Reverse(list)
 	}
 	out := []any{}
-	for _, p := range paginate(c, list) {
-		out = append(out, c.s.PullSimple(p))
+	for _, p := range api.Paginate(c, list) {
+		out = append(out, c.Hub.PullSimple(p))
 	}
-	return ok(out)
+	return api.OK(out)
 }
 
 type pullInput struct {
@@ -61,56 +62,56 @@ type pullInput struct {
 
 func openPull(c *call) reply {
 	var in pullInput
-	if out, good := c.decode(&in); !good {
+	if out, good := c.Decode(&in); !good {
 		return out
 	}
-	if c.actor() == nil {
-		return refuse(http.StatusUnauthorized, "Requires authentication")
+	if c.Actor() == nil {
+		return api.Refuse(http.StatusUnauthorized, "Requires authentication")
 	}
 	if in.Title == nil || *in.Title == "" {
-		return invalid("PullRequest", "title", "missing_field", "")
+		return api.Invalid("PullRequest", "title", "missing_field", "")
 	}
-	if in.Base == nil || c.repo.Branch(*in.Base) == "" {
-		return invalid("PullRequest", "base", "invalid", "")
+	if in.Base == nil || c.Repo.Branch(*in.Base) == "" {
+		return api.Invalid("PullRequest", "base", "invalid", "")
 	}
-	headRepo, ref := c.headOf(in)
+	headRepo, ref := headOf(c, in)
 	if headRepo == nil || headRepo.Branch(ref) == "" {
-		return invalid("PullRequest", "head", "invalid", "")
+		return api.Invalid("PullRequest", "head", "invalid", "")
 	}
-	if headRepo == c.repo && !hub.AtLeast(c.s.Role(c.cred, c.repo), "write") {
-		return refuse(http.StatusForbidden, "Resource not accessible by personal access token")
+	if headRepo == c.Repo && !hub.AtLeast(c.Hub.Role(c.Cred, c.Repo), "write") {
+		return api.Refuse(http.StatusForbidden, "Resource not accessible by personal access token")
 	}
 	head, base := headRepo.Branch(ref), *in.Base
-	for _, p := range c.repo.Pulls {
+	for _, p := range c.Repo.Pulls {
 		if !p.Closed && p.HeadRepo == headRepo && p.HeadRef == ref && p.BaseRef == base {
-			return invalid("PullRequest", "", "custom", "A pull request already exists for "+headRepo.Owner.Login+":"+ref+".")
+			return api.Invalid("PullRequest", "", "custom", "A pull request already exists for "+headRepo.Owner.Login+":"+ref+".")
 		}
 	}
-	p := c.s.NewPull(c.repo, c.actor(), *in.Title, deref(in.Body))
+	p := c.Hub.NewPull(c.Repo, c.Actor(), *in.Title, deref(in.Body))
 	p.BaseRef, p.HeadRepo, p.HeadOwner, p.HeadRef = base, headRepo, headRepo.Owner, ref
-	p.Draft, p.ViaApp = in.Draft, c.viaApp()
-	p.Maintainable = headRepo != c.repo && (in.MaintainerCanModify == nil || *in.MaintainerCanModify)
-	c.s.SetHead(c.ctx, p, head)
-	if len(p.Commits(c.ctx)) == 0 {
-		c.repo.LastNumber--
-		return invalid("PullRequest", "", "custom", "No commits between "+base+" and "+ref)
+	p.Draft, p.ViaApp = in.Draft, c.ViaApp()
+	p.Maintainable = headRepo != c.Repo && (in.MaintainerCanModify == nil || *in.MaintainerCanModify)
+	c.Hub.SetHead(c.Ctx, p, head)
+	if len(p.Commits(c.Ctx)) == 0 {
+		c.Repo.LastNumber--
+		return api.Invalid("PullRequest", "", "custom", "No commits between "+base+" and "+ref)
 	}
-	c.repo.Pulls[p.Number] = p
-	c.s.EmitPull(c.ctx, p, "opened", c.actor(), nil)
-	return created(c.s.PullFull(c.ctx, p))
+	c.Repo.Pulls[p.Number] = p
+	c.Hub.EmitPull(c.Ctx, p, "opened", c.Actor(), nil)
+	return api.Created(c.Hub.PullFull(c.Ctx, p))
 }
 
 // headOf reads "branch", "owner:branch" and head_repo.
-func (c *call) headOf(in pullInput) (*hub.Repo, string) {
+func headOf(c *call, in pullInput) (*hub.Repo, string) {
 	owner, ref, cross := strings.Cut(in.Head, ":")
 	if !cross {
-		return c.repo, in.Head
+		return c.Repo, in.Head
 	}
-	if strings.EqualFold(owner, c.repo.Owner.Login) && in.HeadRepo == "" {
-		return c.repo, ref
+	if strings.EqualFold(owner, c.Repo.Owner.Login) && in.HeadRepo == "" {
+		return c.Repo, ref
 	}
-	r := c.s.Repo(owner, cmp.Or(in.HeadRepo, c.repo.Name))
-	if r == nil || (r != c.repo && r.Parent != c.repo) {
+	r := c.Hub.Repo(owner, cmp.Or(in.HeadRepo, c.Repo.Name))
+	if r == nil || (r != c.Repo && r.Parent != c.Repo) {
 		return nil, ""
 	}
 	return r, ref
@@ -123,54 +124,54 @@ func deref(s *string) string {
 	return *s
 }
 
-func getPull(c *call) reply { return ok(c.s.PullFull(c.ctx, c.pull)) }
+func getPull(c *call) reply { return api.OK(c.Hub.PullFull(c.Ctx, c.Pull)) }
 
 func editPull(c *call) reply {
 	var in pullInput
-	if out, good := c.decode(&in); !good {
+	if out, good := c.Decode(&in); !good {
 		return out
 	}
-	p, s := c.pull, c.s
-	if p.Author != c.actor() && !hub.AtLeast(s.Role(c.cred, c.repo), "triage") {
-		return refuse(http.StatusForbidden, "Must have write access to the repository or be the author.")
+	p, s := c.Pull, c.Hub
+	if p.Author != c.Actor() && !hub.AtLeast(s.Role(c.Cred, c.Repo), "triage") {
+		return api.Refuse(http.StatusForbidden, "Must have write access to the repository or be the author.")
 	}
-	if in.Base != nil && *in.Base != p.BaseRef && (c.repo.Branch(*in.Base) == "" || p.Closed) {
-		return invalid("PullRequest", "base", "invalid", "")
+	if in.Base != nil && *in.Base != p.BaseRef && (c.Repo.Branch(*in.Base) == "" || p.Closed) {
+		return api.Invalid("PullRequest", "base", "invalid", "")
 	}
 	if in.State != nil && *in.State == "open" && p.Closed {
-		if out := c.reopenable(); out.status != 0 {
+		if out := reopenable(c); out.Status != 0 {
 			return out
 		}
 	}
 	at := s.Tick()
 	p.Updated = at
-	c.applyEdits(in)
+	applyEdits(c, in)
 	if in.State != nil && *in.State != p.State() {
 		if *in.State == "open" {
 			p.Closed, p.ClosedAt, p.ClosedBy = false, time.Time{}, nil
-			s.EmitPull(c.ctx, p, "reopened", c.actor(), nil)
+			s.EmitPull(c.Ctx, p, "reopened", c.Actor(), nil)
 		} else {
-			p.Closed, p.ClosedAt, p.ClosedBy = true, at, c.actor()
-			s.EmitPull(c.ctx, p, "closed", c.actor(), nil)
+			p.Closed, p.ClosedAt, p.ClosedBy = true, at, c.Actor()
+			s.EmitPull(c.Ctx, p, "closed", c.Actor(), nil)
 		}
 	}
-	return ok(s.PullFull(c.ctx, p))
+	return api.OK(s.PullFull(c.Ctx, p))
 }
 
 // reopenable refuses what GitHub refuses: merged pulls, and heads that are gone.
-func (c *call) reopenable() reply {
-	p := c.pull
+func reopenable(c *call) reply {
+	p := c.Pull
 	if p.Merged || p.HeadRepo == nil || p.HeadRepo.Branch(p.HeadRef) == "" {
-		return invalid("PullRequest", "state", "invalid", "state cannot be changed. The branch has been deleted or the pull request was merged.")
+		return api.Invalid("PullRequest", "state", "invalid", "state cannot be changed. The branch has been deleted or the pull request was merged.")
 	}
 	if p.HeadRepo.Branch(p.HeadRef) != p.HeadSHA {
-		return invalid("PullRequest", "state", "invalid", "state cannot be changed. The branch was force-pushed or recreated.")
+		return api.Invalid("PullRequest", "state", "invalid", "state cannot be changed. The branch was force-pushed or recreated.")
 	}
 	return reply{}
 }
 
-func (c *call) applyEdits(in pullInput) {
-	p, changes := c.pull, obj{}
+func applyEdits(c *call, in pullInput) {
+	p, changes := c.Pull, obj{}
 	if in.Title != nil && *in.Title != p.Title {
 		changes["title"] = obj{"from": p.Title}
 		p.Title = *in.Title
@@ -181,10 +182,10 @@ func (c *call) applyEdits(in pullInput) {
 	}
 	if in.Base != nil && *in.Base != p.BaseRef {
 		changes["base"] = obj{"ref": obj{"from": p.BaseRef}, "sha": obj{"from": p.BaseSHA}}
-		p.BaseRef, p.BaseSHA = *in.Base, c.repo.Branch(*in.Base)
+		p.BaseRef, p.BaseSHA = *in.Base, c.Repo.Branch(*in.Base)
 	}
 	if len(changes) > 0 {
-		c.s.EmitPull(c.ctx, p, "edited", c.actor(), obj{"changes": changes})
+		c.Hub.EmitPull(c.Ctx, p, "edited", c.Actor(), obj{"changes": changes})
 	}
 }
 
@@ -195,26 +196,26 @@ const (
 )
 
 func pullCommits(c *call) reply {
-	list := c.pull.Commits(c.ctx)
+	list := c.Pull.Commits(c.Ctx)
 	if len(list) > commitCap {
 		list = list[:commitCap]
 	}
-	return ok(c.s.CommitsJSON(c.repo, paginate(c, list)))
+	return api.OK(c.Hub.CommitsJSON(c.Repo, api.Paginate(c, list)))
 }
 
 func pullFiles(c *call) reply {
-	list := c.pull.Patches(c.ctx)
+	list := c.Pull.Patches(c.Ctx)
 	if len(list) > fileCap {
 		list = list[:fileCap]
 	}
-	return ok(c.s.FilesJSON(c.repo, c.pull.HeadSHA, paginate(c, list)))
+	return api.OK(c.Hub.FilesJSON(c.Repo, c.Pull.HeadSHA, api.Paginate(c, list)))
 }
 
 func isMerged(c *call) reply {
-	if c.pull.Merged {
-		return noContent()
+	if c.Pull.Merged {
+		return api.NoContent()
 	}
-	return notFound()
+	return api.NotFound()
 }
 
 func mergePull(c *call) reply {
@@ -224,42 +225,42 @@ func mergePull(c *call) reply {
 		Title   string `json:"commit_title"`
 		Message string `json:"commit_message"`
 	}
-	if out, good := c.decode(&in); !good {
+	if out, good := c.Decode(&in); !good {
 		return out
 	}
 	in.Method = cmp.Or(in.Method, "merge")
-	if out := c.mergeRefusal(in.SHA, in.Method); out.status != 0 {
+	if out := mergeRefusal(c, in.SHA, in.Method); out.Status != 0 {
 		return out
 	}
-	err := c.s.Merge(c.ctx, c.pull, c.actor(), in.Method, in.Title, in.Message)
+	err := c.Hub.Merge(c.Ctx, c.Pull, c.Actor(), in.Method, in.Title, in.Message)
 	if errors.Is(err, bare.ErrConflict) {
-		return refuse(http.StatusMethodNotAllowed, "Pull Request is not mergeable")
+		return api.Refuse(http.StatusMethodNotAllowed, "Pull Request is not mergeable")
 	} else if err != nil {
-		return refuse(http.StatusInternalServerError, err.Error())
+		return api.Refuse(http.StatusInternalServerError, err.Error())
 	}
-	return ok(obj{"sha": c.pull.MergeSHA, "merged": true, "message": "Pull Request successfully merged"})
+	return api.OK(obj{"sha": c.Pull.MergeSHA, "merged": true, "message": "Pull Request successfully merged"})
 }
 
-func (c *call) mergeRefusal(sha, method string) reply {
-	p := c.pull
-	rules := c.repo.Protection[p.BaseRef]
-	bypass := !rules.EnforceAdmins && c.s.Role(c.cred, c.repo) == "admin"
+func mergeRefusal(c *call, sha, method string) reply {
+	p := c.Pull
+	rules := c.Repo.Protection[p.BaseRef]
+	bypass := !rules.EnforceAdmins && c.Hub.Role(c.Cred, c.Repo) == "admin"
 	if !slices.Contains([]string{"merge", "squash", "rebase"}, method) {
-		return invalid("PullRequest", "merge_method", "invalid", "")
+		return api.Invalid("PullRequest", "merge_method", "invalid", "")
 	}
-	switch missing := c.s.Missing(c.ctx, p, rules); {
+	switch missing := c.Hub.Missing(c.Ctx, p, rules); {
 	case p.Closed || p.Draft:
-		return refuse(http.StatusMethodNotAllowed, "Pull Request is not mergeable")
+		return api.Refuse(http.StatusMethodNotAllowed, "Pull Request is not mergeable")
 	case sha != "" && sha != p.HeadSHA:
-		return refuse(http.StatusConflict, "Head branch was modified. Review and try the merge again.")
-	case !c.repo.Methods[method]:
-		return refuse(http.StatusMethodNotAllowed, "Merge commits are not allowed on this repository.")
+		return api.Refuse(http.StatusConflict, "Head branch was modified. Review and try the merge again.")
+	case !c.Repo.Methods[method]:
+		return api.Refuse(http.StatusMethodNotAllowed, "Merge commits are not allowed on this repository.")
 	case rules.MergeQueue && !bypass:
-		return refuse(http.StatusMethodNotAllowed, "Changes must be made through the merge queue")
+		return api.Refuse(http.StatusMethodNotAllowed, "Changes must be made through the merge queue")
 	case len(missing) > 0 && !bypass:
-		return refuse(http.StatusMethodNotAllowed, strings.Join(missing, " "))
-	case rules.Strict && !bypass && c.repo.Git.Behind(c.ctx, p.HeadSHA, c.repo.Branch(p.BaseRef)) > 0:
-		return refuse(http.StatusMethodNotAllowed, "Head branch is out of date. Review and try the merge again.")
+		return api.Refuse(http.StatusMethodNotAllowed, strings.Join(missing, " "))
+	case rules.Strict && !bypass && c.Repo.Git.Behind(c.Ctx, p.HeadSHA, c.Repo.Branch(p.BaseRef)) > 0:
+		return api.Refuse(http.StatusMethodNotAllowed, "Head branch is out of date. Review and try the merge again.")
 	}
 	return reply{}
 }

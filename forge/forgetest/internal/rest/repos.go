@@ -8,58 +8,59 @@ import (
 	"strings"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/internal/api"
 	"lockkeeper/forge/forgetest/internal/hub"
 )
 
 var repoRoutes = []route{
-	{"GET /repos/{owner}/{repo}", "read", "metadata:read", getRepo},
-	{"GET /repositories/{repository_id}", "read", "metadata:read", repoByID},
-	{"GET /repos/{owner}/{repo}/branches", "read", "contents:read", listBranches},
-	{"GET /repos/{owner}/{repo}/branches/{branch}", "read", "contents:read", getBranch},
-	{"GET /repos/{owner}/{repo}/branches/{branch}/protection", "admin", "administration:read", getProtection},
-	{"GET /repos/{owner}/{repo}/rules/branches/{branch}", "read", "metadata:read", branchRules},
-	{"GET /repos/{owner}/{repo}/commits", "read", "contents:read", listCommits},
-	{"GET /repos/{owner}/{repo}/commits/{ref}", "read", "contents:read", getCommit},
-	{"GET /repos/{owner}/{repo}/compare/{basehead}", "read", "contents:read", compare},
-	{"GET /repos/{owner}/{repo}/contents/{path...}", "read", "contents:read", getContent},
-	{"GET /repos/{owner}/{repo}/activity", "read", "contents:read", listActivity},
-	{"POST /repos/{owner}/{repo}/forks", "read", "", forkRepo},
+	api.On("GET /repos/{owner}/{repo}", "read", "metadata:read", getRepo),
+	api.On("GET /repositories/{repository_id}", "read", "metadata:read", repoByID),
+	api.On("GET /repos/{owner}/{repo}/branches", "read", "contents:read", listBranches),
+	api.On("GET /repos/{owner}/{repo}/branches/{branch}", "read", "contents:read", getBranch),
+	api.On("GET /repos/{owner}/{repo}/branches/{branch}/protection", "admin", "administration:read", getProtection),
+	api.On("GET /repos/{owner}/{repo}/rules/branches/{branch}", "read", "metadata:read", branchRules),
+	api.On("GET /repos/{owner}/{repo}/commits", "read", "contents:read", listCommits),
+	api.On("GET /repos/{owner}/{repo}/commits/{ref}", "read", "contents:read", getCommit),
+	api.On("GET /repos/{owner}/{repo}/compare/{basehead}", "read", "contents:read", compare),
+	api.On("GET /repos/{owner}/{repo}/contents/{path...}", "read", "contents:read", getContent),
+	api.On("GET /repos/{owner}/{repo}/activity", "read", "contents:read", listActivity),
+	api.On("POST /repos/{owner}/{repo}/forks", "read", "", forkRepo),
 }
 
-func getRepo(c *call) reply { return ok(c.s.RepoFull(c.cred, c.repo)) }
+func getRepo(c *call) reply { return api.OK(c.Hub.RepoFull(c.Cred, c.Repo)) }
 
 func repoByID(c *call) reply {
-	id := pathID(c, "repository_id")
-	for _, r := range c.s.Repos {
-		if r.ID == id && c.s.Sees(c.cred, r) {
-			return ok(c.s.RepoFull(c.cred, r))
+	id := api.PathID(c, "repository_id")
+	for _, r := range c.Hub.Repos {
+		if r.ID == id && c.Hub.Sees(c.Cred, r) {
+			return api.OK(c.Hub.RepoFull(c.Cred, r))
 		}
 	}
-	return notFound()
+	return api.NotFound()
 }
 
 func listBranches(c *call) reply {
 	out := []any{}
-	for _, name := range paginate(c, c.repo.Branches()) {
-		sha := c.repo.Branch(name)
+	for _, name := range api.Paginate(c, c.Repo.Branches()) {
+		sha := c.Repo.Branch(name)
 		out = append(out, obj{
-			"name": name, "commit": obj{"sha": sha, "url": c.s.APIRepo(c.repo) + "/commits/" + sha}, "protected": c.repo.Protected(name)})
+			"name": name, "commit": obj{"sha": sha, "url": c.Hub.APIRepo(c.Repo) + "/commits/" + sha}, "protected": c.Repo.Protected(name)})
 	}
-	return ok(out)
+	return api.OK(out)
 }
 
 func getBranch(c *call) reply {
-	name := c.r.PathValue("branch")
-	sha := c.repo.Branch(name)
+	name := c.Request.PathValue("branch")
+	sha := c.Repo.Branch(name)
 	if sha == "" {
-		return refuse(http.StatusNotFound, "Branch not found")
+		return api.Refuse(http.StatusNotFound, "Branch not found")
 	}
-	commit, err := c.repo.Git.Commit(c.ctx, sha)
+	commit, err := c.Repo.Git.Commit(c.Ctx, sha)
 	if err != nil {
-		return notFound()
+		return api.NotFound()
 	}
-	api := c.s.APIRepo(c.repo) + "/branches/" + name
-	p := c.repo.Protection[name]
+	addr := c.Hub.APIRepo(c.Repo) + "/branches/" + name
+	p := c.Repo.Protection[name]
 	level := "off"
 	if len(p.Checks) > 0 && !p.Ruleset {
 		level = "non_admins"
@@ -71,10 +72,10 @@ func getBranch(c *call) reply {
 	if checks == nil || p.Ruleset {
 		checks = []string{}
 	}
-	return ok(obj{
-		"name": name, "commit": c.s.CommitJSON(c.repo, commit), "protected": c.repo.Protected(name), "protection_url": api + "/protection",
-		"_links": obj{"html": c.s.URL + "/" + c.repo.Full() + "/tree/" + name, "self": api},
-		"protection": obj{"enabled": c.repo.Protected(name), "required_status_checks": obj{
+	return api.OK(obj{
+		"name": name, "commit": c.Hub.CommitJSON(c.Repo, commit), "protected": c.Repo.Protected(name), "protection_url": addr + "/protection",
+		"_links": obj{"html": c.Hub.URL + "/" + c.Repo.Full() + "/tree/" + name, "self": addr},
+		"protection": obj{"enabled": c.Repo.Protected(name), "required_status_checks": obj{
 			"enforcement_level": level, "contexts": checks, "checks": checkItems(checks)}},
 	})
 }
@@ -88,38 +89,38 @@ func checkItems(contexts []string) []any {
 }
 
 func getProtection(c *call) reply {
-	name := c.r.PathValue("branch")
-	if !c.repo.Protected(name) {
-		return refuse(http.StatusNotFound, "Branch not protected")
+	name := c.Request.PathValue("branch")
+	if !c.Repo.Protected(name) {
+		return api.Refuse(http.StatusNotFound, "Branch not protected")
 	}
-	p, api := c.repo.Protection[name], c.s.APIRepo(c.repo)+"/branches/"+name+"/protection"
+	p, addr := c.Repo.Protection[name], c.Hub.APIRepo(c.Repo)+"/branches/"+name+"/protection"
 	o := obj{
-		"url": api, "enforce_admins": obj{"url": api + "/enforce_admins", "enabled": p.EnforceAdmins},
+		"url": addr, "enforce_admins": obj{"url": addr + "/enforce_admins", "enabled": p.EnforceAdmins},
 		"required_linear_history": obj{"enabled": false}, "allow_force_pushes": obj{"enabled": false}, "allow_deletions": obj{"enabled": false},
-		"required_signatures": obj{"url": api + "/required_signatures", "enabled": p.Signatures},
+		"required_signatures": obj{"url": addr + "/required_signatures", "enabled": p.Signatures},
 	}
 	if len(p.Checks) > 0 || p.Strict {
 		o["required_status_checks"] = obj{
-			"url": api + "/required_status_checks", "strict": p.Strict, "contexts": append([]string{}, p.Checks...),
-			"contexts_url": api + "/required_status_checks/contexts", "checks": checkItems(p.Checks)}
+			"url": addr + "/required_status_checks", "strict": p.Strict, "contexts": append([]string{}, p.Checks...),
+			"contexts_url": addr + "/required_status_checks/contexts", "checks": checkItems(p.Checks)}
 	}
 	if p.Reviews > 0 {
 		o["required_pull_request_reviews"] = obj{
-			"url": api + "/required_pull_request_reviews", "dismiss_stale_reviews": p.DismissStale,
+			"url": addr + "/required_pull_request_reviews", "dismiss_stale_reviews": p.DismissStale,
 			"require_code_owner_reviews": false, "required_approving_review_count": p.Reviews, "require_last_push_approval": false}
 	}
-	return ok(o)
+	return api.OK(o)
 }
 
 // branchRules are the rules of rulesets; classic protection is not among them.
 func branchRules(c *call) reply {
 	out := []any{}
-	p := c.repo.Protection[c.r.PathValue("branch")]
+	p := c.Repo.Protection[c.Request.PathValue("branch")]
 	if !p.Ruleset {
-		return ok(paginate(c, out))
+		return api.OK(api.Paginate(c, out))
 	}
 	add := func(kind string, parameters obj) {
-		o := obj{"type": kind, "ruleset_source_type": "Repository", "ruleset_source": c.repo.Full(), "ruleset_id": 42}
+		o := obj{"type": kind, "ruleset_source_type": "Repository", "ruleset_source": c.Repo.Full(), "ruleset_id": 42}
 		if parameters != nil {
 			o["parameters"] = parameters
 		}
@@ -145,64 +146,64 @@ func branchRules(c *call) reply {
 			"check_response_timeout_minutes": 60, "grouping_strategy": "ALLGREEN", "max_entries_to_build": 5, "max_entries_to_merge": 5,
 			"merge_method": "MERGE", "min_entries_to_merge": 1, "min_entries_to_merge_wait_minutes": 5})
 	}
-	return ok(paginate(c, out))
+	return api.OK(api.Paginate(c, out))
 }
 
 func listCommits(c *call) reply {
-	sha, found := c.ref(cmp.Or(c.query("sha"), c.repo.DefaultBranch))
+	sha, found := resolve(c, cmp.Or(c.Query("sha"), c.Repo.DefaultBranch))
 	if !found {
-		return notFound()
+		return api.NotFound()
 	}
-	list, err := c.repo.Git.Log(c.ctx, 0, sha)
+	list, err := c.Repo.Git.Log(c.Ctx, 0, sha)
 	if err != nil {
-		return refuse(http.StatusInternalServerError, err.Error())
+		return api.Refuse(http.StatusInternalServerError, err.Error())
 	}
-	return ok(c.s.CommitsJSON(c.repo, paginate(c, list)))
+	return api.OK(c.Hub.CommitsJSON(c.Repo, api.Paginate(c, list)))
 }
 
 func getCommit(c *call) reply {
-	sha, found := c.ref(c.r.PathValue("ref"))
+	sha, found := resolve(c, c.Request.PathValue("ref"))
 	if !found {
-		return c.noCommit()
+		return noCommit(c)
 	}
-	commit, err := c.repo.Git.Commit(c.ctx, sha)
+	commit, err := c.Repo.Git.Commit(c.Ctx, sha)
 	if err != nil {
-		return c.noCommit()
+		return noCommit(c)
 	}
-	o := c.s.CommitJSON(c.repo, commit)
+	o := c.Hub.CommitJSON(c.Repo, commit)
 	parent := hub.EmptyTree
 	if len(commit.Parents) > 0 {
 		parent = commit.Parents[0]
 	}
-	files, _ := c.repo.Git.Diff(c.ctx, parent, sha, true)
+	files, _ := c.Repo.Git.Diff(c.Ctx, parent, sha, true)
 	add, del := 0, 0
 	for _, f := range files {
 		add, del = add+f.Additions, del+f.Deletions
 	}
 	o["stats"] = obj{"additions": add, "deletions": del, "total": add + del}
-	o["files"] = c.s.FilesJSON(c.repo, sha, files)
-	return ok(o)
+	o["files"] = c.Hub.FilesJSON(c.Repo, sha, files)
+	return api.OK(o)
 }
 
 // compare pages over the commits; files are told on the first page only, up
 // to 300, as GitHub does.
 func compare(c *call) reply {
-	baseName, headName, two := strings.Cut(c.r.PathValue("basehead"), "...")
-	base, found1 := c.ref(strip(c.repo, baseName))
-	head, found2 := c.ref(strip(c.repo, headName))
+	baseName, headName, two := strings.Cut(c.Request.PathValue("basehead"), "...")
+	base, found1 := resolve(c, strip(c.Repo, baseName))
+	head, found2 := resolve(c, strip(c.Repo, headName))
 	if !two || !found1 || !found2 {
-		return notFound()
+		return api.NotFound()
 	}
-	git := c.repo.Git
-	mergeBase := git.MergeBase(c.ctx, base, head)
+	git := c.Repo.Git
+	mergeBase := git.MergeBase(c.Ctx, base, head)
 	if mergeBase == "" {
-		return refuse(http.StatusNotFound, "No common ancestor between "+baseName+" and "+headName+".")
+		return api.Refuse(http.StatusNotFound, "No common ancestor between "+baseName+" and "+headName+".")
 	}
-	list, err := git.Between(c.ctx, base, head)
+	list, err := git.Between(c.Ctx, base, head)
 	if err != nil {
-		return refuse(http.StatusInternalServerError, err.Error())
+		return api.Refuse(http.StatusInternalServerError, err.Error())
 	}
-	behind, state := git.Behind(c.ctx, head, base), "identical"
+	behind, state := git.Behind(c.Ctx, head, base), "identical"
 	switch {
 	case len(list) > 0 && behind > 0:
 		state = "diverged"
@@ -211,34 +212,34 @@ func compare(c *call) reply {
 	case behind > 0:
 		state = "behind"
 	}
-	api, html := c.s.APIRepo(c.repo)+"/compare/"+baseName+"..."+headName, c.s.URL+"/"+c.repo.Full()+"/compare/"+baseName+"..."+headName
+	addr, html := c.Hub.APIRepo(c.Repo)+"/compare/"+baseName+"..."+headName, c.Hub.URL+"/"+c.Repo.Full()+"/compare/"+baseName+"..."+headName
 	o := obj{
-		"url": api, "html_url": html, "permalink_url": html, "diff_url": html + ".diff", "patch_url": html + ".patch",
-		"base_commit": c.commitOrNil(base), "merge_base_commit": c.commitOrNil(mergeBase), "status": state,
+		"url": addr, "html_url": html, "permalink_url": html, "diff_url": html + ".diff", "patch_url": html + ".patch",
+		"base_commit": commitOrNil(c, base), "merge_base_commit": commitOrNil(c, mergeBase), "status": state,
 		"ahead_by": len(list), "behind_by": behind, "total_commits": len(list),
-		"commits": c.s.CommitsJSON(c.repo, c.comparePage(list)),
+		"commits": c.Hub.CommitsJSON(c.Repo, comparePage(c, list)),
 	}
-	if c.page == nil || c.page.page == 1 {
-		files, _ := git.Diff(c.ctx, mergeBase, head, true)
-		o["files"] = c.s.FilesJSON(c.repo, head, files[:min(len(files), 300)])
+	if c.FirstPage() {
+		files, _ := git.Diff(c.Ctx, mergeBase, head, true)
+		o["files"] = c.Hub.FilesJSON(c.Repo, head, files[:min(len(files), 300)])
 	}
-	return ok(o)
+	return api.OK(o)
 }
 
 // comparePage: without paging parameters the first 250 commits come at once.
-func (c *call) comparePage(list []bare.Commit) []bare.Commit {
-	if c.query("page") == "" && c.query("per_page") == "" {
+func comparePage(c *call, list []bare.Commit) []bare.Commit {
+	if c.Query("page") == "" && c.Query("per_page") == "" {
 		return list[:min(len(list), commitCap)]
 	}
-	return paginate(c, list)
+	return api.Paginate(c, list)
 }
 
-func (c *call) commitOrNil(sha string) any {
-	commit, err := c.repo.Git.Commit(c.ctx, sha)
+func commitOrNil(c *call, sha string) any {
+	commit, err := c.Repo.Git.Commit(c.Ctx, sha)
 	if err != nil {
 		return nil
 	}
-	return c.s.CommitJSON(c.repo, commit)
+	return c.Hub.CommitJSON(c.Repo, commit)
 }
 
 // strip takes "owner:branch" down to the branch where owner is the repository's.
@@ -250,63 +251,63 @@ func strip(r *hub.Repo, name string) string {
 }
 
 func getContent(c *call) reply {
-	ref, path := cmp.Or(c.query("ref"), c.repo.DefaultBranch), c.r.PathValue("path")
-	sha, found := c.ref(ref)
+	ref, path := cmp.Or(c.Query("ref"), c.Repo.DefaultBranch), c.Request.PathValue("path")
+	sha, found := resolve(c, ref)
 	if !found {
-		return refuse(http.StatusNotFound, "No commit found for the ref "+ref)
+		return api.Refuse(http.StatusNotFound, "No commit found for the ref "+ref)
 	}
-	out, err := c.repo.Git.Git(c.ctx, nil, "", "ls-tree", sha, "--", path)
+	out, err := c.Repo.Git.Git(c.Ctx, nil, "", "ls-tree", sha, "--", path)
 	meta, _, _ := strings.Cut(out, "\t")
 	f := strings.Fields(meta)
 	if err != nil || len(f) != 3 || f[1] != "blob" {
-		return notFound()
+		return api.NotFound()
 	}
-	content, err := c.repo.Git.Git(c.ctx, nil, "", "cat-file", "blob", f[2])
+	content, err := c.Repo.Git.Git(c.Ctx, nil, "", "cat-file", "blob", f[2])
 	if err != nil {
-		return notFound()
+		return api.NotFound()
 	}
-	api := c.s.APIRepo(c.repo) + "/contents/" + path + "?ref=" + ref
-	blob := c.s.APIRepo(c.repo) + "/git/blobs/" + f[2]
-	html := c.s.URL + "/" + c.repo.Full() + "/blob/" + ref + "/" + path
+	addr := c.Hub.APIRepo(c.Repo) + "/contents/" + path + "?ref=" + ref
+	blob := c.Hub.APIRepo(c.Repo) + "/git/blobs/" + f[2]
+	html := c.Hub.URL + "/" + c.Repo.Full() + "/blob/" + ref + "/" + path
 	name := path[strings.LastIndex(path, "/")+1:]
-	return ok(obj{
-		"type": "file", "encoding": "base64", "size": len(content), "name": name, "path": path, "sha": f[2], "url": api, "git_url": blob,
-		"html_url": html, "download_url": html, "_links": obj{"git": blob, "html": html, "self": api},
+	return api.OK(obj{
+		"type": "file", "encoding": "base64", "size": len(content), "name": name, "path": path, "sha": f[2], "url": addr, "git_url": blob,
+		"html_url": html, "download_url": html, "_links": obj{"git": blob, "html": html, "self": addr},
 		"content": base64.StdEncoding.EncodeToString([]byte(content)),
 	})
 }
 
 // listActivity is newest first, as GitHub's default.
 func listActivity(c *call) reply {
-	ref := c.query("ref")
+	ref := c.Query("ref")
 	if ref != "" && !strings.HasPrefix(ref, "refs/") {
 		ref = "refs/heads/" + ref
 	}
 	var list []hub.Activity
-	for _, a := range slices.Backward(c.repo.Activity) {
-		kind, actor := c.query("activity_type"), c.query("actor")
+	for _, a := range slices.Backward(c.Repo.Activity) {
+		kind, actor := c.Query("activity_type"), c.Query("actor")
 		if (ref != "" && a.Ref != ref) || (kind != "" && kind != a.Kind) || (actor != "" && (a.Actor == nil || a.Actor.Login != actor)) {
 			continue
 		}
 		list = append(list, a)
 	}
-	if c.query("direction") == "asc" {
+	if c.Query("direction") == "asc" {
 		slices.Reverse(list)
 	}
-	return c.cursored(list)
+	return c.Cursored(list)
 }
 
 func forkRepo(c *call) reply {
-	to := c.actor()
+	to := c.Actor()
 	if to == nil {
-		return refuse(http.StatusUnauthorized, "Requires authentication")
+		return api.Refuse(http.StatusUnauthorized, "Requires authentication")
 	}
-	if f := c.s.Repo(to.Login, c.repo.Name); f != nil {
-		return reply{status: http.StatusAccepted, body: c.s.RepoFull(c.cred, f)}
+	if f := c.Hub.Repo(to.Login, c.Repo.Name); f != nil {
+		return reply{Status: http.StatusAccepted, Body: c.Hub.RepoFull(c.Cred, f)}
 	}
-	f, err := c.s.Fork(c.ctx, c.repo, to)
+	f, err := c.Hub.Fork(c.Ctx, c.Repo, to)
 	if err != nil {
-		return refuse(http.StatusInternalServerError, err.Error())
+		return api.Refuse(http.StatusInternalServerError, err.Error())
 	}
-	return reply{status: http.StatusAccepted, body: c.s.RepoFull(c.cred, f)}
+	return reply{Status: http.StatusAccepted, Body: c.Hub.RepoFull(c.Cred, f)}
 }

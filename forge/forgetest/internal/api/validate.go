@@ -1,4 +1,4 @@
-package rest
+package api
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ var undescribed = map[string]string{
 }
 
 // check holds an answer against GitHub's description.
-func (s *API) check(c *call, rt route, status int, body []byte) {
+func (s *API) check(c *Call, rt Route, status int, body []byte) {
 	if s.Schemas == nil || rt.pattern == "POST /graphql" || strings.HasSuffix(rt.pattern, "/unknown") {
 		return
 	}

@@ -1,4 +1,4 @@
-package rest
+package api
 
 import (
 	"net/http"
@@ -9,7 +9,7 @@ import (
 // ServeHTTP routes by GitHub's own path templates. http.ServeMux cannot hold
 // them: issues/comments/{id} and issues/{number}/comments overlap there.
 func (s *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	best := route{pattern: r.Method + " /unknown", handle: func(*call) reply { return notFound() }}
+	best := Route{pattern: r.Method + " /unknown", handle: func(*Call) Reply { return NotFound() }}
 	var values map[string]string
 	score := -1
 	for _, rt := range s.routes {
@@ -25,23 +25,6 @@ func (s *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.SetPathValue(k, v)
 	}
 	s.serve(w, r, best)
-}
-
-// Routes lists every operation as "METHOD /path".
-func Routes() []string {
-	var list []string
-	for _, rt := range routes() {
-		list = append(list, rt.pattern)
-	}
-	return list
-}
-
-func routes() []route {
-	var all []route
-	for _, group := range [][]route{pullRoutes, reviewRoutes, commentRoutes, checkRoutes, repoRoutes, accountRoutes, appRoutes, hookRoutes, dataRoutes} {
-		all = append(all, group...)
-	}
-	return all
 }
 
 // match holds an escaped path against a template and counts the segments that
