@@ -9,28 +9,31 @@ import (
 	"lockkeeper/forge"
 )
 
-// outsiders tells which author_association means an outside collaborator in
+// outside tells whether an author_association means an outside collaborator in
 // the repository. GitHub documents COLLABORATOR as "has been invited to
 // collaborate on the repository" and MEMBER as "is a member of the
 // organization that owns the repository" (CommentAuthorAssociation in its
 // GraphQL reference) and shows the strongest that holds, so that COLLABORATOR
-// on an organisation's repository is somebody invited from outside.
+// on an organisation's repository is somebody invited from outside. On a
+// person's own repository everybody invited is one, and nobody is outside.
 //
 // Two limits. The association is today's, not that of the moment of writing.
-// And to a reader who does not see it, a concealed membership does not count:
-// with the permission members:read an App sees all of them, while a personal
-// token from outside the organisation may take a member for an outsider, which
-// only asks for one approver more.
-func (f *Forge) outsiders(ctx context.Context, c *gh.Client, ref forge.RepoRef) (func(association string) bool, error) {
-	org, known := f.owners.Load(strings.ToLower(ref.Owner))
-	if !known {
-		r, _, err := c.Repositories.Get(ctx, ref.Owner, ref.Name)
-		if err != nil {
-			return nil, err
-		}
-		org = f.learnOwner(r.GetOwner())
+// And GitHub counts only memberships that the reader may see: with the
+// permission members:read an App sees all of them, while a personal token from
+// outside the organisation may take a concealed member for an outsider, which
+// errs on the side of asking for one approver more.
+func (f *Forge) outside(ctx context.Context, c *gh.Client, ref forge.RepoRef, association string) (bool, error) {
+	if association != "COLLABORATOR" {
+		return false, nil
 	}
-	return func(association string) bool { return org == true && association == "COLLABORATOR" }, nil
+	if org, known := f.owners.Load(strings.ToLower(ref.Owner)); known {
+		return org == true, nil
+	}
+	r, _, err := c.Repositories.Get(ctx, ref.Owner, ref.Name)
+	if err != nil {
+		return false, err
+	}
+	return f.learnOwner(r.GetOwner()), nil
 }
 
 // learnOwner remembers whether an owner of repositories is an organisation.

@@ -23,14 +23,12 @@ func (f *Forge) Comments(ctx context.Context, ref forge.RepoRef, number int) ([]
 	if err != nil {
 		return nil, fail(op, err)
 	}
-	outside, err := f.outsiders(ctx, c, ref)
-	if err != nil {
-		return nil, fail(op, err)
-	}
 	out := make([]forge.Comment, len(list))
 	for i, r := range list {
 		out[i] = toComment(r)
-		out[i].Outside = outside(r.GetAuthorAssociation())
+		if out[i].Outside, err = f.outside(ctx, c, ref, r.GetAuthorAssociation()); err != nil {
+			return nil, fail(op, err)
+		}
 	}
 	return out, nil
 }
@@ -115,10 +113,6 @@ func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]f
 	if err != nil {
 		return nil, fail(op, err)
 	}
-	outside, err := f.outsiders(ctx, c, ref)
-	if err != nil {
-		return nil, fail(op, err)
-	}
 	var out []forge.Review
 	for _, r := range list {
 		state := forge.ReviewState(strings.ToLower(r.GetState()))
@@ -129,6 +123,10 @@ func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]f
 		default:
 			return nil, fail(op, &forge.Error{Code: forge.Unavailable, Message: fmt.Sprintf("review %d has the unknown state %q", r.GetID(), r.GetState())})
 		}
+		outside, err := f.outside(ctx, c, ref, r.GetAuthorAssociation())
+		if err != nil {
+			return nil, fail(op, err)
+		}
 		out = append(out, forge.Review{
 			ID:          r.GetID(),
 			Author:      toUser(r.User),
@@ -137,7 +135,7 @@ func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]f
 			CommitSHA:   r.GetCommitID(),
 			URL:         r.GetHTMLURL(),
 			SubmittedAt: r.GetSubmittedAt().Time,
-			Outside:     outside(r.GetAuthorAssociation()),
+			Outside:     outside,
 		})
 	}
 	return out, nil
