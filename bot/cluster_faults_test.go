@@ -73,7 +73,7 @@ func TestClusterCutDuringAnApplyFailsItAndApplyGoesOn(t *testing.T) {
 	}
 	mustContain(t, h.sticky(n), "cannot be reached", "1 of 2")
 	h.must(link.Restore())
-	h.kubectl("label", "nodes", "--all", h.ns+"=yes")
+	h.freeNodes()
 	h.later("there is a plan again", func() bool { return !strings.Contains(h.sticky(n), "cannot be applied") })
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")
 	if h.value("a") != "two" {
@@ -112,7 +112,7 @@ func TestForcePushDuringAnApplyKeepsTheTargetsUntilItIsSettled(t *testing.T) {
 	n, id := h.applying() // a becomes two, z is made
 	_, err := h.as(opener).ForcePush(t.Context(), shop, "change", "main", textCommit(map[string]string{"README.md": "nothing any more\n"}))
 	h.must(err)
-	h.kubectl("label", "nodes", "--all", h.ns+"=yes")
+	h.freeNodes()
 	h.settle()
 	reply := h.replyTo(n, id)
 	mustContain(t, reply, "NOT merged", "stay locked")

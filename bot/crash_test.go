@@ -18,7 +18,7 @@ import (
 // until asks again and again until a condition of another process holds.
 func (h *house) until(what string, ok func() bool) {
 	h.t.Helper()
-	deadline := time.After(90 * time.Second)
+	deadline := time.After(5 * time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
@@ -82,7 +82,7 @@ func TestApplyGoesOnAfterTheProcessWasToldToStop(t *testing.T) {
 	n, command := h.applying()
 	h.stop()
 	h.start()
-	h.kubectl("label", "nodes", "--all", h.ns+"=yes")
+	h.freeNodes()
 	h.settle()
 	h.appliedOnce(n, command)
 }
@@ -111,7 +111,7 @@ func TestApplyGoesOnAfterKill(t *testing.T) {
 		return h.plane.Kubectl(t.Context(), "-n", h.ns, "get", "deployment", "z").Run() == nil
 	})
 	kill()
-	h.kubectl("label", "nodes", "--all", h.ns+"=yes")
+	h.freeNodes()
 	serve = h.serve(program)
 	h.until("the command is answered", func() bool { return h.replyTo(n, id) != "" })
 	h.until("the report tells it", func() bool { return strings.Contains(h.sticky(n), "Applied and merged") })

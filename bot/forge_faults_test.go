@@ -51,7 +51,7 @@ func onceEach(fault forgetest.Fault, skip ...string) (func(*http.Request) *forge
 // recover is settle while work fails: time goes on until all of it is done.
 func (h *house) recover() {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(h.t.Context(), 10*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

@@ -102,8 +102,12 @@ func configMap(name, value string) string {
 	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\n  namespace: NS\ndata:\n  key: %s\n", name, value)
 }
 
+// newHouse begins a story. Stories run beside each other, as many as
+// `go test -parallel` says: what they share is the control plane, on which each
+// has a namespace, a target and a node label of its own.
 func newHouse(t *testing.T, b build) *house {
 	t.Helper()
+	t.Parallel()
 	h := &house{t: t, plane: plane.Get(t), dir: t.TempDir(), log: slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	h.ns = h.plane.Namespace(t)
 	h.kube = kubernetes.NewForConfigOrDie(h.plane.RESTConfig())
@@ -245,7 +249,7 @@ func (h *house) must(err error) {
 // done.
 func (h *house) settle() {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(h.t.Context(), 5*time.Minute)
 	defer cancel()
 	for {
 		before := len(h.forge.Deliveries())
@@ -419,4 +423,12 @@ func (h *house) kubectl(args ...string) string {
 		h.t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return string(out)
+}
+
+// freeNodes lets the story's Deployment z onto the nodes, and waits until it
+// runs.
+func (h *house) freeNodes() {
+	h.t.Helper()
+	h.kubectl("label", "nodes", "--all", h.ns+"=yes")
+	h.kubectl("-n", h.ns, "wait", "--for=condition=Available", "deployment/z", "--timeout=90s")
 }

@@ -105,6 +105,7 @@ func TestLiveChangeAfterApprovalIsRefusedAndPlannedAgain(t *testing.T) {
 }
 
 func TestEditedAndDeletedApprovalsDoNotCount(t *testing.T) { // threat 11
+	t.Parallel()
 	for _, act := range []string{"edited", "deleted"} {
 		t.Run(act, func(t *testing.T) {
 			h := newHouse(t, build{})
@@ -374,7 +375,7 @@ func TestFailedApplyIsContinued(t *testing.T) {
 	mustContain(t, h.sticky(n), "half-way")
 	// Nothing is left to write, but what was written is still not healthy.
 	mustContain(t, h.say(second, n, "/apply"), "❌", "Deployment.apps "+h.ns+"/z")
-	h.kubectl("label", "nodes", "--all", h.ns+"=yes")
+	h.freeNodes()
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")
 	if h.value("a") != "two" {
 		t.Fatalf("a is %q", h.value("a"))
