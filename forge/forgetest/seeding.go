@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"lockkeeper/forge/forgetest/internal/courier"
 	"lockkeeper/forge/forgetest/internal/hub"
 )
 
@@ -18,15 +19,15 @@ type (
 	// App is a GitHub App: its bot account, its key and where its hook goes.
 	App = hub.App
 	// Delivery is one webhook call, as sent or still waiting.
-	Delivery = hub.Delivery
+	Delivery = courier.Delivery
 	// DeliveryMode bends how webhooks arrive, for tests.
-	DeliveryMode = hub.DeliveryMode
+	DeliveryMode = courier.Mode
 	// Call is one API request that was answered.
 	Call = hub.Call
 )
 
 // Sign gives the X-Hub-Signature-256 header for a body.
-func Sign(secret string, body []byte) string { return hub.Sign(secret, body) }
+func Sign(secret string, body []byte) string { return courier.Sign(secret, body) }
 
 // Dir is the bare repository's directory, for tests that look inside.
 func (s *Server) Dir(fullName string) string {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/internal/courier"
 )
 
 // EmitPull sends a pull_request event.
@@ -162,8 +163,8 @@ func (s *Hub) emitInstallation(in *Installation, action string, by *Account) {
 	}
 	o := s.InstallationJSON(in)
 	payload := obj{"action": action, "installation": o, "repositories": list, "sender": s.UserJSON(by)}
-	s.Post(nil, "installation", action, payload, &Delivery{
-		App: in.app, URL: in.app.WebhookURL, Secret: in.app.WebhookSecret, Installation: in.ID})
+	s.Post(nil, "installation", action, payload, &courier.Delivery{
+		App: in.app.ID, URL: in.app.WebhookURL, Secret: in.app.WebhookSecret, Installation: in.ID})
 }
 
 // Suspend makes an installation's tokens useless, or useful again.

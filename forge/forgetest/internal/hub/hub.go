@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/internal/courier"
 	"lockkeeper/forge/forgetest/schema"
 )
 
@@ -42,7 +43,7 @@ type Hub struct {
 	Opt     Options
 	Root    string // where the repositories are
 	Schemas *schema.Set
-	hooks   *courier
+	hooks   *courier.Courier
 	Client  *http.Client
 
 	Mu       sync.Mutex
@@ -85,13 +86,13 @@ func NewHub(url string, opt Options) (*Hub, error) {
 	s.Root = dir
 	s.Ghost = s.addAccount("ghost", "User")
 	s.WebFlow = s.addAccount("web-flow", "User", "noreply@github.com")
-	s.hooks = newCourier(s)
+	s.hooks = courier.New(s.Client)
 	return s, nil
 }
 
 // Close ends deliveries and removes the repositories.
 func (s *Hub) Close() error {
-	s.hooks.close()
+	s.hooks.Close()
 	s.Client.CloseIdleConnections()
 	return os.RemoveAll(s.Root)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lockkeeper/forge/forgetest/internal/api"
+	"lockkeeper/forge/forgetest/internal/courier"
 	"lockkeeper/forge/forgetest/internal/hub"
 )
 
@@ -28,17 +29,17 @@ func appDeliveries(c *call) reply {
 	if app == nil {
 		return refused
 	}
-	return deliveryPage(c, c.Hub.DeliveriesOf(func(d *hub.Delivery) bool { return d.App == app }))
+	return deliveryPage(c, c.Hub.DeliveriesOf(func(d courier.Delivery) bool { return d.App == app.ID }))
 }
 
 // deliveryPage pages by cursor: the id of the delivery to start from.
-func deliveryPage(c *call, list []hub.Delivery) reply {
+func deliveryPage(c *call, list []courier.Delivery) reply {
 	per, from := 30, 0
 	if n, err := strconv.Atoi(c.Query("per_page")); err == nil && n > 0 {
 		per = min(n, 100)
 	}
 	if id, err := strconv.ParseInt(c.Query("cursor"), 10, 64); err == nil {
-		from = max(0, slices.IndexFunc(list, func(d hub.Delivery) bool { return d.ID == id }))
+		from = max(0, slices.IndexFunc(list, func(d courier.Delivery) bool { return d.ID == id }))
 	}
 	out := []any{}
 	for _, d := range list[from:min(from+per, len(list))] {
@@ -56,7 +57,7 @@ func appDelivery(c *call) reply {
 		return refused
 	}
 	id := api.PathID(c, "delivery_id")
-	list := c.Hub.DeliveriesOf(func(d *hub.Delivery) bool { return d.App == app && d.ID == id })
+	list := c.Hub.DeliveriesOf(func(d courier.Delivery) bool { return d.App == app.ID && d.ID == id })
 	if len(list) == 0 {
 		return api.NotFound()
 	}
@@ -144,13 +145,13 @@ func createHook(c *call) reply {
 	hookObj["config"] = config
 	c.Hub.Post(c.Repo, "ping", "", obj{
 		"zen": "Level the water first.", "hook_id": h.ID, "hook": hookObj, "repository": c.Hub.RepoJSON(c.Repo), "sender": c.Hub.UserJSON(c.Actor()),
-	}, &hub.Delivery{Hook: h, URL: h.URL, Secret: h.Secret})
+	}, &courier.Delivery{Hook: h.ID, URL: h.URL, Secret: h.Secret})
 	return api.Created(hookJSON(c.Hub, c.Repo, h))
 }
 
 func repoDeliveries(c *call) reply {
 	id := api.PathID(c, "hook_id")
-	return deliveryPage(c, c.Hub.DeliveriesOf(func(d *hub.Delivery) bool { return d.Hook != nil && d.Hook.ID == id && time.Since(d.At) < 72*time.Hour }))
+	return deliveryPage(c, c.Hub.DeliveriesOf(func(d courier.Delivery) bool { return d.Hook == id && time.Since(d.At) < 72*time.Hour }))
 }
 
 func hookConfig(url string) obj {
@@ -166,7 +167,7 @@ func hookJSON(s *hub.Hub, r *hub.Repo, h *hub.Hook) obj {
 	}
 }
 
-func deliveryJSON(d hub.Delivery) obj {
+func deliveryJSON(d courier.Delivery) obj {
 	answer := "OK"
 	if d.Status < 200 || d.Status > 299 {
 		answer = "Invalid HTTP Response: " + strconv.Itoa(d.Status)
