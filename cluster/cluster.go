@@ -270,6 +270,9 @@ type Cluster interface {
 	// Bootstrap makes lockkeeper's namespace and digest key if they are not
 	// there. It is the only write outside Apply, and never called by a plan.
 	Bootstrap(ctx context.Context) error
+	// Warm connects, so that a plan made soon need not wait for that. What goes
+	// wrong is left for the plan to tell, and what it costs is the plan's.
+	Warm(ctx context.Context)
 	// Plan predicts; it writes nothing.
 	Plan(ctx context.Context, r Request) (*Plan, error)
 	// Apply carries out a plan made by this Cluster's Plan moments ago. It

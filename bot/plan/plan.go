@@ -30,6 +30,9 @@ type Planner struct {
 	Clusters func(name string) (cluster.Cluster, error)
 	// MaxDeletes is how many objects of one target a plan may delete.
 	MaxDeletes int
+	// Ahead connects to the clusters before it is known whether they are needed:
+	// for programs that make one plan and end.
+	Ahead bool
 }
 
 // Input is what to compare: two trees and the operator's word on the
@@ -136,6 +139,9 @@ func (p *Planner) Run(ctx context.Context, in Input) (*Output, error) {
 		out.Problems = append(out.Problems, problemLines(err)...)
 		// What is not understood is not therefore removed.
 		pairs = slices.DeleteFunc(pairs, func(x *pair) bool { return !x.merge.exists })
+	}
+	if p.Ahead {
+		p.warm(ctx, pairs)
 	}
 	if err := p.render(ctx, in, pairs); err != nil {
 		return nil, err
@@ -257,6 +263,21 @@ func also(x *pair, plan *cluster.Plan, all []*pair) []string {
 	}
 	delete(found, own.Environment)
 	return slices.Sorted(maps.Keys(found))
+}
+
+// warm connects to the clusters of all targets, in the background.
+func (p *Planner) warm(ctx context.Context, pairs []*pair) {
+	asked := map[string]bool{}
+	for _, x := range pairs {
+		name := x.target().Cluster
+		if asked[name] {
+			continue
+		}
+		asked[name] = true
+		if c, err := p.Clusters(name); err == nil {
+			go c.Warm(ctx)
+		}
+	}
 }
 
 func (p *Planner) render(ctx context.Context, in Input, pairs []*pair) error {

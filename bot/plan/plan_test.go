@@ -46,6 +46,8 @@ func newFake() *fake {
 	return &fake{live: map[cluster.Ref]string{}, owner: map[cluster.Ref]string{}}
 }
 
+func (f *fake) Warm(context.Context) {}
+
 func (f *fake) Bootstrap(context.Context) error { return errors.New("a plan must not write") }
 
 func (f *fake) Apply(context.Context, *cluster.Plan, func(cluster.Step)) (*cluster.Result, error) {

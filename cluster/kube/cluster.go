@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"sync"
 
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/kube/client"
@@ -15,6 +16,9 @@ import (
 type Cluster struct {
 	api   *client.Client
 	kinds *kinds.Discovery
+
+	mu   sync.Mutex
+	warm cluster.Stats // of Warm, until a plan counts it as its own
 }
 
 var _ cluster.Cluster = (*Cluster)(nil)
@@ -32,6 +36,24 @@ func New(cfg Config) (*Cluster, error) {
 		return nil, err
 	}
 	return &Cluster{api: api, kinds: kinds.NewDiscovery(api)}, nil
+}
+
+// Warm connects to the cluster and asks which kinds it serves. The requests
+// count as the next plan's.
+func (c *Cluster) Warm(ctx context.Context) {
+	ctx, t := client.Counted(ctx)
+	_, _ = c.kinds.For(ctx, nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.warm = cluster.Stats{Requests: c.warm.Requests + t.Stats().Requests, Bytes: c.warm.Bytes + t.Stats().Bytes}
+}
+
+func (c *Cluster) takeWarmth() cluster.Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.warm
+	c.warm = cluster.Stats{}
+	return s
 }
 
 // Bootstrap makes lockkeeper's namespace and digest key where they are missing.

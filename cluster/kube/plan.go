@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -21,6 +22,7 @@ import (
 // itself (fences, doubles, claims) is refused before any request.
 func (c *Cluster) Plan(ctx context.Context, r cluster.Request) (*cluster.Plan, error) {
 	ctx, t := client.Counted(ctx)
+	t.Add(c.takeWarmth())
 	plan := &cluster.Plan{Target: r.Target, Revision: r.Revision, Objects: len(r.Merge), Changes: []cluster.Change{}}
 	offline := kinds.Offline(r.Base, r.Merge)
 	if plan.Problems = checkPure(r, kinds.Resolve(r.Target, r.Merge, offline), offline); len(plan.Problems) > 0 {
@@ -168,6 +170,9 @@ func byRef(objs []cluster.Object) map[cluster.Ref]*cluster.Object {
 func sameRender(a, b *cluster.Object) (bool, error) {
 	if a == nil || a.APIVersion != b.APIVersion {
 		return false, nil
+	}
+	if reflect.ValueOf(a.Content).Pointer() == reflect.ValueOf(b.Content).Pointer() {
+		return true, nil // rendered once, for both sides
 	}
 	x, err := inventory.Canonical(a)
 	if err != nil {

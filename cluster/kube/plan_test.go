@@ -607,3 +607,19 @@ func TestBrokenAPIServiceIsToleratedWithAWarning(t *testing.T) {
 		}
 	}
 }
+
+// What is asked ahead is asked once, and the plan owns up to it.
+func TestWarmingCostsAPlanNothing(t *testing.T) {
+	const ns = "warm"
+	desired := objects(t, ns, "apiVersion: v1\nkind: Namespace\nmetadata: {name: %NS%}")
+	cold := planned(t, connected(t), targetIn(ns), nil, desired)
+	c := connected(t)
+	c.Warm(t.Context())
+	warm := planned(t, c, targetIn(ns), nil, desired)
+	if warm.Stats.Requests != cold.Stats.Requests {
+		t.Errorf("%d requests, without warming %d", warm.Stats.Requests, cold.Stats.Requests)
+	}
+	if again := planned(t, c, targetIn(ns), nil, desired); again.Stats.Requests >= warm.Stats.Requests {
+		t.Errorf("a later plan counts %d requests, the first %d", again.Stats.Requests, warm.Stats.Requests)
+	}
+}

@@ -190,6 +190,23 @@ func TestCloseEndsTheChildren(t *testing.T) {
 	}
 }
 
+func TestWarmChildrenAreUsedAndEnd(t *testing.T) {
+	r := New(Limits{})
+	r.slots = make(chan struct{}, 2)
+	r.Warm(t.Context())
+	coming := r.coming
+	mustRender(t, r, repo(map[string]string{"a/a.yaml": configMap("a")}), "a")
+	if len(r.idle) != 1 || len(r.coming) != 1 {
+		t.Fatalf("%d children are idle and %d unused, want one of each", len(r.idle), len(r.coming))
+	}
+	used, unused := r.idle[0], <-coming[1]
+	coming[1] <- unused
+	r.Close()
+	if !gone(used) || !gone(unused) {
+		t.Error("a warm child outlives its renderer")
+	}
+}
+
 func TestChildEndsWhenItsParentHangsUp(t *testing.T) {
 	_, c := watched(t, Limits{})
 	if err := c.in.Close(); err != nil {

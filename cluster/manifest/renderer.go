@@ -33,6 +33,7 @@ type Renderer struct {
 
 	mu     sync.Mutex
 	idle   []*child
+	coming []chan *child // those that Warm starts and nobody has used
 	closed bool
 }
 
@@ -47,12 +48,36 @@ func New(limits Limits) *Renderer {
 	return &Renderer{limits: limits, cache: newCache(), slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
+// Warm starts children in the background, so that the first renderings need not
+// wait for them. What goes wrong is for those to meet and to tell. It is for
+// programs that render soon, and once.
+func (r *Renderer) Warm(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for range cap(r.slots) {
+		coming := make(chan *child, 1)
+		r.coming = append(r.coming, coming)
+		go func() {
+			c, err := start(ctx, r.limits)
+			if err != nil {
+				c = nil
+			}
+			coming <- c
+		}()
+	}
+}
+
 // Close ends idle children. Renderings under way finish, and end theirs.
 func (r *Renderer) Close() {
 	r.mu.Lock()
-	idle := r.idle
-	r.idle, r.closed = nil, true
+	idle, coming := r.idle, r.coming
+	r.idle, r.coming, r.closed = nil, nil, true
 	r.mu.Unlock()
+	for _, soon := range coming {
+		if c := <-soon; c != nil {
+			idle = append(idle, c)
+		}
+	}
 	for _, c := range idle {
 		c.kill()
 	}
@@ -154,7 +179,17 @@ func (r *Renderer) child(ctx context.Context) (*child, error) {
 		r.mu.Unlock()
 		return c, nil
 	}
+	var soon chan *child
+	if n := len(r.coming); n > 0 {
+		soon = r.coming[0]
+		r.coming = r.coming[1:]
+	}
 	r.mu.Unlock()
+	if soon != nil {
+		if c := <-soon; c != nil {
+			return c, nil
+		}
+	}
 	return start(ctx, r.limits)
 }
 

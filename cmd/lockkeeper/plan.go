@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/plan"
@@ -97,6 +100,11 @@ func planJSON(w io.Writer, out *plan.Output) error {
 }
 
 func offlinePlan(ctx context.Context, f planFlags) (*plan.Output, error) {
+	// The process ends before its garbage would matter.
+	debug.SetGCPercent(400)
+	renderer := manifest.New(manifest.Limits{})
+	defer renderer.Close()
+	renderer.Warm(ctx)
 	repo, err := git.Open(ctx, f.repo, git.Options{})
 	if err != nil {
 		return nil, err
@@ -106,9 +114,7 @@ func offlinePlan(ctx context.Context, f planFlags) (*plan.Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	renderer := manifest.New(manifest.Limits{})
-	defer renderer.Close()
-	p := plan.Planner{Renderer: renderer, Clusters: clusterFinder(f), MaxDeletes: 0}
+	p := plan.Planner{Renderer: renderer, Clusters: clusterFinder(f), Ahead: true}
 	if f.config != "" {
 		server, err := readServer(f.config)
 		if err != nil {
@@ -140,12 +146,11 @@ func operatorEntry(server *config.Server, file, name string) (*config.Repository
 // planInput resolves the refs, and merges them as the forge would.
 func planInput(ctx context.Context, repo *git.Repo, f planFlags) (plan.Input, error) {
 	in := plan.Input{Only: f.targets, Everything: f.everything}
-	base, err := repo.ResolveCommit(ctx, f.base)
-	if err != nil {
-		return in, err
-	}
-	head, err := repo.ResolveCommit(ctx, f.head)
-	if err != nil {
+	var base, head string
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { base, err = repo.ResolveCommit(gctx, f.base); return err })
+	g.Go(func() (err error) { head, err = repo.ResolveCommit(gctx, f.head); return err })
+	if err := g.Wait(); err != nil {
 		return in, err
 	}
 	merge, conflicts, err := repo.MergeTree(ctx, base, head)

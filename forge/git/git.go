@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"time"
 	"unicode"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Failures that callers tell apart. All of them are wrapped with the object
@@ -83,16 +85,15 @@ func find(ctx context.Context) (binary, error) {
 		return binary{}, fmt.Errorf("git is not installed or not in PATH; install git %d.%d or newer: %w", oldest[0], oldest[1], err)
 	}
 	b := binary{path: path}
-	version, err := b.run(ctx, call{args: []string{"version"}})
-	if err != nil {
+	var version, dir []byte
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { version, err = b.run(gctx, call{args: []string{"version"}}); return err })
+	g.Go(func() (err error) { dir, err = b.run(gctx, call{args: []string{"--exec-path"}}); return err })
+	if err := g.Wait(); err != nil {
 		return binary{}, err
 	}
 	if err := checkVersion(string(version)); err != nil {
 		return binary{}, fmt.Errorf("%s: %w", path, err)
-	}
-	dir, err := b.run(ctx, call{args: []string{"--exec-path"}})
-	if err != nil {
-		return binary{}, err
 	}
 	b.execPath = strings.TrimSpace(string(dir))
 	return b, nil

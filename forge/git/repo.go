@@ -34,25 +34,16 @@ func Open(ctx context.Context, dir string, opts Options) (*Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	clone, err := gitDirOf(ctx, b, dir)
+	at, err := locate(ctx, b, dir)
 	if err != nil {
 		return nil, err
-	}
-	out, err := b.run(ctx, call{gitDir: clone, args: []string{
-		"rev-parse", "--path-format=absolute", "--show-object-format", "--git-path", "objects", "--git-path", "shallow"}})
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", dir, err)
-	}
-	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
-	if len(lines) != 3 {
-		return nil, fmt.Errorf("open %s: git described the repository in %d lines instead of 3; does its path hold a line break?", dir, len(lines))
 	}
 	scratch, err := os.MkdirTemp("", "lockkeeper-git-")
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", dir, err)
 	}
-	r := &Repo{git: b, dir: filepath.Join(scratch, "repo.git"), clone: clone, alt: lines[1], scratch: scratch, opts: opts}
-	if err := r.prepare(ctx, lines[0], lines[2]); err != nil {
+	r := &Repo{git: b, dir: filepath.Join(scratch, "repo.git"), clone: at.dir, alt: at.objects, scratch: scratch, opts: opts}
+	if err := r.prepare(ctx, at.format, at.shallow); err != nil {
 		_ = os.RemoveAll(scratch)
 		return nil, fmt.Errorf("open %s: %w", dir, err)
 	}
@@ -60,21 +51,29 @@ func Open(ctx context.Context, dir string, opts Options) (*Repo, error) {
 	return r, nil
 }
 
-// gitDirOf finds the Git directory of a work tree, a linked work tree, or a
-// bare repository.
-func gitDirOf(ctx context.Context, b binary, dir string) (string, error) {
+// location is where a clone keeps what is read of it, and in which format.
+type location struct{ dir, format, objects, shallow string }
+
+// locate finds the Git directory of a work tree, a linked work tree, or a bare
+// repository.
+func locate(ctx context.Context, b binary, dir string) (location, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
-		return "", err
+		return location{}, err
 	}
 	if _, err := os.Stat(abs); err != nil {
-		return "", fmt.Errorf("open repository: %w", err)
+		return location{}, fmt.Errorf("open repository: %w", err)
 	}
-	out, err := b.run(ctx, call{args: []string{"-C", abs, "rev-parse", "--absolute-git-dir"}})
+	out, err := b.run(ctx, call{args: []string{
+		"-C", abs, "rev-parse", "--path-format=absolute", "--absolute-git-dir", "--show-object-format", "--git-path", "objects", "--git-path", "shallow"}})
 	if err != nil {
-		return "", fmt.Errorf("%s is not a Git repository: %w", dir, err)
+		return location{}, fmt.Errorf("%s is not a Git repository: %w", dir, err)
 	}
-	return strings.TrimSuffix(string(out), "\n"), nil
+	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	if len(lines) != 4 {
+		return location{}, fmt.Errorf("open %s: git described the repository in %d lines instead of 4; does its path hold a line break?", dir, len(lines))
+	}
+	return location{lines[0], lines[1], lines[2], lines[3]}, nil
 }
 
 // prepare makes the scratch repository, which borrows the clone's objects.

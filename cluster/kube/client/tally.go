@@ -31,6 +31,12 @@ func (t *Tally) Stats() cluster.Stats {
 	return cluster.Stats{Requests: int(t.requests.Load()), Bytes: t.bytes.Load()}
 }
 
+// Add counts requests and bytes that were sent ahead.
+func (t *Tally) Add(s cluster.Stats) {
+	t.requests.Add(int64(s.Requests))
+	t.bytes.Add(s.Bytes)
+}
+
 // Warnings are what the server warned of, each once, sorted.
 func (t *Tally) Warnings() []string {
 	t.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
@@ -81,6 +82,8 @@ type Discovery struct {
 
 	mu    sync.Mutex
 	known *Served // the last answer
+	// asking lets those who need the answer at the same time share it.
+	asking singleflight.Group
 }
 
 // NewDiscovery sends no request.
@@ -89,14 +92,33 @@ func NewDiscovery(api *client.Client) *Discovery { return &Discovery{api: api} }
 // For returns discovery's answer, asked again once if it lacks one of the
 // kinds needed.
 func (d *Discovery) For(ctx context.Context, need []schema.GroupVersionKind) (*Served, error) {
-	d.mu.Lock()
-	known := d.known
-	d.mu.Unlock()
-	if known != nil && time.Since(known.read) < discoveryAge &&
-		!slices.ContainsFunc(need, func(g schema.GroupVersionKind) bool { _, ok := known.ByGVK[g]; return !ok }) {
-		return known, nil
+	for {
+		d.mu.Lock()
+		known := d.known
+		d.mu.Unlock()
+		if known != nil && time.Since(known.read) < discoveryAge &&
+			!slices.ContainsFunc(need, func(g schema.GroupVersionKind) bool { _, ok := known.ByGVK[g]; return !ok }) {
+			return known, nil
+		}
+		answer, mine, err := d.share(ctx)
+		if mine {
+			return answer, err
+		}
+		// Somebody else's answer may be older than what is needed here, and
+		// their failure theirs alone.
 	}
-	return d.ask(ctx)
+}
+
+// share asks, or waits for somebody who is asking already.
+func (d *Discovery) share(ctx context.Context) (answer *Served, mine bool, err error) {
+	done := d.asking.DoChan("", func() (any, error) { mine = true; return d.ask(ctx) })
+	select {
+	case r := <-done:
+		answer, _ = r.Val.(*Served)
+		return answer, mine, r.Err
+	case <-ctx.Done():
+		return nil, true, fmt.Errorf("discovery: %w", ctx.Err())
+	}
 }
 
 // Forget makes the next For ask again, as it must after a CRD was written.
