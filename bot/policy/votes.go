@@ -13,8 +13,8 @@ type opinion struct {
 	// approvals are those that nothing took back, newest first: the last one
 	// need not be the one that counts.
 	approvals []Vote
-	// void is the last word, when that is an approval that counts for nothing.
-	void *Vote
+	// gone says why there is no approval any more: the last word took it back.
+	gone string
 	// objects is set while the account requests changes.
 	objects bool
 }
@@ -41,18 +41,20 @@ func opinions(votes []Vote) []opinion {
 }
 
 func (o *opinion) hear(v Vote) {
-	o.user, o.void = v.User, nil
+	o.user, o.gone = v.User, ""
 	switch {
 	case v.Kind == Approve && v.Void == "":
 		o.approvals = slices.Insert(o.approvals, 0, v)
 		o.objects = false
 	case v.Kind == Approve:
-		o.approvals, o.void = nil, &v
+		o.approvals, o.gone = nil, v.Void
 	case v.Kind == RequestChanges:
 		o.approvals, o.objects = nil, true
+	case v.Via == "review":
+		o.approvals, o.gone = nil, "the review was dismissed"
+		o.objects = false
 	default:
-		o.approvals = nil
-		o.objects = o.objects && v.Via != "review"
+		o.approvals, o.gone = nil, "took the approval back"
 	}
 }
 
@@ -63,7 +65,8 @@ func compareVotes(a, b Vote) int {
 		cmp.Compare(a.User.ID, b.User.ID), a.At.Compare(b.At), cmp.Compare(severity(a), severity(b)),
 		cmp.Compare(a.ID, b.ID), cmp.Compare(a.Via, b.Via), cmp.Compare(a.Head, b.Head),
 		cmp.Compare(a.User.Login, b.User.Login), cmp.Compare(a.URL, b.URL), slices.Compare(a.Digests, b.Digests),
-		cmp.Compare(a.PolicyRevision, b.PolicyRevision), cmp.Compare(a.Void, b.Void),
+		cmp.Compare(a.PolicyRevision, b.PolicyRevision), cmp.Compare(a.Void, b.Void), cmp.Compare(a.Base, b.Base),
+		cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Ticket, b.Ticket), slices.Compare(a.Teams, b.Teams),
 	)
 }
 

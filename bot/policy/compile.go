@@ -1,0 +1,229 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+// Engine is a policy whose patterns were read. It is safe for concurrent use.
+type Engine struct {
+	policy       Policy
+	revision     string
+	environments []environment
+	rules        []rule
+	fallback     requirement
+	owners       []owner
+}
+
+type environment struct {
+	Environment
+	approvals *requirement
+	ticket    *regexp.Regexp
+	override  people
+}
+
+type rule struct {
+	name    string
+	when    selector
+	require requirement
+	floor   bool
+}
+
+type owner struct {
+	people
+	floor bool
+}
+
+type requirement struct {
+	approvals int
+	from      people
+	all, any  []requirement
+}
+
+// people is a People whose groups were looked up.
+type people struct {
+	users      []named
+	teams      []string
+	codeOwners bool
+	// writers and admins are anybody with that access.
+	writers, admins bool
+	// who is how sentences call them.
+	who string
+	// unknown are groups that do not exist.
+	unknown []string
+}
+
+// named is "login" or "login#id". An id decides, whatever the login is now. A
+// bare login is whoever has it today, which is not sure to be whom the policy's
+// author meant (threat 26): it counts only together with write access, which
+// the forge keeps by account.
+type named struct{ login, id string }
+
+// Compile reads the patterns of a policy. The error lists all that is wrong.
+func Compile(p Policy) (*Engine, error) {
+	g := &Engine{policy: p, revision: p.Revision()}
+	c := compiler{policy: p}
+	for _, e := range p.Environments {
+		g.environments = append(g.environments, c.environment(e))
+	}
+	for i, r := range p.Rules {
+		if r.Environment != "" {
+			q := r.asked()
+			g.environments = append(g.environments, c.environment(Environment{Name: r.Environment, Floor: r.Floor, Approvals: &q}))
+			continue
+		}
+		g.rules = append(g.rules, c.rule(i, r))
+	}
+	g.fallback = c.requirement("the default", p.Default.asked(), false)
+	for _, o := range p.Owners {
+		if o.From.empty() {
+			c.add("owners", errors.New("nobody is named"))
+			continue
+		}
+		g.owners = append(g.owners, owner{c.people(o.From, o.Floor), o.Floor})
+	}
+	if len(g.owners) == 0 {
+		g.owners = []owner{{people: people{admins: true, who: "somebody with admin access who did not contribute"}}}
+	}
+	return g, errors.Join(c.problems...)
+}
+
+// asked is what a rule asks for, in either form.
+func (r Rule) asked() Requirement {
+	if r.Required > 0 || len(r.Users)+len(r.Teams) > 0 {
+		return Requirement{Approvals: r.Required, From: People{Users: r.Users, Teams: r.Teams}}
+	}
+	return r.Require
+}
+
+func (p People) empty() bool {
+	return len(p.Users)+len(p.Teams)+len(p.Groups) == 0 && !p.CodeOwners
+}
+
+// compiler collects problems.
+type compiler struct {
+	policy   Policy
+	problems []error
+}
+
+func (c *compiler) add(where string, err error) {
+	if err != nil {
+		c.problems = append(c.problems, fmt.Errorf("%s: %w", where, err))
+	}
+}
+
+func (c *compiler) rule(i int, r Rule) rule {
+	out := rule{name: r.Name, floor: r.Floor}
+	if out.name == "" {
+		out.name = fmt.Sprintf("rule %d", i+1)
+	}
+	var err error
+	out.when, err = compileSelector(r.When)
+	c.add(out.name, err)
+	out.require = c.requirement(out.name, r.asked(), r.Floor)
+	return out
+}
+
+func (c *compiler) environment(e Environment) environment {
+	out := environment{Environment: e}
+	if !doublestar.ValidatePattern(e.Name) {
+		c.add("environment "+e.Name, errors.New("the name is not a glob"))
+	}
+	if e.Approvals != nil {
+		q := c.requirement("environment "+e.Name, *e.Approvals, e.Floor)
+		out.approvals = &q
+	}
+	if e.Separation != nil {
+		for _, r := range e.Separation.Contributors {
+			if !slices.Contains(roles, r) {
+				c.add("environment "+e.Name, fmt.Errorf("%q is no role of a contributor", r))
+			}
+		}
+	}
+	if e.Ticket != nil {
+		var err error
+		out.ticket, err = regexp.Compile(`^(?:` + e.Ticket.Pattern + `)$`)
+		c.add("environment "+e.Name, err)
+	}
+	if e.Override != nil {
+		out.override = c.people(e.Override.By, e.Floor)
+		_, err := compileSelector(Selector{Actions: e.Override.Actions, Targets: e.Override.Targets})
+		c.add("environment "+e.Name+": override", err)
+	}
+	return out
+}
+
+func (c *compiler) requirement(where string, r Requirement, floor bool) requirement {
+	if r.Approvals < 0 {
+		c.add(where, fmt.Errorf("%d approvals cannot be asked for", r.Approvals))
+	}
+	out := requirement{approvals: r.Approvals, from: c.people(r.From, floor)}
+	for _, part := range r.All {
+		out.all = append(out.all, c.requirement(where, part, floor))
+	}
+	for _, part := range r.Any {
+		out.any = append(out.any, c.requirement(where, part, floor))
+	}
+	return out
+}
+
+func (c *compiler) people(p People, floor bool) people {
+	out := people{codeOwners: p.CodeOwners}
+	if p.empty() {
+		out.writers, out.who = true, "somebody with write access who did not contribute"
+		return out
+	}
+	var names []string
+	for _, u := range p.Users {
+		n := parseNamed(u)
+		out.users, names = append(out.users, n), append(names, "@"+n.login)
+	}
+	out.teams = slices.Clone(p.Teams)
+	names = append(names, p.Teams...)
+	for _, name := range p.Groups {
+		names = append(names, "group "+name)
+		group, ok := c.policy.group(name, floor)
+		if !ok {
+			out.unknown = append(out.unknown, name)
+		}
+		for _, u := range group.Users {
+			out.users = append(out.users, parseNamed(u))
+		}
+		out.teams = append(out.teams, group.Teams...)
+	}
+	if p.CodeOwners {
+		names = append(names, "the code owners")
+	}
+	out.who = strings.Join(names, " or ")
+	return out
+}
+
+func parseNamed(s string) named {
+	login, id, ok := strings.Cut(s, "#")
+	if ok && id == "" {
+		id = "?" // nobody
+	}
+	return named{login, id}
+}
+
+// group finds a group. The operator's rules see only the operator's groups, so
+// that no repository decides who is meant; the repository's rules see its own
+// before the operator's.
+func (p Policy) group(name string, floor bool) (People, bool) {
+	for _, operators := range []bool{false, true} {
+		if floor && !operators {
+			continue
+		}
+		for _, g := range p.Groups {
+			if g.Name == name && g.Floor == operators {
+				return g.From, true
+			}
+		}
+	}
+	return People{}, false
+}

@@ -1,0 +1,359 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"lockkeeper/forge"
+)
+
+// Evaluate judges whether the changes in f may be applied. A policy that cannot
+// be compiled allows nothing.
+func Evaluate(p Policy, f Facts) Verdict {
+	g, err := Compile(p)
+	if err != nil {
+		return Verdict{Node: Node{Title: "may be applied", Children: []Node{
+			{Title: "the policy can be used", Missing: strings.Split(err.Error(), "\n")}}}}
+	}
+	return g.Evaluate(f)
+}
+
+// evaluation is the work on one set of facts.
+type evaluation struct {
+	g        *Engine
+	f        Facts
+	table    *table
+	opinions []opinion
+	ballots  [][]ballot // for each opinion, its approvals
+	takers   map[int64][]part
+	envs     []string
+	lifts    map[string]lift
+	uses     []Use
+	shared   []share // of all files, once somebody asked
+	again    time.Time
+}
+
+func (g *Engine) evaluation(f Facts) *evaluation {
+	e := &evaluation{
+		g: g, f: f, table: newTable(f.Changes), opinions: opinions(f.Votes),
+		takers: g.policy.takers(f), envs: environments(f.Changes), lifts: map[string]lift{},
+	}
+	for _, o := range e.opinions {
+		e.ballots = append(e.ballots, e.cast(o))
+	}
+	return e
+}
+
+// Evaluate judges whether the changes in f may be applied.
+func (g *Engine) Evaluate(f Facts) Verdict {
+	e := g.evaluation(f)
+	root := Node{Title: "may be applied", Children: e.blocked()}
+	root.Children = append(root.Children, e.hold(), e.objections())
+	overrides := e.overrides()
+	asks := e.asks()
+	root.Children = append(root.Children, e.people(asks)...)
+	root.Children = append(root.Children, e.duties()...)
+	root.Children = append(root.Children, overrides...)
+	for _, env := range e.envs {
+		root.Children = append(root.Children, e.conditions(env)...)
+	}
+	for _, a := range asks {
+		root.Children = append(root.Children, e.answer(a))
+	}
+	root.OK = allOK(root.Children)
+	slices.SortFunc(e.uses, func(a, b Use) int { return cmp.Or(cmp.Compare(a.Environment, b.Environment), cmp.Compare(a.ID, b.ID)) })
+	return Verdict{Node: root, Overrides: slices.CompactFunc(e.uses, func(a, b Use) bool { return a == b }), Again: e.again}
+}
+
+func allOK(nodes []Node) bool {
+	return !slices.ContainsFunc(nodes, func(n Node) bool { return !n.OK })
+}
+
+// recheck notes a moment at which the verdict may change by itself.
+func (e *evaluation) recheck(t time.Time) {
+	if t.After(e.f.At) && (e.again.IsZero() || t.Before(e.again)) {
+		e.again = t
+	}
+}
+
+func (e *evaluation) blocked() []Node {
+	var out []Node
+	for _, b := range e.f.Blocked {
+		out = append(out, Node{Title: "the plan can be carried out", Missing: []string{b}})
+	}
+	if e.f.PolicyRevision != e.g.revision {
+		out = append(out, Node{Title: "the facts belong to this policy", Missing: []string{
+			"the facts were gathered under another policy; they have to be read again"}})
+	}
+	return out
+}
+
+func (e *evaluation) hold() Node {
+	n := Node{OK: e.f.Hold == nil, Title: "nobody holds the pull"}
+	if h := e.f.Hold; h != nil {
+		n.Missing = []string{fmt.Sprintf("@%s holds it%s; `/unhold` lifts that", h.By.Login, because(h.Reason))}
+	}
+	return n
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return " (" + reason + ")"
+}
+
+// objections denies while anybody with write access requests changes; it is
+// that person's to lift, by approving, or a dismissal's.
+func (e *evaluation) objections() Node {
+	n := Node{OK: true, Title: "nobody requests changes"}
+	for _, o := range e.opinions {
+		if !o.objects {
+			continue
+		}
+		if !slices.Contains(e.f.Writers, o.user.ID) {
+			n.NotCounted = append(n.NotCounted, fmt.Sprintf("@%s requests changes, without write access to the repository", o.user.Login))
+			continue
+		}
+		n.OK = false
+		n.Missing = append(n.Missing, fmt.Sprintf("@%s requests changes", o.user.Login))
+	}
+	return n
+}
+
+// ask is a rule that selects something here.
+type ask struct {
+	title   string // of the node: the rule's name, and what it selects
+	where   string // what the lines of Missing begin with
+	require requirement
+	floor   bool
+	changes set
+	envs    []string
+	files   []File // whose owners are the code owners
+	apart   duties
+	ticket  string // the name of an environment that wants one, or ""
+	lasting bool   // no override lifts it
+}
+
+// asks lists all rules that select something, the environments' own first.
+func (e *evaluation) asks() []ask {
+	out := e.special()
+	for _, env := range e.envs {
+		changes := e.table.have[byEnvironment][env]
+		own := false
+		for _, s := range e.g.environments {
+			if s.approvals == nil || !glob(s.Name, env) {
+				continue
+			}
+			own = own || !s.Floor
+			out = append(out, e.ask(env, *s.approvals, s.Floor, changes, e.f.Files))
+		}
+		if !own {
+			out = append(out, e.ask(env, e.g.fallback, false, changes, e.f.Files))
+		}
+	}
+	for _, r := range e.g.rules {
+		if a, ok := e.selected(r); ok {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func (e *evaluation) ask(where string, q requirement, floor bool, changes set, files []File) ask {
+	a := ask{title: where, where: where, require: q, floor: floor, changes: changes, files: files}
+	for _, env := range e.envs {
+		if changes.meets(e.table.have[byEnvironment][env]) {
+			a.envs = append(a.envs, env)
+			if a.ticket == "" && e.g.wantsTicket(env) {
+				a.ticket = env
+			}
+		}
+	}
+	a.apart = e.g.separations(a.envs, floor)
+	return a
+}
+
+// special are the approvals that no rule can leave out.
+func (e *evaluation) special() []ask {
+	var out []ask
+	all := newSet(len(e.f.Changes)).all(len(e.f.Changes))
+	if len(e.f.PolicyChange) > 0 {
+		for _, o := range e.g.owners {
+			a := e.ask("policy", requirement{approvals: 1, from: o.people}, o.floor, all, nil)
+			a.title = "policy: its change needs its owners"
+			out = append(out, a)
+		}
+	}
+	if len(e.f.Bypass) > 0 {
+		anybody := people{writers: true, who: "somebody with write access who did not contribute"}
+		a := e.ask("bypass", requirement{approvals: 1, from: anybody}, true, all, nil)
+		a.title = "what came past the gate (" + strings.Join(bypassed(e.f.Bypass), ", ") + ") needs a look"
+		out = append(out, a)
+	}
+	for i := range out {
+		out[i].apart, out[i].lasting = out[i].apart.strictest(Separation{}.fill()), true
+	}
+	return out
+}
+
+func bypassed(all []Bypass) []string {
+	var out []string
+	for _, b := range all {
+		what := short(b.SHA) + " by @" + b.By.Login
+		switch {
+		case b.Pull != 0:
+			what = fmt.Sprintf("%s, #%d merged by @%s", short(b.SHA), b.Pull, b.By.Login)
+		case b.Kind == DirectPush:
+			what = short(b.SHA) + " pushed by @" + b.By.Login
+		}
+		out = append(out, what)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// selected finds what a rule selects. One with files needs a file that matches:
+// a changed one, or one that a selected object comes from.
+func (e *evaluation) selected(r rule) (ask, bool) {
+	changes := r.when.pick(e.table)
+	touched := e.f.Files
+	if len(r.when.files) > 0 {
+		touched = nil
+		for _, f := range e.f.Files {
+			if globbed(r.when.files, f.Path) {
+				touched = append(touched, f)
+			}
+		}
+		if len(touched) == 0 && !e.comesFrom(changes, r.when.files) {
+			return ask{}, false
+		}
+		if len(touched) == 0 {
+			touched = e.f.Files
+		}
+	}
+	n := changes.size()
+	if n == 0 && !r.when.onlyFiles() {
+		return ask{}, false
+	}
+	a := e.ask(r.name, r.require, r.floor, changes, touched)
+	a.title += " (" + count(n, "change", true) + ")"
+	return a, true
+}
+
+func (e *evaluation) comesFrom(changes set, globs []string) bool {
+	for i, c := range e.f.Changes {
+		if changes.has(i) && slices.ContainsFunc(c.Files, func(f string) bool { return globbed(globs, f) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// answer judges a rule.
+func (e *evaluation) answer(a ask) Node {
+	n := e.require(&a, a.require)
+	n.Title = a.title + strings.TrimPrefix(n.Title, a.where)
+	if a.floor && !a.lasting {
+		n.Title += " (the operator's floor)"
+	}
+	if a.lasting {
+		return n
+	}
+	return e.lift(n, a.envs, a.floor)
+}
+
+func environments(changes []Change) []string {
+	var out []string
+	for _, c := range changes {
+		out = append(append(out, c.Environment), c.Also...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func count(n int, noun string, fresh bool) string {
+	if fresh {
+		noun = strings.TrimPrefix(noun, "more ")
+	}
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+func short(sha string) string {
+	if len(sha) > 7 {
+		return sha[:7]
+	}
+	return sha
+}
+
+// MayApprove says why an account's approval could not count under any rule for
+// these facts, or "" if it could.
+func MayApprove(p Policy, f Facts, u forge.User) string {
+	return mayUse(p, func(g *Engine) string {
+		e := g.evaluation(f)
+		reason := ""
+		for _, a := range e.asks() {
+			why := e.barred(u, a.apart)
+			if why == "" && a.require.demands() {
+				why = e.wanted(&a, a.require, u)
+			}
+			switch {
+			case why == "" && a.require.demands():
+				return ""
+			case why != "":
+				reason = why
+			}
+		}
+		if reason == "" {
+			return e.barred(u, g.separations(e.envs, true))
+		}
+		return reason
+	})
+}
+
+// mayUse runs a question on the compiled policy.
+func mayUse(p Policy, ask func(*Engine) string) string {
+	g, err := Compile(p)
+	if err != nil {
+		return "the policy cannot be used: " + err.Error()
+	}
+	return ask(g)
+}
+
+// Eligible reports whether an account's approval could count for all that an
+// environment asks for.
+func Eligible(p Policy, f Facts, environment string, u forge.User) bool {
+	return mayUse(p, func(g *Engine) string { return g.evaluation(f).eligible(environment, u) }) == ""
+}
+
+func (e *evaluation) eligible(environment string, u forge.User) string {
+	own := false
+	for _, s := range e.g.environments {
+		if s.approvals == nil || !glob(s.Name, environment) {
+			continue
+		}
+		own = own || !s.Floor
+		if why := e.suits(environment, *s.approvals, s.Floor, u); why != "" {
+			return why
+		}
+	}
+	if own {
+		return ""
+	}
+	return e.suits(environment, e.g.fallback, false, u)
+}
+
+// MayReview says why an account may not close a duty with `/reviewed`, or "".
+// The facts are those of the pull that the override was for.
+func MayReview(p Policy, f Facts, d Duty, u forge.User) string {
+	if u.ID == d.By.ID {
+		return "you gave the override; somebody else has to review it"
+	}
+	return mayUse(p, func(g *Engine) string { return g.evaluation(f).eligible(d.Environment, u) })
+}

@@ -1,0 +1,208 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lockkeeper/forge"
+)
+
+// part is one way in which an account took part in the changes. Role is an
+// index of roles, or always for one that no separation of duties excuses.
+type part struct {
+	role int
+	what string
+}
+
+const always = -1
+
+// takers lists, for each account, how it took part; those who only act on
+// behalf of people are left out.
+func (p Policy) takers(f Facts) map[int64][]part {
+	out := map[int64][]part{}
+	add := func(u forge.User, role int, what string) {
+		if u.ID != 0 && !slices.Contains(p.ServiceAccounts, u.ID) {
+			out[u.ID] = append(out[u.ID], part{role, what})
+		}
+	}
+	index := func(r Role) int { return slices.Index(roles, r) }
+	if f.AskedBy != nil {
+		add(*f.AskedBy, always, "asked for it")
+	}
+	for _, b := range f.Bypass {
+		add(b.By, always, "brought "+short(b.SHA)+" past the gate")
+	}
+	add(f.Pull.Author, index(Opener), "opened it")
+	for _, c := range f.Commits {
+		if c.Merge {
+			continue
+		}
+		add(c.Author, index(Author), "author of "+short(c.SHA))
+		add(c.Committer, index(Committer), "committer of "+short(c.SHA))
+		for _, u := range c.CoAuthors {
+			if c.Suggested {
+				add(u, index(Suggester), "suggested "+short(c.SHA))
+			} else {
+				add(u, index(CoAuthor), "co-author of "+short(c.SHA))
+			}
+		}
+	}
+	for _, u := range f.Pushers {
+		add(u, index(Pusher), "pushed to it")
+	}
+	for _, parts := range out {
+		slices.SortFunc(parts, func(a, b part) int { return cmp.Or(cmp.Compare(a.role, b.role), cmp.Compare(a.what, b.what)) })
+	}
+	return out
+}
+
+// contributed says how an account contributed, by the roles that count; "" if
+// it did not.
+func (e *evaluation) contributed(id int64, d duties) string {
+	for _, p := range e.takers[id] {
+		if p.role == always || d.barred[p.role] {
+			return p.what
+		}
+	}
+	return ""
+}
+
+// barred says why an account counts for nothing, or "".
+func (e *evaluation) barred(u forge.User, d duties) string {
+	if why := e.nobody(u); why != "" {
+		return why
+	}
+	if what := e.contributed(u.ID, d); what != "" {
+		return "contributed to this pull (" + what + ")"
+	}
+	return ""
+}
+
+// nobody says why an account is no person, or "".
+func (e *evaluation) nobody(u forge.User) string {
+	switch {
+	case u.ID == 0 || u.Type == forge.Deleted:
+		return "the account is gone"
+	case u.Type != forge.Person:
+		return "a bot is not a person"
+	case slices.Contains(e.g.policy.ServiceAccounts, u.ID):
+		return "a service account is not a person"
+	}
+	return ""
+}
+
+// ineligible says why an account is not among those asked for, or "". Owners
+// are the code owners of the file at hand.
+func (e *evaluation) ineligible(p people, owners []string, u forge.User, d duties) string {
+	if slices.ContainsFunc(p.teams, func(t string) bool { return slices.Contains(e.f.Teams[t], u.ID) }) {
+		return ""
+	}
+	if slices.ContainsFunc(p.users, func(n named) bool { return n.id == strconv.FormatInt(u.ID, 10) }) {
+		return ""
+	}
+	sure, loose := e.owns(owners, u)
+	if sure {
+		return ""
+	}
+	if loose = loose || slices.ContainsFunc(p.users, func(n named) bool { return n.id == "" && strings.EqualFold(n.login, u.Login) }); loose {
+		if !slices.Contains(e.f.Writers, u.ID) {
+			return fmt.Sprintf("named by login without an account id (%s#%d), and it has no write access to the repository", u.Login, u.ID)
+		}
+		return e.outsider(u, d)
+	}
+	switch {
+	case p.admins && !slices.Contains(e.f.Admins, u.ID):
+		return "has no admin access to the repository"
+	case p.writers && !slices.Contains(e.f.Writers, u.ID):
+		return "has no write access to the repository"
+	case p.admins || p.writers:
+		return e.outsider(u, d)
+	}
+	return "not among " + p.who
+}
+
+// owns reports whether an account is a code owner: surely, as a member of a
+// team, or by its login of today. E-mail addresses name no account.
+func (e *evaluation) owns(owners []string, u forge.User) (sure, loose bool) {
+	for _, o := range owners {
+		name, ok := strings.CutPrefix(o, "@")
+		if ok && strings.Contains(name, "/") {
+			sure = sure || slices.Contains(e.f.Teams[name], u.ID)
+		} else if ok {
+			loose = loose || strings.EqualFold(name, u.Login)
+		}
+	}
+	return sure, loose
+}
+
+func (e *evaluation) outsider(u forge.User, d duties) string {
+	if d.withoutOutside && slices.Contains(e.f.Outside, u.ID) {
+		return fmt.Sprintf("an outside collaborator; the policy would have to name %s#%d, or let outside collaborators approve", u.Login, u.ID)
+	}
+	return ""
+}
+
+// left names a team that the person was in at the vote and is not in now, or
+// "".
+func (e *evaluation) left(p people, v Vote) string {
+	for _, t := range p.teams {
+		if slices.Contains(v.Teams, t) && !slices.Contains(e.f.Teams[t], v.User.ID) {
+			return t
+		}
+	}
+	return ""
+}
+
+// enough says how many independent people there are, if all of them are known
+// by id and they are fewer than asked for.
+func (e *evaluation) enough(p people, owners []string, need int, d duties) string {
+	if p.writers || p.admins || slices.ContainsFunc(p.users, func(n named) bool { return n.id == "" }) {
+		return ""
+	}
+	ids := map[int64]bool{}
+	for _, n := range p.users {
+		if id, err := strconv.ParseInt(n.id, 10, 64); err == nil {
+			ids[id] = true
+		}
+	}
+	if len(p.users)+len(p.teams)+len(owners) == 0 {
+		return ""
+	}
+	teams := slices.Clone(p.teams)
+	for _, o := range owners {
+		name, ok := strings.CutPrefix(o, "@")
+		if ok && !strings.Contains(name, "/") {
+			return ""
+		}
+		if ok {
+			teams = append(teams, name)
+		}
+	}
+	for _, t := range teams {
+		members, ok := e.f.Teams[t]
+		if !ok {
+			return "" // not read, or not there
+		}
+		for _, id := range members {
+			ids[id] = true
+		}
+	}
+	free := 0
+	for id := range ids {
+		if e.contributed(id, d) == "" && !slices.Contains(e.g.policy.ServiceAccounts, id) && !e.applies(id, d) {
+			free++
+		}
+	}
+	if free >= need {
+		return ""
+	}
+	return fmt.Sprintf(" (of those the forge knows, %d did not contribute)", free)
+}
+
+// applies reports whether an account may not approve because it applies.
+func (e *evaluation) applies(id int64, d duties) bool {
+	return d.approverApart && e.f.Applier != nil && e.f.Applier.ID == id
+}

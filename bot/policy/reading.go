@@ -1,0 +1,90 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"lockkeeper/forge"
+)
+
+// Teams lists the teams that can matter to changes in these environments: what
+// has to be read from the forge before evaluating. Those of code owners are not
+// among them; see OwnerTeams.
+func (p Policy) Teams(environments []string) []forge.Team {
+	var names []string
+	people := func(from People, floor bool) {
+		names = append(names, from.Teams...)
+		for _, g := range from.Groups {
+			group, _ := p.group(g, floor)
+			names = append(names, group.Teams...)
+		}
+	}
+	for _, env := range environments {
+		own := false
+		for _, e := range p.Environments {
+			if !glob(e.Name, env) {
+				continue
+			}
+			if e.Approvals != nil {
+				own = own || !e.Floor
+				e.Approvals.each(func(from People) { people(from, e.Floor) })
+			}
+			if e.Override != nil {
+				people(e.Override.By, e.Floor)
+			}
+		}
+		for _, r := range p.Rules {
+			if r.Environment == env {
+				own = own || !r.Floor
+				r.asked().each(func(from People) { people(from, r.Floor) })
+			}
+		}
+		if !own {
+			p.Default.asked().each(func(from People) { people(from, false) })
+		}
+	}
+	for _, r := range p.Rules {
+		if r.Environment == "" {
+			r.Require.each(func(from People) { people(from, r.Floor) })
+		}
+	}
+	for _, o := range p.Owners {
+		people(o.From, o.Floor)
+	}
+	return teams(names)
+}
+
+// each visits the people of a requirement and of its parts.
+func (q Requirement) each(visit func(People)) {
+	visit(q.From)
+	for _, part := range slices.Concat(q.All, q.Any) {
+		part.each(visit)
+	}
+}
+
+// OwnerTeams lists the teams that own files by CODEOWNERS.
+func OwnerTeams(files []File) []forge.Team {
+	var names []string
+	for _, f := range files {
+		for _, s := range f.Owners {
+			for _, o := range s.Owners {
+				if name, ok := strings.CutPrefix(o, "@"); ok && strings.Contains(name, "/") {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	return teams(names)
+}
+
+func teams(names []string) []forge.Team {
+	slices.Sort(names)
+	out := []forge.Team{}
+	for _, t := range slices.Compact(names) {
+		org, slug, _ := strings.Cut(t, "/")
+		out = append(out, forge.Team{Org: org, Slug: slug})
+	}
+	slices.SortFunc(out, func(a, b forge.Team) int { return cmp.Or(cmp.Compare(a.Org, b.Org), cmp.Compare(a.Slug, b.Slug)) })
+	return out
+}

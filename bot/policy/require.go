@@ -1,0 +1,355 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"lockkeeper/forge"
+)
+
+// ballot is an approval with what about it is the same for all rules.
+type ballot struct {
+	Vote
+	stale string // why it counts nowhere, or ""
+	// merged is set if only merges of the base came after it.
+	merged bool
+	// uncovered are the changes that it was not given for.
+	uncovered set
+}
+
+// cast looks at an account's approvals.
+func (e *evaluation) cast(o opinion) []ballot {
+	out := make([]ballot, 0, len(o.approvals))
+	for _, v := range o.approvals {
+		b := ballot{Vote: v, uncovered: newSet(len(e.f.Changes))}
+		b.merged = v.Head != e.f.Pull.Head.SHA && slices.Contains(e.f.EquivalentHeads, v.Head)
+		switch {
+		case v.Base != "" && v.Base != e.f.Pull.Base.Name:
+			b.stale = fmt.Sprintf("approved while the pull aimed at %s", v.Base)
+		case v.Head != e.f.Pull.Head.SHA && !b.merged:
+			b.stale = fmt.Sprintf("approved %s, the head is now %s", short(v.Head), short(e.f.Pull.Head.SHA))
+		case len(v.Digests) == 0 && len(e.f.Changes) > 0:
+			b.stale = "approved before a plan was published"
+		case v.PolicyRevision != e.g.revision:
+			b.stale = "approved under a policy that has changed since"
+		}
+		shown := map[string]bool{"": false} // nobody was shown a change without a digest
+		for _, d := range v.Digests {
+			shown[d] = d != ""
+		}
+		for i, c := range e.f.Changes {
+			if !shown[c.Digest] {
+				b.uncovered.add(i)
+			}
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// counted finds an account's approval that counts. If it has something to say
+// and nothing counts, it says why the newest does not.
+func (e *evaluation) counted(a *ask, p people, owners []string, i int) (*ballot, string) {
+	if e.opinions[i].gone != "" {
+		return nil, e.opinions[i].gone
+	}
+	why := ""
+	for n := range e.ballots[i] {
+		b := &e.ballots[i][n]
+		reason := e.discount(a, p, owners, b)
+		if reason == "" {
+			return b, ""
+		}
+		if n == 0 {
+			why = reason
+		}
+	}
+	return nil, why
+}
+
+// discount says why an approval does not count, or "".
+func (e *evaluation) discount(a *ask, p people, owners []string, b *ballot) string {
+	if why := e.barred(b.User, a.apart); why != "" {
+		return why
+	}
+	if e.applies(b.User.ID, a.apart) {
+		return "asks for the apply, and approver and applier have to be different people"
+	}
+	switch {
+	case b.stale != "":
+		return b.stale
+	case b.merged && a.apart.dropOnMerge:
+		return fmt.Sprintf("approved %s, and the base branch was merged in since", short(b.Head))
+	case b.uncovered.meets(a.changes):
+		return "the plan has changed since that approval"
+	case a.apart.digest && b.Digest == "":
+		return "approved without naming the plan's digest (`/approve DIGEST`)"
+	case a.ticket != "" && b.Ticket != e.f.Ticket.Key():
+		return "approved for another ticket or window"
+	}
+	why := e.ineligible(p, owners, b.User, a.apart)
+	if team := e.left(p, b.Vote); why != "" && team != "" {
+		return "left " + team + " since that approval"
+	}
+	return why
+}
+
+// demands reports whether a requirement asks for any approval.
+func (q requirement) demands() bool {
+	some := func(parts []requirement) bool { return slices.ContainsFunc(parts, requirement.demands) }
+	return q.approvals > 0 || some(q.all) || len(q.any) > 0 && !slices.ContainsFunc(q.any, func(p requirement) bool { return !p.demands() })
+}
+
+// require judges a requirement. The node's title begins with a.where.
+func (e *evaluation) require(a *ask, q requirement) Node {
+	var parts []Node
+	switch {
+	case q.approvals == 0:
+	case q.from.codeOwners:
+		parts = append(parts, e.codeOwners(a, q))
+	default:
+		parts = append(parts, e.approvals(a, q.approvals, q.from, nil, ""))
+	}
+	for _, part := range q.all {
+		parts = append(parts, e.require(a, part))
+	}
+	if len(q.any) > 0 {
+		parts = append(parts, e.oneOf(a, q.any))
+	}
+	switch len(parts) {
+	case 0:
+		return Node{OK: true, Title: a.where + ": no approval needed"}
+	case 1:
+		return parts[0]
+	}
+	return Node{OK: allOK(parts), Title: a.where + ": all of", Children: parts}
+}
+
+// oneOf judges alternatives; what is missing is said in one line, because no
+// single one of them is.
+func (e *evaluation) oneOf(a *ask, options []requirement) Node {
+	n := Node{Title: a.where + ": one of"}
+	var ways []string
+	for _, o := range options {
+		c := e.require(a, o)
+		n.OK = n.OK || c.OK
+		n.Children = append(n.Children, c)
+		var lack []string
+		for _, m := range collect(c, nil) {
+			lack = append(lack, strings.TrimPrefix(m, a.where+": "))
+		}
+		ways = append(ways, strings.Join(lack, " and "))
+	}
+	if !n.OK {
+		n.Missing = []string{a.where + ": either " + strings.Join(ways, ", or ")}
+	}
+	return n
+}
+
+// approvals judges one count of different people; of names the file they own.
+func (e *evaluation) approvals(a *ask, need int, p people, owners []string, of string) Node {
+	n := Node{Title: fmt.Sprintf("%s: %s from %s%s", a.where, count(need, "approval", true), p.who, of)}
+	for i, o := range e.opinions {
+		b, why := e.counted(a, p, owners, i)
+		if why != "" {
+			n.NotCounted = append(n.NotCounted, "@"+o.user.Login+": "+why)
+		} else if b != nil {
+			n.Met = append(n.Met, fmt.Sprintf("@%s (%s)", b.User.Login, b.Via))
+			n.ApprovedBy = append(n.ApprovedBy, b.User)
+		}
+	}
+	n.OK = len(n.Met) >= need
+	if lack := need - len(n.Met); lack > 0 {
+		n.Missing = []string{fmt.Sprintf("%s: %s from %s%s%s", a.where, count(lack, "more approval", len(n.Met) == 0), p.who, of,
+			e.enough(p, owners, need, a.apart))}
+		for _, g := range p.unknown {
+			n.Missing[0] += "; the policy has no group " + g
+		}
+	}
+	return n
+}
+
+// share are the touched files that the same people own.
+type share struct {
+	OwnerSet
+	paths []string
+}
+
+// codeOwners judges approvals of the owners of each touched file.
+func (e *evaluation) codeOwners(a *ask, q requirement) Node {
+	shares := e.shares(a)
+	if e.f.OwnersError != "" || len(shares) == 0 {
+		// Nobody is a code owner; whoever else is named may still approve.
+		n := e.approvals(a, q.approvals, q.from, nil, "")
+		if why := e.f.OwnersError; !n.OK && why != "" {
+			n.Missing[0] += "; there are no code owners, because CODEOWNERS of the base branch cannot be used: " + why
+		} else if !n.OK {
+			n.Missing[0] += "; there are no code owners, because no file was touched"
+		}
+		return n
+	}
+	var parts []Node
+	for _, s := range shares {
+		p := q.from
+		p.who = strings.Join(append(s.names(), withoutOwners(p.who)...), " or ")
+		if p.who == "" {
+			p.who = "a code owner"
+		}
+		n := e.approvals(a, max(q.approvals, s.Required), p, s.Owners, " for "+some(s.paths))
+		if len(s.Owners) == 0 && !n.OK {
+			n.Missing[0] += "; CODEOWNERS of the base branch names no owner"
+		} else if !n.OK && !slices.ContainsFunc(s.Owners, func(o string) bool { return strings.HasPrefix(o, "@") }) {
+			n.Missing[0] += "; CODEOWNERS gives e-mail addresses, and nobody can tell whose accounts those are"
+		}
+		parts = append(parts, n)
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return Node{OK: allOK(parts), Title: a.where + ": the code owners of every touched file", Children: parts}
+}
+
+func withoutOwners(who string) []string {
+	names := strings.Split(who, " or ")
+	return slices.DeleteFunc(names, func(s string) bool { return s == "the code owners" })
+}
+
+// names are the owners as sentences call them.
+func (s share) names() []string {
+	var out []string
+	for _, o := range s.Owners {
+		if name := strings.TrimPrefix(o, "@"); name != o && strings.Contains(name, "/") {
+			o = name
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// shares are those of a rule; most rules look at all files.
+func (e *evaluation) shares(a *ask) []share {
+	if len(a.files) != len(e.f.Files) {
+		return shares(a.files)
+	}
+	if e.shared == nil {
+		e.shared = shares(a.files)
+	}
+	return e.shared
+}
+
+// shares groups the touched files by who owns them. Each section of a file asks
+// for itself. Optional sections ask for nothing beside others; a file that has
+// no other asks their owners.
+func shares(files []File) []share {
+	byKey := map[string]*share{}
+	add := func(path string, s OwnerSet) {
+		s.Owners = slices.Clone(s.Owners)
+		slices.Sort(s.Owners)
+		s.Owners = slices.Compact(s.Owners)
+		key := fmt.Sprintf("%d %q", s.Required, s.Owners)
+		if byKey[key] == nil {
+			byKey[key] = &share{OwnerSet: s}
+		}
+		byKey[key].paths = append(byKey[key].paths, path)
+	}
+	for _, f := range files {
+		var optional OwnerSet
+		asked := false
+		for _, s := range f.Owners {
+			if s.Optional {
+				optional.Owners = append(slices.Clip(optional.Owners), s.Owners...)
+				continue
+			}
+			asked = true
+			add(f.Path, s)
+		}
+		if !asked {
+			add(f.Path, optional)
+		}
+	}
+	var out []share
+	for _, s := range byKey {
+		slices.Sort(s.paths)
+		s.paths = slices.Compact(s.paths)
+		out = append(out, *s)
+	}
+	slices.SortFunc(out, func(a, b share) int {
+		return cmp.Or(slices.Compare(a.paths, b.paths), slices.Compare(a.Owners, b.Owners), cmp.Compare(a.Required, b.Required))
+	})
+	return out
+}
+
+// some names the first of several files.
+func some(paths []string) string {
+	if len(paths) == 1 {
+		return paths[0]
+	}
+	return fmt.Sprintf("%s and %d more", paths[0], len(paths)-1)
+}
+
+// wanted says why an account's approval could not count for any part of a
+// requirement, or "".
+func (e *evaluation) wanted(a *ask, q requirement, u forge.User) string {
+	why := ""
+	if q.approvals > 0 {
+		if why = e.member(a, q.from, u); why == "" {
+			return ""
+		}
+	}
+	for _, part := range slices.Concat(q.all, q.any) {
+		if !part.demands() {
+			continue
+		}
+		if why = e.wanted(a, part, u); why == "" {
+			return ""
+		}
+	}
+	return why
+}
+
+// member says why an account is not among those asked for, whichever file they
+// own, or "".
+func (e *evaluation) member(a *ask, p people, u forge.User) string {
+	why := e.ineligible(p, nil, u, a.apart)
+	if why == "" || !p.codeOwners || e.f.OwnersError != "" {
+		return why
+	}
+	for _, s := range e.shares(a) {
+		if e.ineligible(p, s.Owners, u, a.apart) == "" {
+			return ""
+		}
+	}
+	return why
+}
+
+// suits says why an account's approval could not count for every part of what
+// an environment asks for, or "".
+func (e *evaluation) suits(environment string, q requirement, floor bool, u forge.User) string {
+	a := ask{where: environment, floor: floor, files: e.f.Files, apart: e.g.separation(environment, floor)}
+	if why := e.barred(u, a.apart); why != "" {
+		return why
+	}
+	return e.all(&a, q, u)
+}
+
+func (e *evaluation) all(a *ask, q requirement, u forge.User) string {
+	if q.approvals > 0 || len(q.all)+len(q.any) == 0 {
+		if why := e.member(a, q.from, u); why != "" {
+			return why
+		}
+	}
+	for _, part := range q.all {
+		if why := e.all(a, part, u); why != "" {
+			return why
+		}
+	}
+	why := ""
+	for _, part := range q.any {
+		if why = e.all(a, part, u); why == "" {
+			return ""
+		}
+	}
+	return why
+}
