@@ -158,24 +158,40 @@ func (e *evaluation) left(p people, v Vote) string {
 
 // enough says how many independent people there are, if all of them are known
 // by id and they are fewer than asked for.
-func (e *evaluation) enough(p people, owners []string, need int, d duties) string {
-	if p.writers || p.admins || slices.ContainsFunc(p.users, func(n named) bool { return n.id == "" }) {
+func (e *evaluation) enough(l leaf, d duties) string {
+	ids, known := e.candidates(l)
+	if !known || len(ids) == 0 && len(l.from.teams) == 0 {
 		return ""
 	}
-	ids := map[int64]bool{}
-	for _, n := range p.users {
-		if id, err := strconv.ParseInt(n.id, 10, 64); err == nil {
-			ids[id] = true
+	free := 0
+	for _, id := range ids {
+		if e.free(id, d) {
+			free++
 		}
 	}
-	if len(p.users)+len(p.teams)+len(owners) == 0 {
+	if free >= l.need {
 		return ""
 	}
-	teams := slices.Clone(p.teams)
-	for _, o := range owners {
+	return fmt.Sprintf(" (of those the forge knows, %d did not contribute)", free)
+}
+
+// candidates are the accounts that may approve, if all are known by id.
+func (e *evaluation) candidates(l leaf) (ids []int64, known bool) {
+	if l.from.writers || l.from.admins {
+		return nil, false
+	}
+	for _, n := range l.from.users {
+		id, err := strconv.ParseInt(n.id, 10, 64)
+		if n.id == "" || err != nil {
+			return nil, false
+		}
+		ids = append(ids, id)
+	}
+	teams := slices.Clone(l.from.teams)
+	for _, o := range l.owners {
 		name, ok := strings.CutPrefix(o, "@")
 		if ok && !strings.Contains(name, "/") {
-			return ""
+			return nil, false
 		}
 		if ok {
 			teams = append(teams, name)
@@ -184,22 +200,18 @@ func (e *evaluation) enough(p people, owners []string, need int, d duties) strin
 	for _, t := range teams {
 		members, ok := e.f.Teams[t]
 		if !ok {
-			return "" // not read, or not there
+			return nil, false // not read, or not there
 		}
-		for _, id := range members {
-			ids[id] = true
-		}
+		ids = append(ids, members...)
 	}
-	free := 0
-	for id := range ids {
-		if e.contributed(id, d) == "" && !slices.Contains(e.g.policy.ServiceAccounts, id) && !e.applies(id, d) {
-			free++
-		}
-	}
-	if free >= need {
-		return ""
-	}
-	return fmt.Sprintf(" (of those the forge knows, %d did not contribute)", free)
+	slices.Sort(ids)
+	return slices.Compact(ids), true
+}
+
+// free reports whether an account could approve, as far as its part in the
+// changes goes.
+func (e *evaluation) free(id int64, d duties) bool {
+	return e.contributed(id, d) == "" && !slices.Contains(e.g.policy.ServiceAccounts, id) && !e.applies(id, d)
 }
 
 // applies reports whether an account may not approve because it applies.

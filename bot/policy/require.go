@@ -51,14 +51,14 @@ func (e *evaluation) cast(o opinion) []ballot {
 
 // counted finds an account's approval that counts. If it has something to say
 // and nothing counts, it says why the newest does not.
-func (e *evaluation) counted(a *ask, p people, owners []string, i int) (*ballot, string) {
+func (e *evaluation) counted(a *ask, l leaf, i int) (*ballot, string) {
 	if e.opinions[i].gone != "" {
 		return nil, e.opinions[i].gone
 	}
 	why := ""
 	for n := range e.ballots[i] {
 		b := &e.ballots[i][n]
-		reason := e.discount(a, p, owners, b)
+		reason := e.discount(a, l, b)
 		if reason == "" {
 			return b, ""
 		}
@@ -70,7 +70,7 @@ func (e *evaluation) counted(a *ask, p people, owners []string, i int) (*ballot,
 }
 
 // discount says why an approval does not count, or "".
-func (e *evaluation) discount(a *ask, p people, owners []string, b *ballot) string {
+func (e *evaluation) discount(a *ask, l leaf, b *ballot) string {
 	if why := e.barred(b.User, a.apart); why != "" {
 		return why
 	}
@@ -89,8 +89,8 @@ func (e *evaluation) discount(a *ask, p people, owners []string, b *ballot) stri
 	case a.ticket != "" && b.Ticket != e.f.Ticket.Key():
 		return "approved for another ticket or window"
 	}
-	why := e.ineligible(p, owners, b.User, a.apart)
-	if team := e.left(p, b.Vote); why != "" && team != "" {
+	why := e.ineligible(l.from, l.owners, b.User, a.apart)
+	if team := e.left(l.from, b.Vote); why != "" && team != "" {
 		return "left " + team + " since that approval"
 	}
 	return why
@@ -102,15 +102,56 @@ func (q requirement) demands() bool {
 	return q.approvals > 0 || some(q.all) || len(q.any) > 0 && !slices.ContainsFunc(q.any, func(p requirement) bool { return !p.demands() })
 }
 
+// leaf is one count of different people.
+type leaf struct {
+	need   int
+	from   people
+	owners []string // of the files at hand
+	of     string   // names these files, or ""
+	// hint says why nobody may be left to ask, or "".
+	hint string
+}
+
+// leaves are the counts that a requirement makes by itself: one, or with code
+// owners one for each of those who own some of the touched files.
+func (e *evaluation) leaves(a *ask, q requirement) []leaf {
+	if q.approvals == 0 {
+		return nil
+	}
+	if !q.from.codeOwners {
+		return []leaf{{need: q.approvals, from: q.from}}
+	}
+	shares := e.shares(a)
+	switch {
+	case e.f.OwnersError != "":
+		// Nobody is a code owner; whoever else is named may still approve.
+		return []leaf{{need: q.approvals, from: q.from,
+			hint: "; there are no code owners, because CODEOWNERS of the base branch cannot be used: " + e.f.OwnersError}}
+	case len(shares) == 0:
+		return []leaf{{need: q.approvals, from: q.from, hint: "; there are no code owners, because no file was touched"}}
+	}
+	var out []leaf
+	for _, s := range shares {
+		l := leaf{need: max(q.approvals, s.Required), from: q.from, owners: s.Owners, of: " for " + some(s.paths)}
+		l.from.who = strings.Join(append(s.names(), withoutOwners(q.from.who)...), " or ")
+		if len(s.Owners) == 0 {
+			l.hint = "; CODEOWNERS of the base branch names no owner"
+			if l.from.who == "" {
+				l.from.who = "a code owner"
+			}
+		} else if !slices.ContainsFunc(s.Owners, func(o string) bool { return strings.HasPrefix(o, "@") }) {
+			l.hint = "; CODEOWNERS gives e-mail addresses, and nobody can tell whose accounts those are"
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
 // require judges a requirement. The node's title begins with a.where.
 func (e *evaluation) require(a *ask, q requirement) Node {
 	var parts []Node
-	switch {
-	case q.approvals == 0:
-	case q.from.codeOwners:
-		parts = append(parts, e.codeOwners(a, q))
-	default:
-		parts = append(parts, e.approvals(a, q.approvals, q.from, nil, ""))
+	for _, l := range e.leaves(a, q) {
+		parts = append(parts, e.approvals(a, l))
 	}
 	for _, part := range q.all {
 		parts = append(parts, e.require(a, part))
@@ -148,11 +189,11 @@ func (e *evaluation) oneOf(a *ask, options []requirement) Node {
 	return n
 }
 
-// approvals judges one count of different people; of names the file they own.
-func (e *evaluation) approvals(a *ask, need int, p people, owners []string, of string) Node {
-	n := Node{Title: fmt.Sprintf("%s: %s from %s%s", a.where, count(need, "approval", true), p.who, of)}
+// approvals judges one count of different people.
+func (e *evaluation) approvals(a *ask, l leaf) Node {
+	n := Node{Title: fmt.Sprintf("%s: %s from %s%s", a.where, count(l.need, "approval", true), l.from.who, l.of)}
 	for i, o := range e.opinions {
-		b, why := e.counted(a, p, owners, i)
+		b, why := e.counted(a, l, i)
 		if why != "" {
 			n.NotCounted = append(n.NotCounted, "@"+o.user.Login+": "+why)
 		} else if b != nil {
@@ -160,11 +201,11 @@ func (e *evaluation) approvals(a *ask, need int, p people, owners []string, of s
 			n.ApprovedBy = append(n.ApprovedBy, b.User)
 		}
 	}
-	n.OK = len(n.Met) >= need
-	if lack := need - len(n.Met); lack > 0 {
-		n.Missing = []string{fmt.Sprintf("%s: %s from %s%s%s", a.where, count(lack, "more approval", len(n.Met) == 0), p.who, of,
-			e.enough(p, owners, need, a.apart))}
-		for _, g := range p.unknown {
+	n.OK = len(n.Met) >= l.need
+	if lack := l.need - len(n.Met); lack > 0 {
+		n.Missing = []string{fmt.Sprintf("%s: %s from %s%s%s%s", a.where, count(lack, "more approval", len(n.Met) == 0),
+			l.from.who, l.of, e.enough(l, a.apart), l.hint)}
+		for _, g := range l.from.unknown {
 			n.Missing[0] += "; the policy has no group " + g
 		}
 	}
@@ -175,40 +216,6 @@ func (e *evaluation) approvals(a *ask, need int, p people, owners []string, of s
 type share struct {
 	OwnerSet
 	paths []string
-}
-
-// codeOwners judges approvals of the owners of each touched file.
-func (e *evaluation) codeOwners(a *ask, q requirement) Node {
-	shares := e.shares(a)
-	if e.f.OwnersError != "" || len(shares) == 0 {
-		// Nobody is a code owner; whoever else is named may still approve.
-		n := e.approvals(a, q.approvals, q.from, nil, "")
-		if why := e.f.OwnersError; !n.OK && why != "" {
-			n.Missing[0] += "; there are no code owners, because CODEOWNERS of the base branch cannot be used: " + why
-		} else if !n.OK {
-			n.Missing[0] += "; there are no code owners, because no file was touched"
-		}
-		return n
-	}
-	var parts []Node
-	for _, s := range shares {
-		p := q.from
-		p.who = strings.Join(append(s.names(), withoutOwners(p.who)...), " or ")
-		if p.who == "" {
-			p.who = "a code owner"
-		}
-		n := e.approvals(a, max(q.approvals, s.Required), p, s.Owners, " for "+some(s.paths))
-		if len(s.Owners) == 0 && !n.OK {
-			n.Missing[0] += "; CODEOWNERS of the base branch names no owner"
-		} else if !n.OK && !slices.ContainsFunc(s.Owners, func(o string) bool { return strings.HasPrefix(o, "@") }) {
-			n.Missing[0] += "; CODEOWNERS gives e-mail addresses, and nobody can tell whose accounts those are"
-		}
-		parts = append(parts, n)
-	}
-	if len(parts) == 1 {
-		return parts[0]
-	}
-	return Node{OK: allOK(parts), Title: a.where + ": the code owners of every touched file", Children: parts}
 }
 
 func withoutOwners(who string) []string {
