@@ -28,6 +28,12 @@ type Traits struct {
 	ChildTeams bool
 	// Reregister: logins can be given up and registered anew.
 	Reregister bool
+	// Outside: the forge tells outside collaborators from members.
+	Outside bool
+	// Apps: programs have an identity of their own, which checks show.
+	Apps bool
+	// RequestTeams: teams can be asked for reviews.
+	RequestTeams bool
 	// Methods are the merge methods that it offers.
 	Methods []forge.MergeMethod
 }
@@ -49,6 +55,10 @@ type Fixture interface {
 	Grant(t *testing.T, ref forge.RepoRef, u forge.User, p forge.Permission)
 	// Team makes a team in the repository's organisation, below parent if any.
 	Team(t *testing.T, ref forge.RepoRef, slug, parent string, members ...forge.User) forge.Team
+	// Member makes somebody a member of the repository's organisation.
+	Member(t *testing.T, ref forge.RepoRef, u forge.User)
+	// GrantTeam gives a team write access.
+	GrantTeam(t *testing.T, ref forge.RepoRef, team forge.Team)
 	// Fork copies the repository to the person's account.
 	Fork(t *testing.T, ref forge.RepoRef, by forge.User) forge.RepoRef
 	// Push makes commits, pushes them and returns the new tip.
@@ -60,12 +70,19 @@ type Fixture interface {
 	// Review submits a review of the pull's present head.
 	Review(t *testing.T, ref forge.RepoRef, number int, by forge.User, s forge.ReviewState, body string) int64
 	Dismiss(t *testing.T, ref forge.RepoRef, number int, review int64, by forge.User)
+	// MergePull merges as a person and returns the commit on the base.
+	MergePull(t *testing.T, ref forge.RepoRef, number int, by forge.User, m forge.MergeMethod) string
+	// OpenIssue opens an issue as a person and returns its number.
+	OpenIssue(t *testing.T, ref forge.RepoRef, by forge.User, title string) int
 	// Reactions counts a comment's reactions by the forge's words.
 	Reactions(t *testing.T, ref forge.RepoRef, number int, comment int64) map[string]int
 	// Protect demands checks by name and a number of approving reviews.
 	Protect(t *testing.T, ref forge.RepoRef, branch string, checks []string, reviews int)
 	// Status is another system's result for a commit.
 	Status(t *testing.T, ref forge.RepoRef, sha, name string, good bool)
+	// AppCheck is the result of another App (or system) for a commit; it returns
+	// the App's number.
+	AppCheck(t *testing.T, ref forge.RepoRef, sha, name string, good bool) int64
 	// Checks lists what is shown under the name on a commit now.
 	Checks(t *testing.T, ref forge.RepoRef, sha, name string) []Shown
 }
@@ -142,6 +159,14 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"permissions", permissions},
 		{"login taken over", takenOver},
 		{"check", check},
+		{"check results", checkResults},
+		{"check results over pages", checkPages},
+		{"outside collaborators", outside},
+		{"requested reviews", requestedReviews},
+		{"issues", issues},
+		{"issues over pages", issuePages},
+		{"pulls of a commit", commitPulls},
+		{"pushes to a branch", branchPushes},
 		{"merge", merge},
 		{"merge methods", mergeMethods},
 		{"merge refused", mergeRefused},

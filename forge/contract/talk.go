@@ -130,7 +130,7 @@ func reviews(t *testing.T, e *env) {
 			t.Errorf("review %d: %+v", i, got)
 		}
 		last = got.SubmittedAt
-		got.SubmittedAt, got.URL = time.Time{}, ""
+		got.SubmittedAt, got.URL, got.Outside = time.Time{}, "", false
 		if got != want {
 			t.Errorf("review %d is\n%+v, want\n%+v", i, got, want)
 		}

@@ -32,6 +32,11 @@ func (s *Server) As(login string) *Client {
 	return &Client{Login: login, Token: s.Token(login), s: s}
 }
 
+// AsApp gives a client for an App in a repository that it is installed on.
+func (s *Server) AsApp(app *App, repo string) *Client {
+	return &Client{Login: app.BotLogin(), Token: s.InstallationToken(app, repo), s: s}
+}
+
 // StatusError is an answer other than success.
 type StatusError struct {
 	Method, Path string
@@ -207,6 +212,23 @@ func (c *Client) Merge(ctx context.Context, repo string, number int, method stri
 	var out struct{ SHA string }
 	err := c.Do(ctx, "PUT", fmt.Sprintf("/repos/%s/pulls/%d/merge", repo, number), obj{"merge_method": method}, &out)
 	return out.SHA, err
+}
+
+// Check writes a finished check run, which only Apps may; conclusion is
+// GitHub's word (success, failure, neutral...), "" leaves it running. Nothing
+// keeps an App from using another's name.
+func (c *Client) Check(ctx context.Context, repo, sha, name, conclusion string) (int64, error) {
+	in, out := obj{"name": name, "head_sha": sha, "status": "in_progress"}, idAnswer{}
+	if conclusion != "" {
+		in["status"], in["conclusion"] = "completed", conclusion
+	}
+	err := c.Do(ctx, "POST", "/repos/"+repo+"/check-runs", in, &out)
+	return out.ID, err
+}
+
+// Status writes a commit status: success, failure, error or pending.
+func (c *Client) Status(ctx context.Context, repo, sha, name, state string) error {
+	return c.Do(ctx, "POST", "/repos/"+repo+"/statuses/"+sha, obj{"context": name, "state": state}, nil)
 }
 
 // CreateBranch makes a branch at the tip of another.

@@ -82,7 +82,7 @@ func (x *tour) mergeable() int {
 func tourReads(x *tour) {
 	for _, line := range []string{
 		"GET {repo}", "GET {repo}/pulls?state=all", "GET {pull}", "GET {pull}/commits", "GET {pull}/files", "GET {repo}/branches",
-		"GET {repo}/branches/main", "GET {repo}/rules/branches/ruled", "GET {repo}/rules/branches/main", "GET {repo}/commits", "GET {repo}/commits/main", "GET {repo}/compare/main...feature",
+		"GET {repo}/branches/main", "GET {repo}/rules/branches/ruled", "GET {repo}/rules/branches/main", "GET {repo}/commits", "GET {repo}/commits/main", "GET {repo}/commits/{head}/pulls", "GET {repo}/compare/main...feature",
 		"GET {repo}/contents/app/config.yaml", "GET {repo}/activity", "GET {repo}/issues?state=all", "GET {issue}", "GET {pull}/comments",
 		"GET {repo}/git/ref/heads/main", "GET {repo}/git/commits/{head}", "GET {repo}/collaborators/bob/permission",
 		fmt.Sprintf("GET /repositories/%d", x.RepoID(shop)),
@@ -116,6 +116,12 @@ func tourConversation(x *tour) {
 	x.call(x.carol, "PUT "+review+"/dismissals", fields{"message": "settled"})
 	x.call(x.bob, "POST {pull}/reviews", fields{"event": "APPROVE"})
 	x.call(x.ann, "GET {pull}/reviews", nil)
+	x.GrantTeam(shop, "platform", "write")
+	asked := fields{"reviewers": []string{"carol"}, "team_reviewers": []string{"platform"}}
+	x.call(x.ann, "POST {pull}/requested_reviewers", asked)
+	x.call(x.ann, "GET {pull}/requested_reviewers", nil)
+	x.call(x.ann, "GET {pull}", nil)
+	x.call(x.ann, "DELETE {pull}/requested_reviewers", asked)
 	x.must(x.ann.ConvertToDraft(x.ctx, shop, 1))
 	x.must(x.ann.MarkReady(x.ctx, shop, 1))
 }

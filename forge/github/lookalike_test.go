@@ -53,7 +53,7 @@ func newLookalike(asApp bool) func(t *testing.T) contract.Fixture {
 }
 
 func (l *lookalike) Traits() contract.Traits {
-	return contract.Traits{CoAuthors: true, Pushers: true, ChildTeams: true, Reregister: true,
+	return contract.Traits{CoAuthors: true, Pushers: true, ChildTeams: true, Reregister: true, Outside: true, Apps: true, RequestTeams: true,
 		Methods: []forge.MergeMethod{forge.MethodMerge, forge.MethodSquash, forge.MethodRebase}}
 }
 
@@ -107,6 +107,14 @@ func (l *lookalike) Team(_ *testing.T, ref forge.RepoRef, slug, parent string, m
 	}
 	l.s.AddTeam(ref.Owner, slug, parent, names...)
 	return forge.Team{Org: ref.Owner, Slug: slug}
+}
+
+func (l *lookalike) Member(_ *testing.T, ref forge.RepoRef, u forge.User) {
+	l.s.AddMember(ref.Owner, u.Login)
+}
+
+func (l *lookalike) GrantTeam(_ *testing.T, ref forge.RepoRef, team forge.Team) {
+	l.s.GrantTeam(ref.String(), team.Slug, "write")
 }
 
 // as is a client for what a person does.
@@ -207,6 +215,34 @@ func (l *lookalike) Dismiss(t *testing.T, ref forge.RepoRef, number int, review 
 	t.Helper()
 	ok[*gh.PullRequestReview](t)(l.as(t, by.Login).PullRequests.DismissReview(t.Context(), ref.Owner, ref.Name, number, review,
 		&gh.PullRequestReviewDismissalRequest{Message: gh.String("outdated")}))
+}
+
+func (l *lookalike) MergePull(t *testing.T, ref forge.RepoRef, number int, by forge.User, m forge.MergeMethod) string {
+	t.Helper()
+	sha, err := l.s.As(by.Login).Merge(t.Context(), ref.String(), number, string(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sha
+}
+
+func (l *lookalike) OpenIssue(t *testing.T, ref forge.RepoRef, by forge.User, title string) int {
+	t.Helper()
+	return ok[*gh.Issue](t)(l.as(t, by.Login).Issues.Create(t.Context(), ref.Owner, ref.Name, &gh.IssueRequest{Title: &title})).GetNumber()
+}
+
+func (l *lookalike) AppCheck(t *testing.T, ref forge.RepoRef, sha, name string, good bool) int64 {
+	t.Helper()
+	app, err := l.s.AddApp("owner", "other", map[string]string{"checks": "write"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.s.Install(app, ref.Owner)
+	conclusion := map[bool]string{true: "success", false: "failure"}[good]
+	if _, err := l.s.AsApp(app, ref.String()).Check(t.Context(), ref.String(), sha, name, conclusion); err != nil {
+		t.Fatal(err)
+	}
+	return app.ID
 }
 
 func (l *lookalike) Reactions(t *testing.T, ref forge.RepoRef, _ int, comment int64) map[string]int {

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"crypto/rand"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -48,6 +49,20 @@ func (s *Hub) userToken(a *Account) string {
 		s.creds[token] = &Credential{Token: token, Actor: a}
 	}
 	return token
+}
+
+// InstallationToken gives a fresh token of an App for a repository that it is
+// installed on.
+func (s *Hub) InstallationToken(app *App, fullName string) string {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	r := s.MustRepo(fullName)
+	for _, in := range app.Installations {
+		if in.Has(r) {
+			return s.Mint(in, []*Repo{r}, app.Permissions).Token
+		}
+	}
+	panic(fmt.Sprintf("forgetest: App %s is not installed on %s; install it first", app.Slug, fullName))
 }
 
 // Revoke makes every token of an account or an App's bot answer 401.

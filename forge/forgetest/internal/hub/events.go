@@ -13,7 +13,7 @@ import (
 
 // EmitPull sends a pull_request event.
 func (s *Hub) EmitPull(ctx context.Context, p *Pull, action string, by *Account, extra obj) {
-	payload := obj{"action": action, "number": p.Number, "pull_request": s.PullFull(ctx, p), "sender": s.UserJSON(by)}
+	payload := obj{"action": action, "number": p.Number, "pull_request": s.pullEvent(p, s.PullFull(ctx, p)), "sender": s.UserJSON(by)}
 	maps.Copy(payload, extra)
 	s.emit(p.Repo, "pull_request", action, payload)
 }
@@ -33,7 +33,7 @@ func (s *Hub) EmitReview(p *Pull, v *Review, action string, by *Account) {
 	r["state"] = strings.ToLower(v.State)
 	r["body"] = OrNil(v.Body)
 	s.emit(p.Repo, "pull_request_review", action, obj{
-		"action": action, "review": r, "pull_request": s.PullSimple(p), "sender": s.UserJSON(by)})
+		"action": action, "review": r, "pull_request": s.pullEvent(p, s.PullSimple(p)), "sender": s.UserJSON(by)})
 }
 
 // emitPush sends create, push and delete events as GitHub does for a ref.

@@ -58,8 +58,10 @@ type Hub struct {
 	Apps     []*App
 	creds    map[string]*Credential
 	Codes    map[string]*App
-	Used     map[string]int // requests per credential
-	calls    []Call
+	// Signatures are GitHub's words for the signatures of commits, by SHA.
+	Signatures map[string]string
+	Used       map[string]int // requests per credential
+	calls      []Call
 }
 
 // NewHub makes an empty state for a look-alike that listens on url.
@@ -67,7 +69,7 @@ func NewHub(url string, opt Options) (*Hub, error) {
 	s := &Hub{
 		URL: url, Opt: opt, Last: time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC), LastID: 1000,
 		Accounts: map[string]*Account{}, Repos: map[string]*Repo{}, Moved: map[string]*Repo{},
-		creds: map[string]*Credential{}, Codes: map[string]*App{}, Used: map[string]int{}, Client: &http.Client{},
+		creds: map[string]*Credential{}, Signatures: map[string]string{}, Codes: map[string]*App{}, Used: map[string]int{}, Client: &http.Client{},
 	}
 	if opt.RateLimit == 0 {
 		s.Opt.RateLimit = 5000
@@ -86,6 +88,7 @@ func NewHub(url string, opt Options) (*Hub, error) {
 	s.Root = dir
 	s.Ghost = s.addAccount("ghost", "User")
 	s.WebFlow = s.addAccount("web-flow", "User", "noreply@github.com")
+	s.Ghost.ID, s.WebFlow.ID = 10137, 19864447 // as on github.com
 	s.hooks = courier.New(s.Client)
 	return s, nil
 }

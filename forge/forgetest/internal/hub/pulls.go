@@ -192,7 +192,7 @@ func (s *Hub) Missing(ctx context.Context, p *Pull, rules Protection) []string {
 }
 
 func (s *Hub) unsigned(ctx context.Context, p *Pull) bool {
-	return slices.ContainsFunc(p.Commits(ctx), func(c bare.Commit) bool { return !p.Repo.WebSigned[c.SHA] })
+	return slices.ContainsFunc(p.Commits(ctx), func(c bare.Commit) bool { return s.Signatures[c.SHA] != Signed })
 }
 
 // CheckStates is the latest state per check run and status context:
@@ -282,7 +282,9 @@ func (s *Hub) Merge(ctx context.Context, p *Pull, by *Account, method, title, me
 	if err != nil {
 		return err
 	}
-	r.WebSigned[sha] = method != "rebase"
+	if p.mergedFrom = base; method != "rebase" {
+		s.Signatures[sha] = Signed
+	}
 	if err := s.setRef(ctx, r, "refs/heads/"+p.BaseRef, sha); err != nil {
 		return err
 	}

@@ -99,6 +99,8 @@ func (s *Hub) AddUser(login string, emails ...string) int64 {
 }
 
 func (s *Hub) addAccount(login, kind string, emails ...string) *Account {
+	// An address belongs to one account only: it stays with the first.
+	emails = slices.DeleteFunc(emails, func(e string) bool { return s.AccountByEmail(e) != nil })
 	a := &Account{ID: s.NextID(), Login: login, Kind: kind, emails: emails, Created: s.Tick(), Owners: map[int64]bool{}, Members: map[int64]bool{}}
 	s.Accounts[strings.ToLower(login)] = a
 	return a
@@ -113,6 +115,29 @@ func (s *Hub) AddOrg(login string, owners ...string) int64 {
 		org.Owners[s.MustAccount(o).ID] = true
 	}
 	return org.ID
+}
+
+// AddMember makes somebody a member of an organisation. People who only have a
+// role in one of its repositories are outside collaborators.
+func (s *Hub) AddMember(org, login string) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.MustAccount(org).Members[s.MustAccount(login).ID] = true
+}
+
+// RemoveMember takes somebody out of an organisation and its teams; roles in
+// single repositories stay.
+func (s *Hub) RemoveMember(org, login string) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	o, a := s.MustAccount(org), s.MustAccount(login)
+	delete(o.Members, a.ID)
+	delete(o.Owners, a.ID)
+	for _, t := range s.Teams {
+		if t.Org == o {
+			delete(t.members, a.ID)
+		}
+	}
 }
 
 // AddTeam makes a team; parent is the slug of the team above it, or "".
@@ -190,6 +215,20 @@ func (s *Hub) DeleteUser(login string) {
 	a.ID, a.Login, a.emails = s.Ghost.ID, s.Ghost.Login, nil
 }
 
+// RenameUser gives an account another login. Tokens stay good, and the old
+// login is free for whoever registers it next (threat 26).
+func (s *Hub) RenameUser(login, to string) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	a := s.MustAccount(login)
+	if s.Account(to) != nil && s.Account(to) != a {
+		panic(fmt.Sprintf("forgetest: login %q is taken", to))
+	}
+	delete(s.Accounts, strings.ToLower(login))
+	a.Login = to
+	s.Accounts[strings.ToLower(to)] = a
+}
+
 // AddRepo makes a repository and returns its id.
 func (s *Hub) AddRepo(ctx context.Context, n NewRepo) (int64, error) {
 	s.Mu.Lock()
@@ -223,7 +262,7 @@ func (s *Hub) newRepo(owner *Account, name, branch string, private bool) *Repo {
 		grants: map[int64]string{}, teamGrants: map[*Team]string{}, Protection: map[string]Protection{},
 		Methods: map[string]bool{"merge": true, "squash": true, "rebase": true},
 		Refs:    map[string]string{}, Pulls: map[int]*Pull{}, Issues: map[int]*Pull{}, Comments: map[int64]*Comment{},
-		created: at, updated: at, pushed: at, WebSigned: map[string]bool{},
+		created: at, updated: at, pushed: at,
 	}
 }
 

@@ -151,8 +151,12 @@ func (s *Hub) PullSimple(p *Pull) obj {
 	issue := fmt.Sprintf("%s/issues/%d", s.APIRepo(p.Repo), p.Number)
 	statuses := s.APIRepo(p.Repo) + "/statuses/" + p.HeadSHA
 	requested := []any{}
-	for _, a := range p.requested {
+	for _, a := range p.Requested {
 		requested = append(requested, s.UserJSON(a))
+	}
+	teams := []any{}
+	for _, t := range p.RequestedTeams {
+		teams = append(teams, s.TeamJSON(t))
 	}
 	mergedAt := time.Time{}
 	if p.Merged {
@@ -164,7 +168,7 @@ func (s *Hub) PullSimple(p *Pull) obj {
 		"issue_url": issue, "number": p.Number, "state": p.State(), "locked": false, "title": p.Title, "user": s.UserJSON(p.Author),
 		"body": OrNil(p.Body), "created_at": Stamp(p.Created), "updated_at": Stamp(p.Updated), "closed_at": Stamp(p.ClosedAt),
 		"merged_at": Stamp(mergedAt), "merge_commit_sha": OrNil(p.MergeSHA), "assignee": nil, "assignees": []any{},
-		"requested_reviewers": requested, "requested_teams": []any{}, "labels": s.LabelsJSON(p), "milestone": nil, "draft": p.Draft,
+		"requested_reviewers": requested, "requested_teams": teams, "labels": s.LabelsJSON(p), "milestone": nil, "draft": p.Draft,
 		"commits_url": api + "/commits", "review_comments_url": api + "/comments", "comments_url": issue + "/comments",
 		"review_comment_url": s.APIRepo(p.Repo) + "/pulls/comments{/number}", "statuses_url": statuses,
 		"head": s.endJSON(p.HeadRepo, p.HeadOwner, p.HeadRef, p.HeadSHA), "base": s.endJSON(p.Repo, p.Repo.Owner, p.BaseRef, p.BaseSHA),
@@ -200,6 +204,10 @@ func (s *Hub) LabelsJSON(p *Pull) []any {
 // IssueJSON is a pull (or an issue) as the issues API and comment events show it.
 func (s *Hub) IssueJSON(p *Pull) obj {
 	api := fmt.Sprintf("%s/issues/%d", s.APIRepo(p.Repo), p.Number)
+	var reason any
+	if p.IsIssue && p.Closed {
+		reason = "completed"
+	}
 	o := obj{
 		"url": api, "repository_url": s.APIRepo(p.Repo), "labels_url": api + "/labels{/name}", "comments_url": api + "/comments",
 		"events_url": api + "/events", "html_url": s.pullURL(p), "id": p.issueID, "node_id": Node("I", p.issueID), "number": p.Number,
@@ -207,7 +215,7 @@ func (s *Hub) IssueJSON(p *Pull) obj {
 		"labels": s.LabelsJSON(p), "state": p.State(), "locked": false, "comments": len(p.CommentList()),
 		"created_at": Stamp(p.Created), "updated_at": Stamp(p.Updated), "closed_at": Stamp(p.ClosedAt),
 		"author_association": s.association(p.Repo, p.Author), "active_lock_reason": nil, "body": OrNil(p.Body),
-		"reactions": s.reactionsJSON(api, nil), "timeline_url": api + "/timeline", "state_reason": nil, "performed_via_github_app": nil,
+		"reactions": s.reactionsJSON(api, nil), "timeline_url": api + "/timeline", "state_reason": reason, "performed_via_github_app": nil,
 	}
 	if !p.IsIssue {
 		html := s.pullURL(p)

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -12,12 +13,30 @@ func GitPerson(p bare.Person) obj {
 	return obj{"name": p.Name, "email": p.Email, "date": Stamp(p.When)}
 }
 
-// Verification tells that commits made through the API are signed by the forge.
-func Verification(r *Repo, sha string) obj {
-	if r.WebSigned[sha] {
-		return obj{"verified": true, "reason": "valid", "signature": "web", "payload": "web", "verified_at": nil}
+// Signed and Unsigned are GitHub's words for a commit's signature; it has more
+// for signatures that fail, such as unknown_key and bad_email.
+const (
+	Signed   = "valid"
+	Unsigned = "unsigned"
+)
+
+// SetSignature says what the forge finds out about a commit's signature, in its
+// own words. Commits that nothing was said about are unsigned, except those
+// that the forge made.
+func (s *Hub) SetSignature(sha, reason string) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.Signatures[sha] = reason
+}
+
+// Verification is what the forge says of a commit's signature.
+func (s *Hub) Verification(sha string) obj {
+	reason := cmp.Or(s.Signatures[sha], Unsigned)
+	o := obj{"verified": reason == Signed, "reason": reason, "signature": "signature", "payload": "payload", "verified_at": nil}
+	if reason == Unsigned {
+		o["signature"], o["payload"] = nil, nil
 	}
-	return obj{"verified": false, "reason": "unsigned", "signature": nil, "payload": nil, "verified_at": nil}
+	return o
 }
 
 // CommitJSON is a commit with the accounts that its e-mail addresses belong to.
@@ -33,7 +52,7 @@ func (s *Hub) CommitJSON(r *Repo, c bare.Commit) obj {
 		"commit": obj{
 			"author": GitPerson(c.Author), "committer": GitPerson(c.Committer), "message": c.Message,
 			"tree": obj{"sha": c.Tree, "url": s.APIRepo(r) + "/git/trees/" + c.Tree},
-			"url":  gitURL, "comment_count": 0, "verification": Verification(r, c.SHA),
+			"url":  gitURL, "comment_count": 0, "verification": s.Verification(c.SHA),
 		},
 		"author": s.UserJSON(s.AccountByEmail(c.Author.Email)), "committer": s.UserJSON(s.AccountByEmail(c.Committer.Email)),
 		"parents": parents,
@@ -137,6 +156,24 @@ func (s *Hub) TeamJSON(t *Team) obj {
 		delete(parent, "parent")
 		o["parent"] = parent
 	}
+	return o
+}
+
+// teamEvent is a team as events carry it, without what REST has added since.
+func (s *Hub) teamEvent(t *Team) obj {
+	o := s.TeamJSON(t)
+	delete(o, "organization_id")
+	delete(o, "type")
+	return o
+}
+
+// pullEvent makes of a pull in REST one in an event.
+func (s *Hub) pullEvent(p *Pull, o obj) obj {
+	teams := []any{}
+	for _, t := range p.RequestedTeams {
+		teams = append(teams, s.teamEvent(t))
+	}
+	o["requested_teams"] = teams
 	return o
 }
 

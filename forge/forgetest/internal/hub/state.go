@@ -25,6 +25,11 @@ func (a *Account) noreply() string {
 	return fmt.Sprintf("%d+%s@users.noreply.github.com", a.ID, a.Login)
 }
 
+// ownsNoreply goes by the number: addresses outlive a change of the login.
+func (a *Account) ownsNoreply(email string) bool {
+	return strings.HasPrefix(email, fmt.Sprintf("%d+", a.ID)) && strings.HasSuffix(email, "@users.noreply.github.com")
+}
+
 // Email is what the account commits with.
 func (a *Account) Email() string {
 	if len(a.emails) > 0 {
@@ -69,7 +74,6 @@ type Repo struct {
 	created       time.Time
 	updated       time.Time
 	pushed        time.Time
-	WebSigned     map[string]bool
 }
 
 // Full is "owner/name".
@@ -80,38 +84,41 @@ func (r *Repo) Branch(name string) string { return r.Refs["refs/heads/"+name] }
 
 // Pull is a pull request, or an issue when head is nil.
 type Pull struct {
-	ID, issueID  int64
-	Number       int
-	Repo         *Repo
-	Title, Body  string
-	Author       *Account
-	ViaApp       bool
-	Draft        bool
-	Closed       bool
-	Merged       bool
-	MergeSHA     string
-	MergedBy     *Account
-	BaseRef      string
-	BaseSHA      string
-	HeadRepo     *Repo // nil when the fork was deleted
-	HeadOwner    *Account
-	HeadRef      string
-	HeadSHA      string
-	Labels       []string
-	Reviews      []*Review
-	requested    []*Account
-	Created      time.Time
-	Updated      time.Time
-	ClosedAt     time.Time
-	mergeKnown   string // base and head for which mergeable is known
-	mergeable    bool
-	mergeAsked   string // base and head for which somebody asked
-	looked       string // base and head that the two below were read for
-	commitsKnown []bare.Commit
-	filesKnown   []bare.FileChange
-	IsIssue      bool
-	ClosedBy     *Account
-	Maintainable bool
+	ID, issueID int64
+	Number      int
+	Repo        *Repo
+	Title, Body string
+	Author      *Account
+	ViaApp      bool
+	Draft       bool
+	Closed      bool
+	Merged      bool
+	MergeSHA    string
+	MergedBy    *Account
+	BaseRef     string
+	BaseSHA     string
+	HeadRepo    *Repo // nil when the fork was deleted
+	HeadOwner   *Account
+	HeadRef     string
+	HeadSHA     string
+	Labels      []string
+	Reviews     []*Review
+	// Requested and RequestedTeams were asked for a review and owe one.
+	Requested      []*Account
+	RequestedTeams []*Team
+	Created        time.Time
+	Updated        time.Time
+	ClosedAt       time.Time
+	mergeKnown     string // base and head for which mergeable is known
+	mergeable      bool
+	mergeAsked     string // base and head for which somebody asked
+	looked         string // base and head that the two below were read for
+	commitsKnown   []bare.Commit
+	filesKnown     []bare.FileChange
+	IsIssue        bool
+	ClosedBy       *Account
+	Maintainable   bool
+	mergedFrom     string // where the base was before the merge
 }
 
 // State is open or closed.
@@ -226,7 +233,7 @@ func (s *Hub) AccountByID(id int64) *Account {
 func (s *Hub) AccountByEmail(email string) *Account {
 	for _, login := range slices.Sorted(maps.Keys(s.Accounts)) {
 		a := s.Accounts[login]
-		if email != "" && (slices.Contains(a.emails, email) || a.noreply() == email) {
+		if email != "" && (slices.Contains(a.emails, email) || a.ownsNoreply(email)) {
 			return a
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -180,7 +181,10 @@ func listChecks(c *call) reply {
 	if c.Query("filter") == "all" {
 		list = slices.DeleteFunc(slices.Clone(c.Repo.Checks), func(k *hub.Check) bool { return k.SHA != sha })
 	}
-	list = slices.DeleteFunc(list, func(k *hub.Check) bool { return c.Query("check_name") != "" && c.Query("check_name") != k.Name })
+	name, app := c.Query("check_name"), c.Query("app_id")
+	list = slices.DeleteFunc(list, func(k *hub.Check) bool {
+		return name != "" && name != k.Name || app != "" && app != strconv.FormatInt(k.App.ID, 10)
+	})
 	runs := []any{}
 	for _, k := range api.Paginate(c, list) {
 		runs = append(runs, c.Hub.CheckJSON(c.Repo, k))

@@ -188,7 +188,7 @@ func gitCommitJSON(c *call, m bare.Commit) obj {
 		"sha": m.SHA, "node_id": hub.CommitNode(c.Repo, m.SHA), "url": c.Hub.APIRepo(c.Repo) + "/git/commits/" + m.SHA,
 		"html_url": c.Hub.URL + "/" + c.Repo.Full() + "/commit/" + m.SHA, "author": hub.GitPerson(m.Author), "committer": hub.GitPerson(m.Committer),
 		"message": m.Message, "tree": obj{"sha": m.Tree, "url": c.Hub.APIRepo(c.Repo) + "/git/trees/" + m.Tree}, "parents": parents,
-		"verification": hub.Verification(c.Repo, m.SHA),
+		"verification": c.Hub.Verification(m.SHA),
 	}
 }
 
@@ -233,7 +233,9 @@ func createGitCommit(c *call) reply {
 	if err != nil {
 		return api.Refuse(http.StatusUnprocessableEntity, "Tree SHA does not exist")
 	}
-	c.Repo.WebSigned[sha] = signed
+	if signed {
+		c.Hub.Signatures[sha] = hub.Signed
+	}
 	m.SHA = sha
 	return api.Created(gitCommitJSON(c, m))
 }

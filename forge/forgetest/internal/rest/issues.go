@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"lockkeeper/forge/forgetest/internal/api"
 	"lockkeeper/forge/forgetest/internal/hub"
@@ -27,7 +29,8 @@ func listIssues(c *call) reply {
 		if p == nil {
 			p = c.Repo.Issues[n]
 		}
-		if p != nil && (state == "all" || p.State() == state) {
+		by := c.Query("creator")
+		if p != nil && (state == "all" || p.State() == state) && (by == "" || strings.EqualFold(by, p.Author.Login)) {
 			list = append(list, p)
 		}
 	}
@@ -54,10 +57,24 @@ func openIssue(c *call) reply {
 	if in.Title == nil || *in.Title == "" {
 		return api.Invalid("Issue", "title", "missing_field", "")
 	}
+	if out := issueTooLong(in); out.Status != 0 {
+		return out
+	}
 	p := c.Hub.NewPull(c.Repo, c.Actor(), *in.Title, deref(in.Body))
 	p.IsIssue, p.Labels = true, in.Labels
 	c.Repo.Issues[p.Number] = p
 	return api.Created(c.Hub.IssueJSON(p))
+}
+
+// issueTooLong holds title and body to GitHub's limits, in characters.
+func issueTooLong(in issueInput) reply {
+	switch {
+	case utf8.RuneCountInString(deref(in.Title)) > 256:
+		return api.Invalid("Issue", "title", "custom", "title is too long (maximum is 256 characters)")
+	case utf8.RuneCountInString(deref(in.Body)) > 65536:
+		return api.Invalid("Issue", "body", "custom", "body is too long (maximum is 65536 characters)")
+	}
+	return reply{}
 }
 
 func getIssue(c *call) reply { return api.OK(c.Hub.IssueJSON(c.Pull)) }
@@ -72,6 +89,9 @@ func editIssue(c *call) reply {
 			return out
 		}
 		return api.OK(c.Hub.IssueJSON(c.Pull))
+	}
+	if out := issueTooLong(in); out.Status != 0 {
+		return out
 	}
 	p := c.Pull
 	p.Updated = c.Hub.Tick()

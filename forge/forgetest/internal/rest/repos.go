@@ -21,6 +21,7 @@ var repoRoutes = []route{
 	api.On("GET /repos/{owner}/{repo}/rules/branches/{branch}", "read", "metadata:read", branchRules),
 	api.On("GET /repos/{owner}/{repo}/commits", "read", "contents:read", listCommits),
 	api.On("GET /repos/{owner}/{repo}/commits/{ref}", "read", "contents:read", getCommit),
+	api.On("GET /repos/{owner}/{repo}/commits/{commit_sha}/pulls", "read", "pull_requests:read|contents:read", commitPulls),
 	api.On("GET /repos/{owner}/{repo}/compare/{basehead}", "read", "contents:read", compare),
 	api.On("GET /repos/{owner}/{repo}/contents/{path...}", "read", "contents:read", getContent),
 	api.On("GET /repos/{owner}/{repo}/activity", "read", "contents:read", listActivity),
@@ -183,6 +184,19 @@ func getCommit(c *call) reply {
 	o["stats"] = obj{"additions": add, "deletions": del, "total": add + del}
 	o["files"] = c.Hub.FilesJSON(c.Repo, sha, files)
 	return api.OK(o)
+}
+
+func commitPulls(c *call) reply {
+	name := c.Request.PathValue("commit_sha")
+	sha, found := resolve(c, name)
+	if !found {
+		return api.Refuse(http.StatusUnprocessableEntity, "No commit found for SHA: "+name)
+	}
+	out := []any{}
+	for _, p := range api.Paginate(c, c.Hub.PullsOf(c.Ctx, c.Repo, sha)) {
+		out = append(out, c.Hub.PullSimple(p))
+	}
+	return api.OK(out)
 }
 
 // compare pages over the commits; files are told on the first page only, up

@@ -89,6 +89,7 @@ func unprocessable(message string) reply {
 func submit(c *call, v *hub.Review, event string) {
 	v.State, v.Submitted = reviewEvents[event], c.Hub.Tick()
 	c.Pull.Updated = v.Submitted
+	c.Hub.Reviewed(c.Pull, c.Actor())
 	c.Hub.EmitReview(c.Pull, v, "submitted", c.Actor())
 }
 

@@ -1,5 +1,6 @@
 // Package talk holds the operations of the GitHub look-alike's REST API on what
-// people say about a pull: comments, reactions and reviews.
+// people say about a pull: comments, reactions, reviews
+// and requests for them.
 package talk
 
 import (
@@ -17,4 +18,4 @@ type (
 )
 
 // Routes are the operations of this room.
-var Routes = slices.Concat(commentRoutes, reviewRoutes)
+var Routes = slices.Concat(commentRoutes, reviewRoutes, requestRoutes)
