@@ -1,0 +1,172 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"lockkeeper/forge"
+)
+
+// Branch is how far a base branch was looked at.
+type Branch struct {
+	RepoID int64
+	Name   string
+	SHA    string    // the last commit looked at
+	Looked time.Time // when; set by SetBranch
+}
+
+// Bypass is a commit of a base branch that came without the gate. RepoID,
+// Branch and SHA identify it.
+type Bypass struct {
+	RepoID int64
+	Branch string
+	SHA    string
+	Kind   string     // the caller's word
+	By     forge.User // who brought it there; ID 0 while nobody knows
+	Number int        // of the merged pull, 0 for none
+	// Lost is the tip that was thrown away, if the commit came by a rewrite.
+	Lost    string
+	Subject string // first line of its message
+	// Files are what it changes of targets and of policy.
+	Files []string
+	// Since is when the branch was last looked at before: nothing that was
+	// found after it is older.
+	Since   time.Time
+	Found   time.Time // the Store's clock if zero
+	Issue   int       // that reports it, 0 for none
+	Settled time.Time // zero while it is open
+	How     string    // it was settled
+}
+
+// Branch returns how far a branch was looked at, or ErrNotFound for one that
+// never was.
+func (s *Store) Branch(ctx context.Context, repoID int64, name string) (Branch, error) {
+	b := Branch{RepoID: repoID, Name: name}
+	var looked int64
+	err := s.db.QueryRowContext(ctx, "SELECT sha, looked FROM branches WHERE repo_id = ? AND branch = ?", repoID, name).
+		Scan(&b.SHA, &looked)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Branch{}, fmt.Errorf("store: branch %s of repository %d: %w", name, repoID, err)
+	}
+	b.Looked = fromMicros(looked)
+	return b, nil
+}
+
+// SetBranch moves the last commit looked at from old ("" for a branch that
+// never was) to b.SHA and stores what was found on the way, all or nothing. It
+// is ErrStale when somebody else moved it since. What is found again, because
+// the branch was set back and forth, is open again.
+func (s *Store) SetBranch(ctx context.Context, b Branch, old string, found []Bypass) error {
+	return s.tx(ctx, fmt.Sprintf("note %s of branch %s", b.SHA, b.Name), func(tx *sql.Tx) error {
+		query, args := "UPDATE branches SET sha = ?, looked = ? WHERE repo_id = ? AND branch = ? AND sha = ?",
+			[]any{b.SHA, micros(s.now()), b.RepoID, b.Name, old}
+		if old == "" {
+			query, args = `INSERT INTO branches (sha, looked, repo_id, branch) VALUES (?, ?, ?, ?)
+				ON CONFLICT (repo_id, branch) DO NOTHING`, args[:4]
+		}
+		res, err := tx.ExecContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return ErrStale
+		}
+		for i, f := range found {
+			f.RepoID, f.Branch = b.RepoID, b.Name
+			if err := s.addBypass(ctx, tx, f, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s *Store) addBypass(ctx context.Context, tx *sql.Tx, b Bypass, place int) error {
+	if b.Found.IsZero() {
+		b.Found = s.now()
+	}
+	by, err := json.Marshal(b.By)
+	if err != nil {
+		return err
+	}
+	files, err := json.Marshal(b.Files)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO bypasses (repo_id, branch, sha, kind, actor, number, lost, subject, files, since, found, place)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repo_id, branch, sha) DO UPDATE SET kind = excluded.kind,
+		actor = excluded.actor, number = excluded.number, lost = excluded.lost, files = excluded.files, since = excluded.since,
+		found = excluded.found, place = excluded.place, issue = 0, settled = 0, how = ''`,
+		b.RepoID, b.Branch, b.SHA, b.Kind, string(by), b.Number, b.Lost, b.Subject, string(files), micros(b.Since), micros(b.Found), place)
+	return err
+}
+
+// Bypasses lists the open ones of a branch in the order they were found.
+func (s *Store) Bypasses(ctx context.Context, repoID int64, branch string) ([]Bypass, error) {
+	return list(ctx, s, fmt.Sprintf("list what bypassed branch %s of repository %d", branch, repoID), scanBypass,
+		`SELECT repo_id, branch, sha, kind, actor, number, lost, subject, files, since, found, issue, settled, how
+		FROM bypasses WHERE repo_id = ? AND branch = ? AND settled = 0 ORDER BY found, place`, repoID, branch)
+}
+
+func scanBypass(r row) (Bypass, error) {
+	var b Bypass
+	var by, files string
+	var since, found, settled int64
+	err := r.Scan(&b.RepoID, &b.Branch, &b.SHA, &b.Kind, &by, &b.Number, &b.Lost, &b.Subject, &files, &since, &found, &b.Issue, &settled, &b.How)
+	if err != nil {
+		return b, err
+	}
+	b.Since, b.Found, b.Settled = fromMicros(since), fromMicros(found), fromMicros(settled)
+	return b, errors.Join(json.Unmarshal([]byte(by), &b.By), json.Unmarshal([]byte(files), &b.Files))
+}
+
+// SetBypassActor stores who brought a commit, which forges may tell late.
+func (s *Store) SetBypassActor(ctx context.Context, repoID int64, branch, sha string, by forge.User) error {
+	who, err := json.Marshal(by)
+	if err != nil {
+		return fmt.Errorf("store: name who brought %s: %w", sha, err)
+	}
+	return s.setBypass(ctx, "name who brought", repoID, branch, sha, "actor = ?", string(who))
+}
+
+// SetBypassIssue stores which issue reports a commit.
+func (s *Store) SetBypassIssue(ctx context.Context, repoID int64, branch, sha string, issue int) error {
+	return s.setBypass(ctx, "note the issue about", repoID, branch, sha, "issue = ?", issue)
+}
+
+// SettleBypass closes a commit with the sentence that says why.
+func (s *Store) SettleBypass(ctx context.Context, repoID int64, branch, sha, how string) error {
+	return s.setBypass(ctx, "settle", repoID, branch, sha, "settled = ?, how = ?", micros(s.now()), how)
+}
+
+// setBypass changes an open commit: ErrFinished when it is settled, ErrNotFound
+// when it never was found.
+func (s *Store) setBypass(ctx context.Context, verb string, repoID int64, branch, sha, set string, args ...any) error {
+	return s.tx(ctx, verb+" "+sha, func(tx *sql.Tx) error {
+		var settled int64
+		err := tx.QueryRowContext(ctx, "SELECT settled FROM bypasses WHERE repo_id = ? AND branch = ? AND sha = ?", repoID, branch, sha).
+			Scan(&settled)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return ErrNotFound
+		case err != nil:
+			return err
+		case settled != 0:
+			return ErrFinished
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE bypasses SET "+set+" WHERE repo_id = ? AND branch = ? AND sha = ?",
+			append(args, repoID, branch, sha)...)
+		return err
+	})
+}
