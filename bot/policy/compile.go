@@ -40,6 +40,7 @@ type owner struct {
 }
 
 type requirement struct {
+	demands   bool // see Requirement.Demands
 	approvals int
 	from      people
 	all, any  []requirement
@@ -162,7 +163,7 @@ func (c *compiler) requirement(where string, r Requirement, floor bool) requirem
 	if r.Approvals < 0 {
 		c.add(where, fmt.Errorf("%d approvals cannot be asked for", r.Approvals))
 	}
-	out := requirement{approvals: r.Approvals, from: c.people(r.From, floor)}
+	out := requirement{demands: r.Demands(), approvals: r.Approvals, from: c.people(r.From, floor)}
 	for _, part := range r.All {
 		out.all = append(out.all, c.requirement(where, part, floor))
 	}
@@ -172,34 +173,40 @@ func (c *compiler) requirement(where string, r Requirement, floor bool) requirem
 	return out
 }
 
-func (c *compiler) people(p People, floor bool) people {
-	out := people{codeOwners: p.CodeOwners}
+// String is how sentences call these people.
+func (p People) String() string {
 	if p.empty() {
-		out.writers, out.who = true, "somebody with write access who did not contribute"
-		return out
+		return "somebody with write access who did not contribute"
 	}
 	var names []string
 	for _, u := range p.Users {
-		n := parseNamed(u)
-		out.users, names = append(out.users, n), append(names, "@"+n.login)
+		names = append(names, "@"+parseNamed(u).login)
 	}
-	out.teams = slices.Clone(p.Teams)
 	names = append(names, p.Teams...)
 	for _, name := range p.Groups {
 		names = append(names, "group "+name)
-		group, ok := c.policy.group(name, floor)
+	}
+	if p.CodeOwners {
+		names = append(names, codeOwners)
+	}
+	return strings.Join(names, " or ")
+}
+
+const codeOwners = "the code owners"
+
+func (c *compiler) people(p People, floor bool) people {
+	out := people{codeOwners: p.CodeOwners, writers: p.empty(), who: p.String(), teams: slices.Clone(p.Teams)}
+	users := slices.Clone(p.Users)
+	for _, name := range p.Groups {
+		group, ok := c.policy.Group(name, floor)
 		if !ok {
 			out.unknown = append(out.unknown, name)
 		}
-		for _, u := range group.Users {
-			out.users = append(out.users, parseNamed(u))
-		}
-		out.teams = append(out.teams, group.Teams...)
+		users, out.teams = append(users, group.Users...), append(out.teams, group.Teams...)
 	}
-	if p.CodeOwners {
-		names = append(names, "the code owners")
+	for _, u := range users {
+		out.users = append(out.users, parseNamed(u))
 	}
-	out.who = strings.Join(names, " or ")
 	return out
 }
 
@@ -211,10 +218,10 @@ func parseNamed(s string) named {
 	return named{login, id}
 }
 
-// group finds a group. The operator's rules see only the operator's groups, so
+// Group finds a group. The operator's rules see only the operator's groups, so
 // that no repository decides who is meant; the repository's rules see its own
 // before the operator's.
-func (p Policy) group(name string, floor bool) (People, bool) {
+func (p Policy) Group(name string, floor bool) (People, bool) {
 	for _, operators := range []bool{false, true} {
 		if floor && !operators {
 			continue

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/policy/calendar"
+	"lockkeeper/bot/policy/match"
 	"lockkeeper/forge"
 )
 
@@ -16,7 +17,7 @@ import (
 func (e *evaluation) conditions(env string) []Node {
 	var out []Node
 	for _, s := range e.g.environments {
-		if !glob(s.Name, env) {
+		if !match.Glob(s.Name, env) {
 			continue
 		}
 		var nodes []Node
@@ -82,7 +83,7 @@ func (e *evaluation) check(env string, want RequiredCheck) Node {
 		switch {
 		case c.Name != want.Name:
 		case want.App != 0 && c.App != want.App:
-			n.NotCounted = append(n.NotCounted, fmt.Sprintf("%s of %s, which is not app %d", c.Name, c.writer(), want.App))
+			n.NotCounted = append(n.NotCounted, fmt.Sprintf("%s of %s, which is not app %d", c.Name, writer(c), want.App))
 		default:
 			states = append(states, c.State)
 		}
@@ -102,7 +103,8 @@ func (e *evaluation) check(env string, want RequiredCheck) Node {
 	return n
 }
 
-func (c Check) writer() string {
+// writer names who wrote a check.
+func writer(c Check) string {
 	switch {
 	case c.App == 0:
 		return "no app"
@@ -113,22 +115,22 @@ func (c Check) writer() string {
 }
 
 func (e *evaluation) age(env string, least time.Duration) Node {
-	n := Node{Title: fmt.Sprintf("%s: the plan was shown %s ago", env, span(least))}
+	n := Node{Title: fmt.Sprintf("%s: the plan was shown %s ago", env, Span(least))}
 	ready := e.f.Published.Add(least)
 	switch {
 	case e.f.Published.IsZero():
 		n.Missing = []string{env + ": no plan was published yet"}
 	case e.f.At.Before(ready):
 		e.recheck(ready)
-		n.Missing = []string{fmt.Sprintf("%s: the plan has to have been shown for %s, which is at %s", env, span(least), clock(ready))}
+		n.Missing = []string{fmt.Sprintf("%s: the plan has to have been shown for %s, which is at %s", env, Span(least), clock(ready))}
 	default:
 		n.OK = true
 	}
 	return n
 }
 
-// span prints a duration without zero parts.
-func span(d time.Duration) string {
+// Span prints a duration without zero parts.
+func Span(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
@@ -140,7 +142,7 @@ func span(d time.Duration) string {
 }
 
 func (e *evaluation) soak(env string, s Soak) Node {
-	n := Node{Title: fmt.Sprintf("%s: healthy in %s for %s", env, s.In, span(s.For))}
+	n := Node{Title: fmt.Sprintf("%s: healthy in %s for %s", env, s.In, Span(s.For))}
 	var left []string
 	for _, c := range e.f.Changes {
 		if c.Environment == s.In {
@@ -159,7 +161,7 @@ func (e *evaluation) soak(env string, s Soak) Node {
 	switch {
 	case len(left) > 0:
 		n.Missing = []string{fmt.Sprintf("%s: apply %s in %s first (`/apply %s`), and let it soak for %s",
-			env, strings.Join(left, ", "), s.In, strings.Join(left, " "), span(s.For))}
+			env, strings.Join(left, ", "), s.In, strings.Join(left, " "), Span(s.For))}
 	case len(there) == 0 && s.AllowUntouched:
 		n.Met = []string{"the pull changes nothing in " + s.In}
 	case len(there) == 0:
@@ -188,7 +190,7 @@ func (e *evaluation) soaking(env string, s Soak, a Applied) []string {
 }
 
 func (g *Engine) wantsTicket(env string) bool {
-	return slices.ContainsFunc(g.environments, func(s environment) bool { return s.Ticket != nil && glob(s.Name, env) })
+	return slices.ContainsFunc(g.environments, func(s environment) bool { return s.Ticket != nil && match.Glob(s.Name, env) })
 }
 
 func (e *evaluation) wantTicket(env string, s environment) Node {
@@ -249,7 +251,7 @@ func (e *evaluation) people(asks []ask) []Node {
 	var out []Node
 	attributed, pushers := false, false
 	for _, a := range asks {
-		if a.require.demands() {
+		if a.require.demands {
 			attributed = attributed || a.apart.attributed
 			pushers = pushers || a.apart.pusherNamed
 		}
@@ -268,7 +270,7 @@ func (e *evaluation) people(asks []ask) []Node {
 		out = append(out, e.signatures())
 	}
 	for _, env := range e.envs {
-		all, operator := e.g.said(env)
+		all, operator := e.g.policy.said(env)
 		if all.fill().helpersApart {
 			out = append(out, e.applier(env, operator.fill().helpersApart))
 		}

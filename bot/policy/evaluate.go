@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"lockkeeper/bot/policy/fact"
+	"lockkeeper/bot/policy/match"
 	"lockkeeper/forge"
 )
 
@@ -25,8 +27,8 @@ func Evaluate(p Policy, f Facts) Verdict {
 type evaluation struct {
 	g        *Engine
 	f        Facts
-	table    *table
-	opinions []opinion
+	table    *match.Table
+	opinions []fact.Opinion
 	ballots  [][]ballot // for each opinion, its approvals
 	takers   map[int64][]part
 	envs     []string
@@ -38,7 +40,7 @@ type evaluation struct {
 
 func (g *Engine) evaluation(f Facts) *evaluation {
 	e := &evaluation{
-		g: g, f: f, table: newTable(f.Changes), opinions: opinions(f.Votes),
+		g: g, f: f, table: match.NewTable(len(f.Changes), attributes, func(i, a int) []string { return values(f.Changes[i], a) }), opinions: fact.Opinions(f.Votes),
 		takers: g.policy.takers(f), envs: environments(f.Changes), lifts: map[string]lift{},
 	}
 	for _, o := range e.opinions {
@@ -111,15 +113,15 @@ func because(reason string) string {
 func (e *evaluation) objections() Node {
 	n := Node{OK: true, Title: "nobody requests changes"}
 	for _, o := range e.opinions {
-		if !o.objects {
+		if !o.Objects {
 			continue
 		}
-		if !slices.Contains(e.f.Writers, o.user.ID) {
-			n.NotCounted = append(n.NotCounted, fmt.Sprintf("@%s requests changes, without write access to the repository", o.user.Login))
+		if !slices.Contains(e.f.Writers, o.User.ID) {
+			n.NotCounted = append(n.NotCounted, fmt.Sprintf("@%s requests changes, without write access to the repository", o.User.Login))
 			continue
 		}
 		n.OK = false
-		n.Missing = append(n.Missing, fmt.Sprintf("@%s requests changes", o.user.Login))
+		n.Missing = append(n.Missing, fmt.Sprintf("@%s requests changes", o.User.Login))
 	}
 	return n
 }
@@ -130,7 +132,7 @@ type ask struct {
 	where   string // what the lines of Missing begin with
 	require requirement
 	floor   bool
-	changes set
+	changes match.Set
 	envs    []string
 	files   []File // whose owners are the code owners
 	apart   duties
@@ -142,10 +144,10 @@ type ask struct {
 func (e *evaluation) asks() []ask {
 	out := e.special()
 	for _, env := range e.envs {
-		changes := e.table.have[byEnvironment][env]
+		changes := e.table.With(byEnvironment, env)
 		own := false
 		for _, s := range e.g.environments {
-			if s.approvals == nil || !glob(s.Name, env) {
+			if s.approvals == nil || !match.Glob(s.Name, env) {
 				continue
 			}
 			own = own || !s.Floor
@@ -163,10 +165,10 @@ func (e *evaluation) asks() []ask {
 	return out
 }
 
-func (e *evaluation) ask(where string, q requirement, floor bool, changes set, files []File) ask {
+func (e *evaluation) ask(where string, q requirement, floor bool, changes match.Set, files []File) ask {
 	a := ask{title: where, where: where, require: q, floor: floor, changes: changes, files: files}
 	for _, env := range e.envs {
-		if changes.meets(e.table.have[byEnvironment][env]) {
+		if changes.Meets(e.table.With(byEnvironment, env)) {
 			a.envs = append(a.envs, env)
 			if a.ticket == "" && e.g.wantsTicket(env) {
 				a.ticket = env
@@ -180,17 +182,17 @@ func (e *evaluation) ask(where string, q requirement, floor bool, changes set, f
 // special are the approvals that no rule can leave out.
 func (e *evaluation) special() []ask {
 	var out []ask
-	all := newSet(len(e.f.Changes)).all(len(e.f.Changes))
+	all := match.Full(len(e.f.Changes))
 	if len(e.f.PolicyChange) > 0 {
 		for _, o := range e.g.owners {
-			a := e.ask("policy", requirement{approvals: 1, from: o.people}, o.floor, all, nil)
+			a := e.ask("policy", requirement{demands: true, approvals: 1, from: o.people}, o.floor, all, nil)
 			a.title = "policy: its change needs its owners"
 			out = append(out, a)
 		}
 	}
 	if len(e.f.Bypass) > 0 {
-		anybody := people{writers: true, who: "somebody with write access who did not contribute"}
-		a := e.ask("bypass", requirement{approvals: 1, from: anybody}, true, all, nil)
+		anybody := people{writers: true, who: People{}.String()}
+		a := e.ask("bypass", requirement{demands: true, approvals: 1, from: anybody}, true, all, nil)
 		a.title = "what came past the gate (" + strings.Join(bypassed(e.f.Bypass), ", ") + ") needs a look"
 		out = append(out, a)
 	}
@@ -219,12 +221,12 @@ func bypassed(all []Bypass) []string {
 // selected finds what a rule selects. One with files needs a file that matches:
 // a changed one, or one that a selected object comes from.
 func (e *evaluation) selected(r rule) (ask, bool) {
-	changes := r.when.pick(e.table)
+	changes := r.when.pick(e.table, len(e.f.Changes))
 	touched := e.f.Files
 	if len(r.when.files) > 0 {
 		touched = nil
 		for _, f := range e.f.Files {
-			if globbed(r.when.files, f.Path) {
+			if match.Globs(r.when.files, f.Path) {
 				touched = append(touched, f)
 			}
 		}
@@ -235,7 +237,7 @@ func (e *evaluation) selected(r rule) (ask, bool) {
 			touched = e.f.Files
 		}
 	}
-	n := changes.size()
+	n := changes.Size()
 	if n == 0 && !r.when.onlyFiles() {
 		return ask{}, false
 	}
@@ -244,9 +246,9 @@ func (e *evaluation) selected(r rule) (ask, bool) {
 	return a, true
 }
 
-func (e *evaluation) comesFrom(changes set, globs []string) bool {
+func (e *evaluation) comesFrom(changes match.Set, globs []string) bool {
 	for i, c := range e.f.Changes {
-		if changes.has(i) && slices.ContainsFunc(c.Files, func(f string) bool { return globbed(globs, f) }) {
+		if changes.Has(i) && slices.ContainsFunc(c.Files, func(f string) bool { return match.Globs(globs, f) }) {
 			return true
 		}
 	}
@@ -300,11 +302,11 @@ func MayApprove(p Policy, f Facts, u forge.User) string {
 		reason := ""
 		for _, a := range e.asks() {
 			why := e.barred(u, a.apart)
-			if why == "" && a.require.demands() {
+			if why == "" && a.require.demands {
 				why = e.wanted(&a, a.require, u)
 			}
 			switch {
-			case why == "" && a.require.demands():
+			case why == "" && a.require.demands:
 				return ""
 			case why != "":
 				reason = why
@@ -335,7 +337,7 @@ func Eligible(p Policy, f Facts, environment string, u forge.User) bool {
 func (e *evaluation) eligible(environment string, u forge.User) string {
 	own := false
 	for _, s := range e.g.environments {
-		if s.approvals == nil || !glob(s.Name, environment) {
+		if s.approvals == nil || !match.Glob(s.Name, environment) {
 			continue
 		}
 		own = own || !s.Floor

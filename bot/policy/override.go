@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"lockkeeper/bot/policy/match"
 	"lockkeeper/forge"
 )
 
@@ -74,7 +75,7 @@ func (e *evaluation) grants(env string, o Override) (until time.Time, why string
 	l := e.lifts[env]
 	granted := false
 	for _, s := range e.g.environments {
-		if s.Override == nil || !glob(s.Name, env) {
+		if s.Override == nil || !match.Glob(s.Name, env) {
 			continue
 		}
 		end, reason := e.grant(env, s, o)
@@ -119,7 +120,7 @@ func (e *evaluation) grant(env string, s environment, o Override) (until time.Ti
 		return until, "expired at " + clock(until)
 	}
 	for _, c := range e.f.Changes {
-		if !c.in(env) {
+		if !c.In(env) {
 			continue
 		}
 		if !shown[c.Digest] {
@@ -133,12 +134,12 @@ func (e *evaluation) grant(env string, s environment, o Override) (until time.Ti
 }
 
 func outOfScope(b *BreakGlass, c Change) string {
-	for _, act := range c.acts() {
+	for _, act := range c.Actions() {
 		if len(b.Actions) > 0 && !slices.Contains(b.Actions, act) {
 			return fmt.Sprintf("covers %s only, and the plan has a %s of %s", strings.Join(b.Actions, ", "), act, c.Ref)
 		}
 	}
-	if len(b.Targets) > 0 && !globbed(b.Targets, c.Target) {
+	if len(b.Targets) > 0 && !match.Globs(b.Targets, c.Target) {
 		return fmt.Sprintf("covers %s only, and the plan changes %s", strings.Join(b.Targets, ", "), c.Target)
 	}
 	return ""
@@ -164,7 +165,7 @@ func MayOverride(p Policy, f Facts, u forge.User) string {
 		why := "the policy lets nobody override here"
 		for _, env := range e.envs {
 			for _, s := range g.environments {
-				if s.Override == nil || !glob(s.Name, env) {
+				if s.Override == nil || !match.Glob(s.Name, env) {
 					continue
 				}
 				if why = e.mayOverride(s, u); why == "" {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"lockkeeper/bot/policy/calendar"
@@ -68,6 +69,12 @@ type Requirement struct {
 	// All have to hold, and of Any, if it lists something, one.
 	All []Requirement `json:"all,omitempty"`
 	Any []Requirement `json:"any,omitempty"`
+}
+
+// Demands reports whether no approval at all would be too few.
+func (r Requirement) Demands() bool {
+	lax := func(q Requirement) bool { return !q.Demands() }
+	return r.Approvals > 0 || slices.ContainsFunc(r.All, Requirement.Demands) || len(r.Any) > 0 && !slices.ContainsFunc(r.Any, lax)
 }
 
 // Rule asks for approvals of the changes it selects.

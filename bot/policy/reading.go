@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"lockkeeper/bot/policy/match"
 	"lockkeeper/forge"
 )
 
@@ -16,14 +17,14 @@ func (p Policy) Teams(environments []string) []forge.Team {
 	people := func(from People, floor bool) {
 		names = append(names, from.Teams...)
 		for _, g := range from.Groups {
-			group, _ := p.group(g, floor)
+			group, _ := p.Group(g, floor)
 			names = append(names, group.Teams...)
 		}
 	}
 	for _, env := range environments {
 		own := false
 		for _, e := range p.Environments {
-			if !glob(e.Name, env) {
+			if !match.Glob(e.Name, env) {
 				continue
 			}
 			if e.Approvals != nil {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"lockkeeper/bot/policy/fact"
+	"lockkeeper/bot/policy/match"
 	"lockkeeper/forge"
 )
 
@@ -16,14 +18,14 @@ type ballot struct {
 	// merged is set if only merges of the base came after it.
 	merged bool
 	// uncovered are the changes that it was not given for.
-	uncovered set
+	uncovered match.Set
 }
 
 // cast looks at an account's approvals.
-func (e *evaluation) cast(o opinion) []ballot {
-	out := make([]ballot, 0, len(o.approvals))
-	for _, v := range o.approvals {
-		b := ballot{Vote: v, uncovered: newSet(len(e.f.Changes))}
+func (e *evaluation) cast(o fact.Opinion) []ballot {
+	out := make([]ballot, 0, len(o.Approvals))
+	for _, v := range o.Approvals {
+		b := ballot{Vote: v, uncovered: match.NewSet(len(e.f.Changes))}
 		b.merged = v.Head != e.f.Pull.Head.SHA && slices.Contains(e.f.EquivalentHeads, v.Head)
 		switch {
 		case v.Base != "" && v.Base != e.f.Pull.Base.Name:
@@ -41,7 +43,7 @@ func (e *evaluation) cast(o opinion) []ballot {
 		}
 		for i, c := range e.f.Changes {
 			if !shown[c.Digest] {
-				b.uncovered.add(i)
+				b.uncovered.Add(i)
 			}
 		}
 		out = append(out, b)
@@ -52,8 +54,8 @@ func (e *evaluation) cast(o opinion) []ballot {
 // counted finds an account's approval that counts. If it has something to say
 // and nothing counts, it says why the newest does not.
 func (e *evaluation) counted(a *ask, l leaf, i int) (*ballot, string) {
-	if e.opinions[i].gone != "" {
-		return nil, e.opinions[i].gone
+	if e.opinions[i].Gone != "" {
+		return nil, e.opinions[i].Gone
 	}
 	why := ""
 	for n := range e.ballots[i] {
@@ -82,7 +84,7 @@ func (e *evaluation) discount(a *ask, l leaf, b *ballot) string {
 		return b.stale
 	case b.merged && a.apart.dropOnMerge:
 		return fmt.Sprintf("approved %s, and the base branch was merged in since", short(b.Head))
-	case b.uncovered.meets(a.changes):
+	case b.uncovered.Meets(a.changes):
 		return "the plan has changed since that approval"
 	case a.apart.digest && b.Digest == "":
 		return "approved without naming the plan's digest (`/approve DIGEST`)"
@@ -94,12 +96,6 @@ func (e *evaluation) discount(a *ask, l leaf, b *ballot) string {
 		return "left " + team + " since that approval"
 	}
 	return why
-}
-
-// demands reports whether a requirement asks for any approval.
-func (q requirement) demands() bool {
-	some := func(parts []requirement) bool { return slices.ContainsFunc(parts, requirement.demands) }
-	return q.approvals > 0 || some(q.all) || len(q.any) > 0 && !slices.ContainsFunc(q.any, func(p requirement) bool { return !p.demands() })
 }
 
 // leaf is one count of different people.
@@ -195,7 +191,7 @@ func (e *evaluation) approvals(a *ask, l leaf) Node {
 	for i, o := range e.opinions {
 		b, why := e.counted(a, l, i)
 		if why != "" {
-			n.NotCounted = append(n.NotCounted, "@"+o.user.Login+": "+why)
+			n.NotCounted = append(n.NotCounted, "@"+o.User.Login+": "+why)
 		} else if b != nil {
 			n.Met = append(n.Met, fmt.Sprintf("@%s (%s)", b.User.Login, b.Via))
 			n.ApprovedBy = append(n.ApprovedBy, b.User)
@@ -220,7 +216,7 @@ type share struct {
 
 func withoutOwners(who string) []string {
 	names := strings.Split(who, " or ")
-	return slices.DeleteFunc(names, func(s string) bool { return s == "the code owners" })
+	return slices.DeleteFunc(names, func(s string) bool { return s == codeOwners })
 }
 
 // names are the owners as sentences call them.
@@ -306,7 +302,7 @@ func (e *evaluation) wanted(a *ask, q requirement, u forge.User) string {
 		}
 	}
 	for _, part := range slices.Concat(q.all, q.any) {
-		if !part.demands() {
+		if !part.demands {
 			continue
 		}
 		if why = e.wanted(a, part, u); why == "" {

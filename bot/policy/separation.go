@@ -1,6 +1,11 @@
 package policy
 
-import "slices"
+import (
+	"slices"
+	"strings"
+
+	"lockkeeper/bot/policy/match"
+)
 
 // Role is a way to contribute to a pull.
 type Role string
@@ -132,9 +137,9 @@ func (d duties) strictest(o duties) duties {
 }
 
 // said is what all entries, and those of the operator, say of an environment.
-func (g *Engine) said(environment string) (all, operator Separation) {
-	for _, e := range g.environments {
-		if glob(e.Name, environment) {
+func (p Policy) said(environment string) (all, operator Separation) {
+	for _, e := range p.Environments {
+		if match.Glob(e.Name, environment) {
 			all = all.merge(e.Separation)
 			if e.Floor {
 				operator = operator.merge(e.Separation)
@@ -148,7 +153,7 @@ func (g *Engine) said(environment string) (all, operator Separation) {
 // operator says, with defaults for the rest, and by what the repository adds: a
 // repository cannot loosen by it what the operator asks for.
 func (g *Engine) separation(environment string, floor bool) duties {
-	all, operator := g.said(environment)
+	all, operator := g.policy.said(environment)
 	if floor {
 		return all.fill().strictest(operator.fill())
 	}
@@ -165,4 +170,43 @@ func (g *Engine) separations(environments []string, floor bool) duties {
 		d = d.strictest(g.separation(env, floor))
 	}
 	return d
+}
+
+// DescribeSeparation says in lines what separation of duties holds in an
+// environment, and for the operator's floors if that is more.
+func (p Policy) DescribeSeparation(environment string) (own, floors []string) {
+	all, operator := p.said(environment)
+	own = all.fill().describe()
+	if f := operator.fill().strictest(all.fill()); f != all.fill() {
+		floors = f.describe()
+	}
+	return own, floors
+}
+
+// describe lists the roles that bar, and what differs from the defaults.
+func (d duties) describe() []string {
+	var barred []string
+	for i, r := range roles {
+		if d.barred[i] {
+			barred = append(barred, string(r))
+		}
+	}
+	out := []string{"contributors, who may not approve: " + strings.Join(barred, ", ")}
+	for _, x := range []struct {
+		on   bool
+		line string
+	}{
+		{d.approverApart, "approver and applier are different people"},
+		{d.helpersApart, "contributors may not apply"},
+		{d.signed, "every commit has a verified signature"},
+		{!d.attributed, "commits of people without an account pass"},
+		{d.digest, "approvals name the plan's digest"},
+		{!d.dropOnMerge, "approvals outlive a merge of the base branch that changes no digest"},
+		{!d.withoutOutside, "approvals of outside collaborators count"},
+	} {
+		if x.on {
+			out = append(out, x.line)
+		}
+	}
+	return out
 }

@@ -1,13 +1,15 @@
-package policy
+package lint
 
 import (
-	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"lockkeeper/bot/policy"
+	"lockkeeper/bot/policy/match"
 )
 
 // Warning is something that can hardly be meant. Where is a rule, an
@@ -30,9 +32,9 @@ type Known struct {
 // Warnings finds what can never match, can never be satisfied, or changes
 // nothing, as far as the policy and the names that exist tell. It is for people:
 // what cannot be satisfied denies.
-func (p Policy) Warnings(k Known) []Warning {
+func Warnings(p policy.Policy, k Known) []Warning {
 	c := checker{p: p}
-	if _, err := Compile(p); err != nil {
+	if _, err := policy.Compile(p); err != nil {
 		for _, line := range strings.Split(err.Error(), "\n") {
 			where, message, _ := strings.Cut(line, ": ")
 			c.warn(where, "%s", message)
@@ -43,18 +45,15 @@ func (p Policy) Warnings(k Known) []Warning {
 		c.unknown("environment "+e.Name, "environments", []string{e.Name}, k.Environments)
 	}
 	for i, r := range p.Rules {
-		if r.Environment != "" {
-			continue
-		}
-		where := cmp.Or(r.Name, fmt.Sprintf("rule %d", i+1))
+		where := named(r, i)
 		c.selector(where, r.When)
 		c.unknown(where, "environments", r.When.Environments, k.Environments)
 		c.unknown(where, "targets", r.When.Targets, k.Targets)
 		c.unknown(where, "clusters", r.When.Clusters, k.Clusters)
-		if !compiled(r.asked()).demands() {
+		if !r.Require.Demands() {
 			c.warn(where, "asks for no approval")
 		}
-		c.requirement(where, r.asked(), r.Floor)
+		c.requirement(where, r.Require, r.Floor)
 		c.shadowed(where, i)
 	}
 	for _, o := range p.Owners {
@@ -67,11 +66,8 @@ func (p Policy) Warnings(k Known) []Warning {
 	return c.out
 }
 
-// compiled is a requirement for its demands only.
-func compiled(r Requirement) requirement { return (&compiler{}).requirement("", r, false) }
-
 type checker struct {
-	p    Policy
+	p    policy.Policy
 	out  []Warning
 	used []string // groups
 }
@@ -89,7 +85,7 @@ func (c *checker) unknown(where, what string, patterns, known []string) {
 		return
 	}
 	for _, p := range patterns {
-		if !slices.ContainsFunc(known, func(k string) bool { return glob(p, k) }) {
+		if !slices.ContainsFunc(known, func(k string) bool { return match.Glob(p, k) }) {
 			c.warn(where, "%s: %q matches none of %s", what, p, strings.Join(known, ", "))
 		}
 	}
@@ -101,7 +97,7 @@ var clusterScoped = []string{
 	"PriorityClass", "IngressClass", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "APIService",
 }
 
-func (c *checker) selector(where string, s Selector) {
+func (c *checker) selector(where string, s policy.Selector) {
 	for _, k := range s.Kinds {
 		first, _ := utf8.DecodeRuneInString(k)
 		if unicode.IsLower(first) {
@@ -117,7 +113,7 @@ func (c *checker) selector(where string, s Selector) {
 	}
 	scoped := func(k string) bool { return slices.Contains(clusterScoped, k) }
 	if len(s.Kinds) > 0 && !slices.ContainsFunc(s.Kinds, func(k string) bool { return !scoped(k) }) &&
-		len(s.Namespaces) > 0 && !globbed(s.Namespaces, "") {
+		len(s.Namespaces) > 0 && !match.Globs(s.Namespaces, "") {
 		c.warn(where, "can never match: %s are in no namespace", strings.Join(s.Kinds, ", "))
 	}
 	for _, f := range s.Files {
@@ -129,8 +125,8 @@ func (c *checker) selector(where string, s Selector) {
 
 // requirement warns of counts that nobody can reach and of parts that ask for
 // nothing.
-func (c *checker) requirement(where string, r Requirement, floor bool) {
-	if r.Approvals == 0 && !r.From.empty() {
+func (c *checker) requirement(where string, r policy.Requirement, floor bool) {
+	if r.Approvals == 0 && !empty(r.From) {
 		c.warn(where, "names people and asks for no approval of theirs")
 	}
 	c.people(where, r.From, floor, r.Approvals)
@@ -138,7 +134,7 @@ func (c *checker) requirement(where string, r Requirement, floor bool) {
 		c.requirement(where, q, floor)
 	}
 	for _, q := range r.Any {
-		if !compiled(q).demands() {
+		if !q.Demands() {
 			c.warn(where, "one way of `any` asks for nothing, so that the others never matter")
 		}
 		c.requirement(where, q, floor)
@@ -146,11 +142,11 @@ func (c *checker) requirement(where string, r Requirement, floor bool) {
 }
 
 // people warns of groups that are not there, and of too few people for a count.
-func (c *checker) people(where string, from People, floor bool, need int) {
-	users, open := slices.Clone(from.Users), len(from.Teams) > 0 || from.CodeOwners || from.empty()
+func (c *checker) people(where string, from policy.People, floor bool, need int) {
+	users, open := slices.Clone(from.Users), len(from.Teams) > 0 || from.CodeOwners || empty(from)
 	for _, name := range from.Groups {
 		c.used = append(c.used, name)
-		g, ok := c.p.group(name, floor)
+		g, ok := c.p.Group(name, floor)
 		switch {
 		case !ok && floor:
 			c.warn(where, "the operator's file has no group %q; groups of a repository do not count for a floor", name)
@@ -170,7 +166,7 @@ func (c *checker) people(where string, from People, floor bool, need int) {
 		logins[strings.ToLower(login)] = true
 	}
 	if !open && len(logins) < need {
-		c.warn(where, "can never be satisfied: it asks for %s, and names %d", count(need, "approval", true), len(logins))
+		c.warn(where, "can never be satisfied: it asks for %s, and names %d", approvals(need), len(logins))
 	}
 }
 
@@ -180,12 +176,12 @@ func (c *checker) shadowed(where string, i int) {
 	for j, o := range c.p.Rules {
 		simple := len(r.Require.All)+len(r.Require.Any) == 0
 		same := reflect.DeepEqual(r.Require.From, o.Require.From) && r.Require.Approvals <= o.Require.Approvals
-		wider := o.When.covers(r.When)
-		if i == j || o.Environment != "" || r.Floor != o.Floor || !wider || !(simple && same || reflect.DeepEqual(r.Require, o.Require)) {
+		wider := covers(o.When, r.When)
+		if i == j || r.Floor != o.Floor || !wider || !(simple && same || reflect.DeepEqual(r.Require, o.Require)) {
 			continue
 		}
 		if j < i || !reflect.DeepEqual(r.When, o.When) || !reflect.DeepEqual(r.Require, o.Require) {
-			c.warn(where, "changes nothing: %s asks for as much, of at least the same changes", cmp.Or(o.Name, fmt.Sprintf("rule %d", j+1)))
+			c.warn(where, "changes nothing: %s asks for as much, of at least the same changes", named(o, j))
 			return
 		}
 	}
@@ -193,7 +189,7 @@ func (c *checker) shadowed(where string, i int) {
 
 // covers reports whether all that o selects is selected by s, as far as the
 // lists alone tell.
-func (s Selector) covers(o Selector) bool {
+func covers(s, o policy.Selector) bool {
 	within := func(mine, theirs []string) bool {
 		return len(mine) == 0 || len(theirs) > 0 && !slices.ContainsFunc(theirs, func(t string) bool { return !slices.Contains(mine, t) })
 	}
@@ -202,14 +198,14 @@ func (s Selector) covers(o Selector) bool {
 		within(s.Names, o.Names) && within(s.Actions, o.Actions) && within(s.Fields, o.Fields) && within(s.Files, o.Files)
 }
 
-func (c *checker) environment(e Environment) {
+func (c *checker) environment(e policy.Environment) {
 	where := "environment " + e.Name
 	if e.Approvals != nil {
 		c.requirement(where, *e.Approvals, e.Floor)
 	}
 	for _, w := range e.Freeze {
 		for _, problem := range w.Check() {
-			c.warn(where, "freeze%s is always active, because it cannot be read: %s %s", because(w.Name), problem.Field(), problem.Message)
+			c.warn(where, "freeze %q is always active, because it cannot be read: %s %s", w.Name, problem.Field(), problem.Message)
 		}
 	}
 	if s := e.Soak; s != nil && s.In == e.Name {
@@ -221,7 +217,7 @@ func (c *checker) environment(e Environment) {
 	if o := e.Override; o != nil {
 		c.people(where, o.By, e.Floor, 1)
 		switch {
-		case o.By.empty():
+		case empty(o.By):
 			c.warn(where, "override names nobody")
 		case o.By.CodeOwners:
 			c.warn(where, "override: code owners do not count; name people, teams or groups")
@@ -246,11 +242,15 @@ func (c *checker) groups() {
 		if len(g.From.Users)+len(g.From.Teams) == 0 {
 			c.warn(where, "names nobody")
 		}
-		if slices.ContainsFunc(c.p.Groups[:i], func(o Group) bool { return o.Name == g.Name && o.Floor == g.Floor }) {
+		if slices.ContainsFunc(c.p.Groups[:i], func(o policy.Group) bool { return o.Name == g.Name && o.Floor == g.Floor }) {
 			c.warn(where, "is there twice; the first one counts")
 		}
 		if !g.Floor && !slices.Contains(c.used, g.Name) {
 			c.warn(where, "is used by no rule")
 		}
 	}
+}
+
+func empty(p policy.People) bool {
+	return len(p.Users)+len(p.Teams)+len(p.Groups) == 0 && !p.CodeOwners
 }

@@ -1,4 +1,6 @@
-package policy
+// Package match finds, in a table of things with attributes, those that lists of
+// patterns select. Each pattern looks at each distinct value once.
+package match
 
 import (
 	"fmt"
@@ -6,19 +8,19 @@ import (
 	"strings"
 )
 
-// step is one part of a field path: a key of a map, or an item of a list as
+// Step is one part of a field path: a key of a map, or an item of a list as
 // cluster.FieldChange writes it, without the brackets.
-type step struct {
+type Step struct {
 	text string
 	item bool
 }
 
-// parsePath splits a path such as spec.containers[name=web].env or
+// ParsePath splits a path such as spec.containers[name=web].env or
 // metadata.labels["app.kubernetes.io/name"].
-func parsePath(s string) ([]step, error) {
-	var out []step
+func ParsePath(s string) ([]Step, error) {
+	var out []Step
 	for rest := s; rest != ""; {
-		var next step
+		var next Step
 		var err error
 		if rest[0] == '[' {
 			next, rest, err = bracket(rest)
@@ -33,7 +35,7 @@ func parsePath(s string) ([]step, error) {
 			if end < 0 {
 				end = len(rest)
 			}
-			next, rest = step{text: rest[:end]}, rest[end:]
+			next, rest = Step{text: rest[:end]}, rest[end:]
 			if next.text == "" {
 				err = fmt.Errorf("an empty key")
 			}
@@ -50,36 +52,36 @@ func parsePath(s string) ([]step, error) {
 }
 
 // bracket reads ["key"] or [item]; an item may hold quoted values.
-func bracket(s string) (step, string, error) {
+func bracket(s string) (Step, string, error) {
 	if strings.HasPrefix(s, `["`) {
 		quoted, err := strconv.QuotedPrefix(s[1:])
 		if err != nil {
-			return step{}, "", fmt.Errorf("a quote is not closed")
+			return Step{}, "", fmt.Errorf("a quote is not closed")
 		}
 		if rest, ok := strings.CutPrefix(s[1+len(quoted):], "]"); ok {
 			key, err := strconv.Unquote(quoted)
-			return step{text: key}, rest, err
+			return Step{text: key}, rest, err
 		}
 	}
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
 		case ']':
-			return step{text: s[1:i], item: true}, s[i+1:], nil
+			return Step{text: s[1:i], item: true}, s[i+1:], nil
 		case '"':
 			quoted, err := strconv.QuotedPrefix(s[i:])
 			if err != nil {
-				return step{}, "", fmt.Errorf("a quote is not closed")
+				return Step{}, "", fmt.Errorf("a quote is not closed")
 			}
 			i += len(quoted) - 1
 		}
 	}
-	return step{}, "", fmt.Errorf("a bracket is not closed")
+	return Step{}, "", fmt.Errorf("a bracket is not closed")
 }
 
-// touches reports whether a change at path concerns the fields of a pattern:
+// Touches reports whether a change at path concerns the fields of a pattern:
 // it is one of them, lies below one, or is a whole part that holds them, such as
 // a new container does its image.
-func touches(pattern, path []step) bool {
+func Touches(pattern, path []Step) bool {
 	for i := range min(len(pattern), len(path)) {
 		if pattern[i].item != path[i].item || !wildcard(pattern[i].text, path[i].text) {
 			return false

@@ -1,8 +1,8 @@
-// Package policy decides whether changes may be applied: a compiled policy and
-// recorded facts go in, a verdict tree comes out. It does no I/O, knows no
-// clock, and evaluates the same facts to the same verdict for ever, so that a
-// past decision can be replayed from its record.
-package policy
+// Package fact holds the facts that approvals are judged by: who did what to
+// a pull, what people said about it, what its plan would change, and what the
+// bot knows besides. Records store them as JSON; nothing here reads a clock or
+// does I/O.
+package fact
 
 import (
 	"slices"
@@ -75,7 +75,7 @@ type Facts struct {
 	// whose content this plan would apply.
 	Bypass []Bypass `json:"bypass,omitempty"`
 	// PolicyChange are the lines of what the pull changes about targets, policy
-	// and CODEOWNERS; empty if it changes none of them. See Diff.
+	// and CODEOWNERS; empty if it changes none of them. See lint.Diff.
 	PolicyChange []string `json:"policyChange,omitempty"`
 	// Blocked are reasons, outside the policy, that keep the pull from being
 	// applied: problems of the plan, an unadmitted fork, a frozen base.
@@ -119,7 +119,7 @@ const (
 	RequestChanges VoteKind = "request-changes"
 )
 
-// Vote is one act of one person; see opinions for what several amount to.
+// Vote is one act of one person; see Opinions for what several amount to.
 type Vote struct {
 	User forge.User `json:"user"`
 	Kind VoteKind   `json:"kind"`
@@ -174,9 +174,21 @@ type Change struct {
 	Digest string   `json:"digest"`
 }
 
-// in reports whether the rules of an environment concern the change.
-func (c Change) in(environment string) bool {
+// In reports whether the rules of an environment concern the change.
+func (c Change) In(environment string) bool {
 	return c.Environment == environment || slices.Contains(c.Also, environment)
+}
+
+// Takeover is the action of a change that forces fields which another manager
+// set, beside its own action.
+const Takeover = "takeover"
+
+// Actions are those that the change is: its own, and maybe Takeover.
+func (c Change) Actions() []string {
+	if c.Takeover {
+		return []string{string(c.Action), Takeover}
+	}
+	return []string{string(c.Action)}
 }
 
 // Waiting is a target of the pull with changes that are not decided about now.

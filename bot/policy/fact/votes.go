@@ -1,4 +1,4 @@
-package policy
+package fact
 
 import (
 	"cmp"
@@ -7,19 +7,19 @@ import (
 	"lockkeeper/forge"
 )
 
-// opinion is what one account's votes amount to.
-type opinion struct {
-	user forge.User
-	// approvals are those that nothing took back, newest first: the last one
+// Opinion is what one account's votes amount to.
+type Opinion struct {
+	User forge.User
+	// Approvals are those that nothing took back, newest first: the last one
 	// need not be the one that counts.
-	approvals []Vote
-	// gone says why there is no approval any more: the last word took it back.
-	gone string
-	// objects is set while the account requests changes.
-	objects bool
+	Approvals []Vote
+	// Gone says why there is no approval any more: the last word took it back.
+	Gone string
+	// Objects is set while the account requests changes.
+	Objects bool
 }
 
-// opinions reads each account's votes in the order of the forge's clock, and
+// Opinions reads each account's votes in the order of the forge's clock, and
 // lists the accounts in the order of their ids.
 //
 // A withdrawal, a request for changes and an approval that became void (its
@@ -27,34 +27,34 @@ type opinion struct {
 // them. A request for changes stands until the same account approves, or until
 // the forge says that a review was dismissed; taking back an approval does not
 // lift it.
-func opinions(votes []Vote) []opinion {
+func Opinions(votes []Vote) []Opinion {
 	sorted := slices.Clone(votes)
 	slices.SortFunc(sorted, compareVotes)
-	var out []opinion
+	var out []Opinion
 	for _, v := range sorted {
-		if n := len(out); n == 0 || out[n-1].user.ID != v.User.ID {
-			out = append(out, opinion{})
+		if n := len(out); n == 0 || out[n-1].User.ID != v.User.ID {
+			out = append(out, Opinion{})
 		}
 		out[len(out)-1].hear(v)
 	}
 	return out
 }
 
-func (o *opinion) hear(v Vote) {
-	o.user, o.gone = v.User, ""
+func (o *Opinion) hear(v Vote) {
+	o.User, o.Gone = v.User, ""
 	switch {
 	case v.Kind == Approve && v.Void == "":
-		o.approvals = slices.Insert(o.approvals, 0, v)
-		o.objects = false
+		o.Approvals = slices.Insert(o.Approvals, 0, v)
+		o.Objects = false
 	case v.Kind == Approve:
-		o.approvals, o.gone = nil, v.Void
+		o.Approvals, o.Gone = nil, v.Void
 	case v.Kind == RequestChanges:
-		o.approvals, o.objects = nil, true
+		o.Approvals, o.Objects = nil, true
 	case v.Via == "review":
-		o.approvals, o.gone = nil, "the review was dismissed"
-		o.objects = false
+		o.Approvals, o.Gone = nil, "the review was dismissed"
+		o.Objects = false
 	default:
-		o.approvals, o.gone = nil, "took the approval back"
+		o.Approvals, o.Gone = nil, "took the approval back"
 	}
 }
 
