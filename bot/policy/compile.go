@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
+
+	"lockkeeper/bot/policy/fact"
 )
 
 // Engine is a policy whose patterns were read. It is safe for concurrent use.
@@ -141,7 +143,7 @@ func (c *compiler) environment(e Environment) environment {
 	}
 	if e.Separation != nil {
 		for _, r := range e.Separation.Contributors {
-			if !slices.Contains(roles, r) {
+			if !slices.Contains(fact.Roles, r) {
 				c.add("environment "+e.Name, fmt.Errorf("%q is no role of a contributor", r))
 			}
 		}

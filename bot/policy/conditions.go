@@ -83,7 +83,7 @@ func (e *evaluation) check(env string, want RequiredCheck) Node {
 		switch {
 		case c.Name != want.Name:
 		case want.App != 0 && c.App != want.App:
-			n.NotCounted = append(n.NotCounted, fmt.Sprintf("%s of %s, which is not app %d", c.Name, writer(c), want.App))
+			n.NotCounted = append(n.NotCounted, fmt.Sprintf("%s of %s, which is not app %d", c.Name, c.Writer(), want.App))
 		default:
 			states = append(states, c.State)
 		}
@@ -101,17 +101,6 @@ func (e *evaluation) check(env string, want RequiredCheck) Node {
 		n.Missing = []string{fmt.Sprintf("%s: check %s has to succeed on %s, where it is %s", env, want, short(e.f.Pull.Head.SHA), strings.Join(states, ", "))}
 	}
 	return n
-}
-
-// writer names who wrote a check.
-func writer(c Check) string {
-	switch {
-	case c.App == 0:
-		return "no app"
-	case c.AppSlug == "":
-		return fmt.Sprintf("app %d", c.App)
-	}
-	return fmt.Sprintf("app %d (%s)", c.App, c.AppSlug)
 }
 
 func (e *evaluation) age(env string, least time.Duration) Node {
@@ -252,8 +241,8 @@ func (e *evaluation) people(asks []ask) []Node {
 	attributed, pushers := false, false
 	for _, a := range asks {
 		if a.require.demands {
-			attributed = attributed || a.apart.attributed
-			pushers = pushers || a.apart.pusherNamed
+			attributed = attributed || a.apart.Attributed
+			pushers = pushers || a.apart.PusherNamed
 		}
 	}
 	if attributed {
@@ -266,13 +255,13 @@ func (e *evaluation) people(asks []ask) []Node {
 	if len(e.envs) == 0 {
 		return out
 	}
-	if e.g.separations(e.envs, true).signed {
+	if e.g.restrictions(e.envs, true).Signed {
 		out = append(out, e.signatures())
 	}
 	for _, env := range e.envs {
 		all, operator := e.g.policy.said(env)
-		if all.fill().helpersApart {
-			out = append(out, e.applier(env, operator.fill().helpersApart))
+		if all.fill().ContributorApart {
+			out = append(out, e.applier(env, operator.fill().ContributorApart))
 		}
 	}
 	return out
@@ -328,7 +317,7 @@ func (e *evaluation) applier(env string, floor bool) Node {
 	if u == nil {
 		return n
 	}
-	what := e.contributed(u.ID, e.g.separation(env, floor))
+	what := e.contributed(u.ID, e.g.policy.Restrictions(env, floor))
 	if u.ID == 0 {
 		what = "nobody knows"
 	}

@@ -9,7 +9,6 @@ import (
 
 	"lockkeeper/bot/policy/fact"
 	"lockkeeper/bot/policy/match"
-	"lockkeeper/forge"
 )
 
 // Evaluate judges whether the changes in f may be applied. A policy that cannot
@@ -30,7 +29,7 @@ type evaluation struct {
 	table    *match.Table
 	opinions []fact.Opinion
 	ballots  [][]ballot // for each opinion, its approvals
-	takers   map[int64][]part
+	parts    map[int64][]fact.Part
 	envs     []string
 	lifts    map[string]lift
 	uses     []Use
@@ -41,7 +40,7 @@ type evaluation struct {
 func (g *Engine) evaluation(f Facts) *evaluation {
 	e := &evaluation{
 		g: g, f: f, table: match.NewTable(len(f.Changes), attributes, func(i, a int) []string { return values(f.Changes[i], a) }), opinions: fact.Opinions(f.Votes),
-		takers: g.policy.takers(f), envs: environments(f.Changes), lifts: map[string]lift{},
+		parts: f.Parts(), envs: environments(f.Changes), lifts: map[string]lift{},
 	}
 	for _, o := range e.opinions {
 		e.ballots = append(e.ballots, e.cast(o))
@@ -135,7 +134,7 @@ type ask struct {
 	changes match.Set
 	envs    []string
 	files   []File // whose owners are the code owners
-	apart   duties
+	apart   Restrictions
 	ticket  string // the name of an environment that wants one, or ""
 	lasting bool   // no override lifts it
 }
@@ -144,22 +143,33 @@ type ask struct {
 func (e *evaluation) asks() []ask {
 	out := e.special()
 	for _, env := range e.envs {
-		changes := e.table.With(byEnvironment, env)
-		own := false
-		for _, s := range e.g.environments {
-			if s.approvals == nil || !match.Glob(s.Name, env) {
-				continue
-			}
-			own = own || !s.Floor
-			out = append(out, e.ask(env, *s.approvals, s.Floor, changes, e.f.Files))
-		}
-		if !own {
-			out = append(out, e.ask(env, e.g.fallback, false, changes, e.f.Files))
-		}
+		out = append(out, e.own(env)...)
 	}
 	for _, r := range e.g.rules {
 		if a, ok := e.selected(r); ok {
 			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// own are the approvals that an environment asks for: what is said of it, and
+// the default where the repository says nothing.
+func (e *evaluation) own(env string) []ask {
+	var out []ask
+	changes, listed := e.table.With(byEnvironment, env), false
+	for _, s := range e.g.environments {
+		if s.approvals != nil && match.Glob(s.Name, env) {
+			listed = listed || !s.Floor
+			out = append(out, e.ask(env, *s.approvals, s.Floor, changes, e.f.Files))
+		}
+	}
+	if !listed {
+		out = append(out, e.ask(env, e.g.fallback, false, changes, e.f.Files))
+	}
+	for i, a := range out {
+		if len(a.envs) == 0 { // nothing changes there
+			out[i].apart = e.g.policy.Restrictions(env, a.floor)
 		}
 	}
 	return out
@@ -175,7 +185,7 @@ func (e *evaluation) ask(where string, q requirement, floor bool, changes match.
 			}
 		}
 	}
-	a.apart = e.g.separations(a.envs, floor)
+	a.apart = e.g.restrictions(a.envs, floor)
 	return a
 }
 
@@ -191,31 +201,20 @@ func (e *evaluation) special() []ask {
 		}
 	}
 	if len(e.f.Bypass) > 0 {
+		var came []string
+		for _, b := range e.f.Bypass {
+			came = append(came, b.String())
+		}
+		slices.Sort(came)
 		anybody := people{writers: true, who: People{}.String()}
 		a := e.ask("bypass", requirement{demands: true, approvals: 1, from: anybody}, true, all, nil)
-		a.title = "what came past the gate (" + strings.Join(bypassed(e.f.Bypass), ", ") + ") needs a look"
+		a.title = "what came past the gate (" + strings.Join(came, ", ") + ") needs a look"
 		out = append(out, a)
 	}
 	for i := range out {
 		out[i].apart, out[i].lasting = out[i].apart.strictest(Separation{}.fill()), true
 	}
 	return out
-}
-
-func bypassed(all []Bypass) []string {
-	var out []string
-	for _, b := range all {
-		what := short(b.SHA) + " by @" + b.By.Login
-		switch {
-		case b.Pull != 0:
-			what = fmt.Sprintf("%s, #%d merged by @%s", short(b.SHA), b.Pull, b.By.Login)
-		case b.Kind == DirectPush:
-			what = short(b.SHA) + " pushed by @" + b.By.Login
-		}
-		out = append(out, what)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }
 
 // selected finds what a rule selects. One with files needs a file that matches:
@@ -292,70 +291,4 @@ func short(sha string) string {
 		return sha[:7]
 	}
 	return sha
-}
-
-// MayApprove says why an account's approval could not count under any rule for
-// these facts, or "" if it could.
-func MayApprove(p Policy, f Facts, u forge.User) string {
-	return mayUse(p, func(g *Engine) string {
-		e := g.evaluation(f)
-		reason := ""
-		for _, a := range e.asks() {
-			why := e.barred(u, a.apart)
-			if why == "" && a.require.demands {
-				why = e.wanted(&a, a.require, u)
-			}
-			switch {
-			case why == "" && a.require.demands:
-				return ""
-			case why != "":
-				reason = why
-			}
-		}
-		if reason == "" {
-			return e.barred(u, g.separations(e.envs, true))
-		}
-		return reason
-	})
-}
-
-// mayUse runs a question on the compiled policy.
-func mayUse(p Policy, ask func(*Engine) string) string {
-	g, err := Compile(p)
-	if err != nil {
-		return "the policy cannot be used: " + err.Error()
-	}
-	return ask(g)
-}
-
-// Eligible reports whether an account's approval could count for all that an
-// environment asks for.
-func Eligible(p Policy, f Facts, environment string, u forge.User) bool {
-	return mayUse(p, func(g *Engine) string { return g.evaluation(f).eligible(environment, u) }) == ""
-}
-
-func (e *evaluation) eligible(environment string, u forge.User) string {
-	own := false
-	for _, s := range e.g.environments {
-		if s.approvals == nil || !match.Glob(s.Name, environment) {
-			continue
-		}
-		own = own || !s.Floor
-		if why := e.suits(environment, *s.approvals, s.Floor, u); why != "" {
-			return why
-		}
-	}
-	if own {
-		return ""
-	}
-	return e.suits(environment, e.g.fallback, false, u)
-}
-
-// MayReview says why an account may not close a duty with `/reviewed`, or "".
-// The facts are those of the pull that the override was for.
-func MayReview(p Policy, f Facts, d Duty, u forge.User) string {
-	if u.ID == d.By.ID {
-		return "you gave the override; somebody else has to review it"
-	}
-	return mayUse(p, func(g *Engine) string { return g.evaluation(f).eligible(d.Environment, u) })
 }

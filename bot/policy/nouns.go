@@ -21,6 +21,7 @@ type (
 	Override = fact.Override
 	Duty     = fact.Duty
 	Bypass   = fact.Bypass
+	Role     = fact.Role
 )
 
 // The kinds of votes.
@@ -34,4 +35,14 @@ const (
 const (
 	DirectPush      = fact.DirectPush
 	UnapprovedMerge = fact.UnapprovedMerge
+)
+
+// The roles of contributors.
+const (
+	Opener    = fact.Opener
+	Author    = fact.Author
+	Committer = fact.Committer
+	CoAuthor  = fact.CoAuthor
+	Pusher    = fact.Pusher
+	Suggester = fact.Suggester
 )

@@ -154,27 +154,7 @@ func (e *evaluation) mayOverride(s environment, u forge.User) string {
 	if s.Override.By.empty() {
 		return "nobody may override in " + s.Name
 	}
-	return e.ineligible(s.override, nil, u, e.g.separation(s.Name, s.Floor))
-}
-
-// MayOverride says why an account may override in no environment of these
-// facts, or "" if it may in one.
-func MayOverride(p Policy, f Facts, u forge.User) string {
-	return mayUse(p, func(g *Engine) string {
-		e := g.evaluation(f)
-		why := "the policy lets nobody override here"
-		for _, env := range e.envs {
-			for _, s := range g.environments {
-				if s.Override == nil || !match.Glob(s.Name, env) {
-					continue
-				}
-				if why = e.mayOverride(s, u); why == "" {
-					return ""
-				}
-			}
-		}
-		return why
-	})
+	return e.ineligible(s.override, nil, u, e.g.policy.Restrictions(s.Name, s.Floor))
 }
 
 // lift lets overrides stand in for what is not met, if there is one for each of

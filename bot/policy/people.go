@@ -1,77 +1,31 @@
 package policy
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
+	"lockkeeper/bot/policy/fact"
 	"lockkeeper/forge"
 )
 
-// part is one way in which an account took part in the changes. Role is an
-// index of roles, or always for one that no separation of duties excuses.
-type part struct {
-	role int
-	what string
-}
-
-const always = -1
-
-// takers lists, for each account, how it took part; those who only act on
-// behalf of people are left out.
-func (p Policy) takers(f Facts) map[int64][]part {
-	out := map[int64][]part{}
-	add := func(u forge.User, role int, what string) {
-		if u.ID != 0 && !slices.Contains(p.ServiceAccounts, u.ID) {
-			out[u.ID] = append(out[u.ID], part{role, what})
-		}
-	}
-	index := func(r Role) int { return slices.Index(roles, r) }
-	if f.AskedBy != nil {
-		add(*f.AskedBy, always, "asked for it")
-	}
-	for _, b := range f.Bypass {
-		add(b.By, always, "brought "+short(b.SHA)+" past the gate")
-	}
-	add(f.Pull.Author, index(Opener), "opened it")
-	for _, c := range f.Commits {
-		if c.Merge {
-			continue
-		}
-		add(c.Author, index(Author), "author of "+short(c.SHA))
-		add(c.Committer, index(Committer), "committer of "+short(c.SHA))
-		for _, u := range c.CoAuthors {
-			if c.Suggested {
-				add(u, index(Suggester), "suggested "+short(c.SHA))
-			} else {
-				add(u, index(CoAuthor), "co-author of "+short(c.SHA))
-			}
-		}
-	}
-	for _, u := range f.Pushers {
-		add(u, index(Pusher), "pushed to it")
-	}
-	for _, parts := range out {
-		slices.SortFunc(parts, func(a, b part) int { return cmp.Or(cmp.Compare(a.role, b.role), cmp.Compare(a.what, b.what)) })
-	}
-	return out
-}
-
 // contributed says how an account contributed, by the roles that count; "" if
 // it did not.
-func (e *evaluation) contributed(id int64, d duties) string {
-	for _, p := range e.takers[id] {
-		if p.role == always || d.barred[p.role] {
-			return p.what
+func (e *evaluation) contributed(id int64, d Restrictions) string {
+	if slices.Contains(e.g.policy.ServiceAccounts, id) {
+		return ""
+	}
+	for _, p := range e.parts[id] {
+		if i := slices.Index(fact.Roles, p.Role); i < 0 || d.Barred[i] {
+			return p.What
 		}
 	}
 	return ""
 }
 
 // barred says why an account counts for nothing, or "".
-func (e *evaluation) barred(u forge.User, d duties) string {
+func (e *evaluation) barred(u forge.User, d Restrictions) string {
 	if why := e.nobody(u); why != "" {
 		return why
 	}
@@ -96,7 +50,7 @@ func (e *evaluation) nobody(u forge.User) string {
 
 // ineligible says why an account is not among those asked for, or "". Owners
 // are the code owners of the file at hand.
-func (e *evaluation) ineligible(p people, owners []string, u forge.User, d duties) string {
+func (e *evaluation) ineligible(p people, owners []string, u forge.User, d Restrictions) string {
 	if slices.ContainsFunc(p.teams, func(t string) bool { return slices.Contains(e.f.Teams[t], u.ID) }) {
 		return ""
 	}
@@ -138,8 +92,8 @@ func (e *evaluation) owns(owners []string, u forge.User) (sure, loose bool) {
 	return sure, loose
 }
 
-func (e *evaluation) outsider(u forge.User, d duties) string {
-	if d.withoutOutside && slices.Contains(e.f.Outside, u.ID) {
+func (e *evaluation) outsider(u forge.User, d Restrictions) string {
+	if d.NoOutside && slices.Contains(e.f.Outside, u.ID) {
 		return fmt.Sprintf("an outside collaborator; the policy would have to name %s#%d, or let outside collaborators approve", u.Login, u.ID)
 	}
 	return ""
@@ -158,7 +112,7 @@ func (e *evaluation) left(p people, v Vote) string {
 
 // enough says how many independent people there are, if all of them are known
 // by id and they are fewer than asked for.
-func (e *evaluation) enough(l leaf, d duties) string {
+func (e *evaluation) enough(l leaf, d Restrictions) string {
 	ids, known := e.candidates(l)
 	if !known || len(ids) == 0 && len(l.from.teams) == 0 {
 		return ""
@@ -210,11 +164,11 @@ func (e *evaluation) candidates(l leaf) (ids []int64, known bool) {
 
 // free reports whether an account could approve, as far as its part in the
 // changes goes.
-func (e *evaluation) free(id int64, d duties) bool {
+func (e *evaluation) free(id int64, d Restrictions) bool {
 	return e.contributed(id, d) == "" && !slices.Contains(e.g.policy.ServiceAccounts, id) && !e.applies(id, d)
 }
 
 // applies reports whether an account may not approve because it applies.
-func (e *evaluation) applies(id int64, d duties) bool {
-	return d.approverApart && e.f.Applier != nil && e.f.Applier.ID == id
+func (e *evaluation) applies(id int64, d Restrictions) bool {
+	return d.ApproverApart && e.f.Applier != nil && e.f.Applier.ID == id
 }

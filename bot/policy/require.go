@@ -8,7 +8,6 @@ import (
 
 	"lockkeeper/bot/policy/fact"
 	"lockkeeper/bot/policy/match"
-	"lockkeeper/forge"
 )
 
 // ballot is an approval with what about it is the same for all rules.
@@ -82,11 +81,11 @@ func (e *evaluation) discount(a *ask, l leaf, b *ballot) string {
 	switch {
 	case b.stale != "":
 		return b.stale
-	case b.merged && a.apart.dropOnMerge:
+	case b.merged && a.apart.DropOnMerge:
 		return fmt.Sprintf("approved %s, and the base branch was merged in since", short(b.Head))
 	case b.uncovered.Meets(a.changes):
 		return "the plan has changed since that approval"
-	case a.apart.digest && b.Digest == "":
+	case a.apart.Digest && b.Digest == "":
 		return "approved without naming the plan's digest (`/approve DIGEST`)"
 	case a.ticket != "" && b.Ticket != e.f.Ticket.Key():
 		return "approved for another ticket or window"
@@ -290,69 +289,4 @@ func some(paths []string) string {
 		return paths[0]
 	}
 	return fmt.Sprintf("%s and %d more", paths[0], len(paths)-1)
-}
-
-// wanted says why an account's approval could not count for any part of a
-// requirement, or "".
-func (e *evaluation) wanted(a *ask, q requirement, u forge.User) string {
-	why := ""
-	if q.approvals > 0 {
-		if why = e.member(a, q.from, u); why == "" {
-			return ""
-		}
-	}
-	for _, part := range slices.Concat(q.all, q.any) {
-		if !part.demands {
-			continue
-		}
-		if why = e.wanted(a, part, u); why == "" {
-			return ""
-		}
-	}
-	return why
-}
-
-// member says why an account is not among those asked for, whichever file they
-// own, or "".
-func (e *evaluation) member(a *ask, p people, u forge.User) string {
-	why := e.ineligible(p, nil, u, a.apart)
-	if why == "" || !p.codeOwners || e.f.OwnersError != "" {
-		return why
-	}
-	for _, s := range e.shares(a) {
-		if e.ineligible(p, s.Owners, u, a.apart) == "" {
-			return ""
-		}
-	}
-	return why
-}
-
-// suits says why an account's approval could not count for every part of what
-// an environment asks for, or "".
-func (e *evaluation) suits(environment string, q requirement, floor bool, u forge.User) string {
-	a := ask{where: environment, floor: floor, files: e.f.Files, apart: e.g.separation(environment, floor)}
-	if why := e.barred(u, a.apart); why != "" {
-		return why
-	}
-	return e.all(&a, q, u)
-}
-
-func (e *evaluation) all(a *ask, q requirement, u forge.User) string {
-	if q.approvals > 0 || len(q.all)+len(q.any) == 0 {
-		if why := e.member(a, q.from, u); why != "" {
-			return why
-		}
-	}
-	for _, part := range q.all {
-		if why := e.all(a, part, u); why != "" {
-			return why
-		}
-	}
-	why := ""
-	for _, part := range q.any {
-		if why = e.all(a, part, u); why == "" {
-			return ""
-		}
-	}
-	return why
 }

@@ -2,22 +2,9 @@ package policy
 
 import (
 	"slices"
-	"strings"
 
+	"lockkeeper/bot/policy/fact"
 	"lockkeeper/bot/policy/match"
-)
-
-// Role is a way to contribute to a pull.
-type Role string
-
-// The roles.
-const (
-	Opener    Role = "opener"
-	Author    Role = "author"
-	Committer Role = "committer"
-	CoAuthor  Role = "coauthor"
-	Pusher    Role = "pusher"
-	Suggester Role = "suggester"
 )
 
 // Separation is the segregation of duties. What is left out is not said, and
@@ -43,9 +30,6 @@ type Separation struct {
 	// those do whom a rule names by login#id.
 	OutsideCollaborators *bool `json:"outsideCollaborators,omitempty"`
 }
-
-// roles are all there are, in the order in which one is named as the reason.
-var roles = []Role{Opener, Author, Committer, CoAuthor, Suggester, Pusher}
 
 // merge adds what another entry says; the strictest holds.
 func (s Separation) merge(o *Separation) Separation {
@@ -84,55 +68,55 @@ func either(a, b *bool) *bool {
 	return a
 }
 
-// duties is a Separation with the defaults filled in. Each field is a
+// Restrictions is a Separation with the defaults filled in. Each field is a
 // restriction, so that the stricter of two has it if either has.
-type duties struct {
-	barred         [6]bool // by index of roles
-	pusherNamed    bool    // somebody asked for Pusher by name
-	approverApart  bool
-	helpersApart   bool // contributors may not apply
-	signed         bool
-	attributed     bool
-	digest         bool
-	dropOnMerge    bool
-	withoutOutside bool
+type Restrictions struct {
+	Barred           [6]bool // by index of fact.Roles
+	PusherNamed      bool    // somebody asked for Pusher by name
+	ApproverApart    bool    // who applies may not have approved
+	ContributorApart bool    // who applies may not have contributed
+	Signed           bool    // every commit
+	Attributed       bool    // every commit
+	Digest           bool    // is named by approvals
+	DropOnMerge      bool    // a merge of the base branch ends approvals
+	NoOutside        bool    // collaborators may approve
 }
 
-func (s Separation) fill() duties {
+func (s Separation) fill() Restrictions {
 	is := func(b *bool, otherwise bool) bool {
 		if b == nil {
 			return otherwise
 		}
 		return *b
 	}
-	d := duties{
-		pusherNamed:    slices.Contains(s.Contributors, Pusher),
-		approverApart:  !is(s.ApproverMayApply, true),
-		helpersApart:   !is(s.ContributorMayApply, true),
-		signed:         is(s.Signatures, false),
-		attributed:     !is(s.AllowUnattributable, false),
-		digest:         is(s.Digest, false),
-		dropOnMerge:    !is(s.KeepOnBaseMerge, false),
-		withoutOutside: !is(s.OutsideCollaborators, false),
+	d := Restrictions{
+		PusherNamed:      slices.Contains(s.Contributors, Pusher),
+		ApproverApart:    !is(s.ApproverMayApply, true),
+		ContributorApart: !is(s.ContributorMayApply, true),
+		Signed:           is(s.Signatures, false),
+		Attributed:       !is(s.AllowUnattributable, false),
+		Digest:           is(s.Digest, false),
+		DropOnMerge:      !is(s.KeepOnBaseMerge, false),
+		NoOutside:        !is(s.OutsideCollaborators, false),
 	}
-	for i, r := range roles {
-		d.barred[i] = len(s.Contributors) == 0 || slices.Contains(s.Contributors, r)
+	for i, r := range fact.Roles {
+		d.Barred[i] = len(s.Contributors) == 0 || slices.Contains(s.Contributors, r)
 	}
 	return d
 }
 
-func (d duties) strictest(o duties) duties {
-	for i := range d.barred {
-		d.barred[i] = d.barred[i] || o.barred[i]
+func (d Restrictions) strictest(o Restrictions) Restrictions {
+	for i := range d.Barred {
+		d.Barred[i] = d.Barred[i] || o.Barred[i]
 	}
-	d.pusherNamed = d.pusherNamed || o.pusherNamed
-	d.approverApart = d.approverApart || o.approverApart
-	d.helpersApart = d.helpersApart || o.helpersApart
-	d.signed = d.signed || o.signed
-	d.attributed = d.attributed || o.attributed
-	d.digest = d.digest || o.digest
-	d.dropOnMerge = d.dropOnMerge || o.dropOnMerge
-	d.withoutOutside = d.withoutOutside || o.withoutOutside
+	d.PusherNamed = d.PusherNamed || o.PusherNamed
+	d.ApproverApart = d.ApproverApart || o.ApproverApart
+	d.ContributorApart = d.ContributorApart || o.ContributorApart
+	d.Signed = d.Signed || o.Signed
+	d.Attributed = d.Attributed || o.Attributed
+	d.Digest = d.Digest || o.Digest
+	d.DropOnMerge = d.DropOnMerge || o.DropOnMerge
+	d.NoOutside = d.NoOutside || o.NoOutside
 	return d
 }
 
@@ -149,64 +133,26 @@ func (p Policy) said(environment string) (all, operator Separation) {
 	return all, operator
 }
 
-// separation is what holds in an environment. A floor is judged by what the
+// Restrictions are those that hold in an environment, for what the repository
+// asks for or for what the operator does (floor). A floor is judged by what the
 // operator says, with defaults for the rest, and by what the repository adds: a
 // repository cannot loosen by it what the operator asks for.
-func (g *Engine) separation(environment string, floor bool) duties {
-	all, operator := g.policy.said(environment)
+func (p Policy) Restrictions(environment string, floor bool) Restrictions {
+	all, operator := p.said(environment)
 	if floor {
 		return all.fill().strictest(operator.fill())
 	}
 	return all.fill()
 }
 
-// separations is the strictest of several environments; of none, the default.
-func (g *Engine) separations(environments []string, floor bool) duties {
+// restrictions are the strictest of several environments; of none, the default.
+func (g *Engine) restrictions(environments []string, floor bool) Restrictions {
 	if len(environments) == 0 {
 		return Separation{}.fill()
 	}
-	d := g.separation(environments[0], floor)
+	d := g.policy.Restrictions(environments[0], floor)
 	for _, env := range environments[1:] {
-		d = d.strictest(g.separation(env, floor))
+		d = d.strictest(g.policy.Restrictions(env, floor))
 	}
 	return d
-}
-
-// DescribeSeparation says in lines what separation of duties holds in an
-// environment, and for the operator's floors if that is more.
-func (p Policy) DescribeSeparation(environment string) (own, floors []string) {
-	all, operator := p.said(environment)
-	own = all.fill().describe()
-	if f := operator.fill().strictest(all.fill()); f != all.fill() {
-		floors = f.describe()
-	}
-	return own, floors
-}
-
-// describe lists the roles that bar, and what differs from the defaults.
-func (d duties) describe() []string {
-	var barred []string
-	for i, r := range roles {
-		if d.barred[i] {
-			barred = append(barred, string(r))
-		}
-	}
-	out := []string{"contributors, who may not approve: " + strings.Join(barred, ", ")}
-	for _, x := range []struct {
-		on   bool
-		line string
-	}{
-		{d.approverApart, "approver and applier are different people"},
-		{d.helpersApart, "contributors may not apply"},
-		{d.signed, "every commit has a verified signature"},
-		{!d.attributed, "commits of people without an account pass"},
-		{d.digest, "approvals name the plan's digest"},
-		{!d.dropOnMerge, "approvals outlive a merge of the base branch that changes no digest"},
-		{!d.withoutOutside, "approvals of outside collaborators count"},
-	} {
-		if x.on {
-			out = append(out, x.line)
-		}
-	}
-	return out
 }

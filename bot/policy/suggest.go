@@ -20,6 +20,14 @@ type Reviewer struct {
 	Team string `json:"team,omitempty"`
 }
 
+// String is "@login" or "org/slug".
+func (r Reviewer) String() string {
+	if r.Team != "" {
+		return r.Team
+	}
+	return "@" + r.Login
+}
+
 // wish is a count that is not met yet.
 type wish struct {
 	lack int

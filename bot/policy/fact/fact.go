@@ -5,6 +5,7 @@
 package fact
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -226,6 +227,17 @@ type Check struct {
 	State string `json:"state"`
 }
 
+// Writer names who wrote the check.
+func (c Check) Writer() string {
+	switch {
+	case c.App == 0:
+		return "no app"
+	case c.AppSlug == "":
+		return fmt.Sprintf("app %d", c.App)
+	}
+	return fmt.Sprintf("app %d (%s)", c.App, c.AppSlug)
+}
+
 // Applied is the last apply of a target.
 type Applied struct {
 	Target      string `json:"target"`
@@ -296,6 +308,14 @@ type Bypass struct {
 	Kind string     `json:"kind"`
 	By   forge.User `json:"by"`
 	Pull int        `json:"pull,omitempty"`
+}
+
+// String is the commit and how it came.
+func (b Bypass) String() string {
+	if b.Pull != 0 {
+		return fmt.Sprintf("%s, #%d merged by @%s", short(b.SHA), b.Pull, b.By.Login)
+	}
+	return fmt.Sprintf("%s pushed by @%s", short(b.SHA), b.By.Login)
 }
 
 func stamp(t time.Time) string {

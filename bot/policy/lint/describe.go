@@ -9,6 +9,7 @@ import (
 
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/policy/calendar"
+	"lockkeeper/bot/policy/fact"
 	"lockkeeper/bot/policy/match"
 )
 
@@ -31,23 +32,25 @@ func ofEnvironment(p policy.Policy, environment string) []string {
 			out = append(out, environment+": "+line+marked(floor))
 		}
 	}
-	own := false
+	listed := false
 	for _, e := range p.Environments {
 		if !match.Glob(e.Name, environment) {
 			continue
 		}
 		if e.Approvals != nil {
-			own = own || !e.Floor
+			listed = listed || !e.Floor
 			say(e.Floor, ofRequirement(*e.Approvals))
 		}
 		say(e.Floor, ofConditions(e)...)
 	}
-	if !own {
+	if !listed {
 		say(false, ofRequirement(p.Default.Require)+", by default")
 	}
-	separation, floors := p.DescribeSeparation(environment)
-	say(false, separation...)
-	say(true, floors...)
+	own, floors := p.Restrictions(environment, false), p.Restrictions(environment, true)
+	say(false, ofSeparation(own)...)
+	if floors != own {
+		say(true, ofSeparation(floors)...)
+	}
 	return out
 }
 
@@ -178,4 +181,32 @@ func ofWindow(w calendar.Window) string {
 		line += fmt.Sprintf(", except %s to %s", x.From, x.To)
 	}
 	return line
+}
+
+// ofSeparation lists the roles that bar, and what differs from the defaults.
+func ofSeparation(d policy.Restrictions) []string {
+	var barred []string
+	for i, r := range fact.Roles {
+		if d.Barred[i] {
+			barred = append(barred, string(r))
+		}
+	}
+	out := []string{"contributors, who may not approve: " + strings.Join(barred, ", ")}
+	for _, x := range []struct {
+		on   bool
+		line string
+	}{
+		{d.ApproverApart, "approver and applier are different people"},
+		{d.ContributorApart, "contributors may not apply"},
+		{d.Signed, "every commit has a verified signature"},
+		{!d.Attributed, "commits of people without an account pass"},
+		{d.Digest, "approvals name the plan's digest"},
+		{!d.DropOnMerge, "approvals outlive a merge of the base branch that changes no digest"},
+		{!d.NoOutside, "approvals of outside collaborators count"},
+	} {
+		if x.on {
+			out = append(out, x.line)
+		}
+	}
+	return out
 }
