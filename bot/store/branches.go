@@ -31,8 +31,9 @@ type Bypass struct {
 	// Lost is the tip that was thrown away, if the commit came by a rewrite.
 	Lost    string
 	Subject string // first line of its message
-	// Files are what it changes of targets and of policy.
-	Files []string
+	// Files are what it changes of targets and of policy. Targets are those
+	// it still has to be settled for.
+	Files, Targets []string
 	// Since is when the branch was last looked at before: nothing that was
 	// found after it is older.
 	Since   time.Time
@@ -104,31 +105,36 @@ func (s *Store) addBypass(ctx context.Context, tx *sql.Tx, b Bypass, place int) 
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO bypasses (repo_id, branch, sha, kind, actor, number, lost, subject, files, since, found, place)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repo_id, branch, sha) DO UPDATE SET kind = excluded.kind,
-		actor = excluded.actor, number = excluded.number, lost = excluded.lost, files = excluded.files, since = excluded.since,
-		found = excluded.found, place = excluded.place, issue = 0, settled = 0, how = ''`,
-		b.RepoID, b.Branch, b.SHA, b.Kind, string(by), b.Number, b.Lost, b.Subject, string(files), micros(b.Since), micros(b.Found), place)
+	targets, err := json.Marshal(b.Targets)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO bypasses (repo_id, branch, sha, kind, actor, number, lost, subject, files, targets, since, found, place)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repo_id, branch, sha) DO UPDATE SET kind = excluded.kind,
+		actor = excluded.actor, number = excluded.number, lost = excluded.lost, files = excluded.files, targets = excluded.targets,
+		since = excluded.since, found = excluded.found, place = excluded.place, issue = 0, settled = 0, how = ''`,
+		b.RepoID, b.Branch, b.SHA, b.Kind, string(by), b.Number, b.Lost, b.Subject, string(files), string(targets),
+		micros(b.Since), micros(b.Found), place)
 	return err
 }
 
 // Bypasses lists the open ones of a branch in the order they were found.
 func (s *Store) Bypasses(ctx context.Context, repoID int64, branch string) ([]Bypass, error) {
 	return list(ctx, s, fmt.Sprintf("list what bypassed branch %s of repository %d", branch, repoID), scanBypass,
-		`SELECT repo_id, branch, sha, kind, actor, number, lost, subject, files, since, found, issue, settled, how
+		`SELECT repo_id, branch, sha, kind, actor, number, lost, subject, files, targets, since, found, issue, settled, how
 		FROM bypasses WHERE repo_id = ? AND branch = ? AND settled = 0 ORDER BY found, place`, repoID, branch)
 }
 
 func scanBypass(r row) (Bypass, error) {
 	var b Bypass
-	var by, files string
+	var by, files, targets string
 	var since, found, settled int64
-	err := r.Scan(&b.RepoID, &b.Branch, &b.SHA, &b.Kind, &by, &b.Number, &b.Lost, &b.Subject, &files, &since, &found, &b.Issue, &settled, &b.How)
+	err := r.Scan(&b.RepoID, &b.Branch, &b.SHA, &b.Kind, &by, &b.Number, &b.Lost, &b.Subject, &files, &targets, &since, &found, &b.Issue, &settled, &b.How)
 	if err != nil {
 		return b, err
 	}
 	b.Since, b.Found, b.Settled = fromMicros(since), fromMicros(found), fromMicros(settled)
-	return b, errors.Join(json.Unmarshal([]byte(by), &b.By), json.Unmarshal([]byte(files), &b.Files))
+	return b, errors.Join(json.Unmarshal([]byte(by), &b.By), json.Unmarshal([]byte(files), &b.Files), json.Unmarshal([]byte(targets), &b.Targets))
 }
 
 // SetBypassActor stores who brought a commit, which forges may tell late.
@@ -143,6 +149,15 @@ func (s *Store) SetBypassActor(ctx context.Context, repoID int64, branch, sha st
 // SetBypassIssue stores which issue reports a commit.
 func (s *Store) SetBypassIssue(ctx context.Context, repoID int64, branch, sha string, issue int) error {
 	return s.setBypass(ctx, "note the issue about", repoID, branch, sha, "issue = ?", issue)
+}
+
+// SetBypassTargets stores for which targets a commit still has to be settled.
+func (s *Store) SetBypassTargets(ctx context.Context, repoID int64, branch, sha string, targets []string) error {
+	left, err := json.Marshal(targets)
+	if err != nil {
+		return fmt.Errorf("store: note what is left of %s: %w", sha, err)
+	}
+	return s.setBypass(ctx, "note what is left of", repoID, branch, sha, "targets = ?", string(left))
 }
 
 // SettleBypass closes a commit with the sentence that says why.

@@ -24,7 +24,7 @@ func testBranches(t *testing.T, open opener) {
 	}
 	c.Advance(time.Minute)
 	found := []Bypass{
-		{SHA: "c", Kind: "direct-push", By: ann, Subject: "quick fix", Files: []string{"deploy/a.yaml"}, Since: c.Now().Add(-time.Minute)},
+		{SHA: "c", Kind: "direct-push", By: ann, Subject: "quick fix", Files: []string{"deploy/a.yaml"}, Targets: []string{"a", "b"}, Since: c.Now().Add(-time.Minute)},
 		{SHA: "b", Kind: "direct-push", Lost: "a", Files: []string{".lockkeeper.yaml"}},
 	}
 	if err := s.SetBranch(t.Context(), main("c"), "z", found); !errors.Is(err, ErrStale) {
@@ -38,7 +38,7 @@ func testBranches(t *testing.T, open opener) {
 		t.Errorf("looked at %+v", b)
 	}
 	all := must[[]Bypass](t)(s.Bypasses(t.Context(), 1, "main"))
-	if len(all) != 2 || all[0].SHA != "c" || all[0].By != ann || !slices.Equal(all[0].Files, found[0].Files) || all[0].Subject != "quick fix" ||
+	if len(all) != 2 || all[0].SHA != "c" || all[0].By != ann || !slices.Equal(all[0].Files, found[0].Files) || !slices.Equal(all[0].Targets, found[0].Targets) || all[0].Subject != "quick fix" ||
 		!all[0].Since.Equal(found[0].Since) || !all[0].Found.Equal(c.Now()) || all[1].Lost != "a" || all[1].By.ID != 0 {
 		t.Errorf("found: %+v", all)
 	}
@@ -54,7 +54,8 @@ func testBypassSettled(t *testing.T, open opener) {
 	ok(t, s.SetBranch(t.Context(), main("b"), "a", []Bypass{{SHA: "b", Kind: "direct-push"}}))
 	ok(t, s.SetBypassActor(t.Context(), 1, "main", "b", ann))
 	ok(t, s.SetBypassIssue(t.Context(), 1, "main", "b", 4))
-	if all := must[[]Bypass](t)(s.Bypasses(t.Context(), 1, "main")); len(all) != 1 || all[0].By != ann || all[0].Issue != 4 {
+	ok(t, s.SetBypassTargets(t.Context(), 1, "main", "b", []string{"shop"}))
+	if all := must[[]Bypass](t)(s.Bypasses(t.Context(), 1, "main")); len(all) != 1 || all[0].By != ann || all[0].Issue != 4 || !slices.Equal(all[0].Targets, []string{"shop"}) {
 		t.Errorf("found: %+v", all)
 	}
 	ok(t, s.SettleBypass(t.Context(), 1, "main", "b", "applied with #7"))

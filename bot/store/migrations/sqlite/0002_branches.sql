@@ -18,6 +18,7 @@ CREATE TABLE bypasses (
     lost    TEXT    NOT NULL, -- tip that a rewrite threw away
     subject TEXT    NOT NULL,
     files   TEXT    NOT NULL,
+    targets TEXT    NOT NULL, -- that it is not settled for
     since   INTEGER NOT NULL,
     found   INTEGER NOT NULL,
     place   INTEGER NOT NULL, -- order among those found at once
