@@ -28,9 +28,8 @@ const RepoFile = ".lockkeeper.yaml"
 type File struct {
 	// Targets are the directories that are rendered and applied.
 	Targets []Target `yaml:"targets" json:"targets" jsonschema:"minItems=1"`
-	// Environments carry the approval policy, by the names targets use. An
-	// environment that is not listed asks for one approval.
-	Environments map[string]Environment `yaml:"environments,omitempty" json:"environments,omitempty"`
+	// Policy is read from the base branch only.
+	Policy `yaml:",inline"`
 
 	lines []int // of the targets
 }
@@ -51,34 +50,6 @@ type Target struct {
 	// Timeout is how long apply waits for health; default 5m, at most 1h.
 	Timeout Duration `yaml:"timeout,omitempty" json:"timeout,omitempty"`
 }
-
-// Environment is the policy of one environment.
-type Environment struct {
-	// Approvals that a change needs before it is applied.
-	Approvals *Approvals `yaml:"approvals,omitempty" json:"approvals,omitempty"`
-}
-
-// Approvals asks for people who did not contribute to the pull.
-type Approvals struct {
-	// Required is how many different people must approve; 0 asks for none. It
-	// has no default, so that nobody gets 0 by leaving it out.
-	Required int `yaml:"required" json:"required" jsonschema:"minimum=0"`
-	// From limits whose approval counts; empty: anybody with write access.
-	From People `yaml:"from,omitempty" json:"from,omitempty"`
-}
-
-// People are accounts and teams.
-type People struct {
-	// Users are logins, or `login#id`: then the account id decides, and a
-	// login that was given up and registered again does not match. A bare login
-	// counts only with write access to the repository.
-	Users []string `yaml:"users,omitempty" json:"users,omitempty"`
-	// Teams are `org/slug`.
-	Teams []string `yaml:"teams,omitempty" json:"teams,omitempty"`
-}
-
-// Empty reports whether nobody is listed.
-func (p People) Empty() bool { return len(p.Users) == 0 && len(p.Teams) == 0 }
 
 // ParseTeam splits "org/slug".
 func ParseTeam(s string) (forge.Team, bool) {
@@ -137,9 +108,7 @@ func (f *File) validate(d *document) {
 		}
 		names[name] = i
 	}
-	for _, name := range sortedKeys(f.Environments) {
-		f.Environments[name].validate(d, "environments", name)
-	}
+	f.Policy.validate(d.at())
 }
 
 func (t Target) validate(d *document, i int) {
@@ -177,34 +146,6 @@ func (t Target) validate(d *document, i int) {
 const maxTimeout = time.Hour
 
 var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-
-func (e Environment) validate(d *document, where ...any) {
-	if e.Approvals == nil {
-		return
-	}
-	a := e.Approvals
-	name := fmt.Sprintf("%s.%s.approvals", where[len(where)-2], where[len(where)-1])
-	at := append(slices.Clone(where), "approvals")
-	if !d.has(append(slices.Clone(at), "required")) {
-		d.add(name+".required: missing; say how many people must approve (0 for none)", at...)
-	}
-	if a.Required < 0 {
-		d.add(fmt.Sprintf("%s.required: got %d, want 0 or more", name, a.Required), append(at, "required")...)
-	}
-	if a.Required > 0 && len(a.From.Teams) == 0 && len(a.From.Users) > 0 && len(a.From.Users) < a.Required {
-		d.add(fmt.Sprintf("%s: asks for %d approvals from %d people, which can never be met", name, a.Required, len(a.From.Users)), append(at, "required")...)
-	}
-	for i, t := range a.From.Teams {
-		if _, ok := ParseTeam(t); !ok {
-			d.add(fmt.Sprintf("%s.from.teams: got %q, want organisation/team", name, t), append(at, "from", "teams", i)...)
-		}
-	}
-	for i, u := range a.From.Users {
-		if !userName.MatchString(u) {
-			d.add(fmt.Sprintf("%s.from.users: got %q, want a login without @, or login#id with the account's number", name, u), append(at, "from", "users", i)...)
-		}
-	}
-}
 
 var userName = regexp.MustCompile(`^[^\s@/#]+(#[1-9][0-9]*)?$`)
 

@@ -276,6 +276,17 @@ func TestSchemasAcceptGoodFilesAndRefuseBadOnes(t *testing.T) {
 		{"repository", "targets: [{path: a, cluster: b, environment: c}]\nenvironments: {c: {approvals: {}}}", false},
 		{"repository", "targets: [{path: a, cluster: b, environment: c, timeout: 1m30s}]", true},
 		{"repository", "targets: [{path: a, cluster: b, environment: c, timeout: soon}]", false},
+		{"repository", policyFile + "environments: {c: {separation: {contributors: [opener]}}}", true},
+		{"repository", policyFile + "environments: {c: {separation: {contributors: [reviewer]}}}", false},
+		{"repository", policyFile + "environments: {c: {separation: {contributors: []}}}", false},
+		{"repository", policyFile + "environments: {c: {override: {by: {users: [a]}, expires: 1h}}}", false},
+		{"repository", policyFile + "rules: [{name: a, require: {any: [{approvals: 1}, {all: [{approvals: 2}]}]}}]", true},
+		{"repository", policyFile + "rules: [{name: a, require: {any: [{all: [{approvals: 2, colour: red}]}]}}]", false},
+		{"repository", policyFile + "rules: [{name: a}]", false},
+		{"repository", policyFile + "rules: [{name: a, when: {actions: [destroy]}, require: {approvals: 1}}]", false},
+		{"repository", everything(t, 0), true},
+		{"server", everything(t, 1), true},
+		{"server", server + "floors: {production: {}}", false},
 		{"server", server, true},
 		{"server", strings.Replace(server, "allow:", "apply: never\n    allow:", 1), false},
 		{"server", strings.Replace(server, "id: 42", "id: 0", 1), false},
@@ -287,6 +298,15 @@ func TestSchemasAcceptGoodFilesAndRefuseBadOnes(t *testing.T) {
 	if _, err := config.Schema("other"); err == nil {
 		t.Error("there is a schema of nothing")
 	}
+}
+
+const policyFile = "targets: [{path: a, cluster: b, environment: c}]\n"
+
+// everything is one of the files that say everything there is to say.
+func everything(t *testing.T, i int) string {
+	t.Helper()
+	_, _, archive := all(t)
+	return string(archive.Files[i].Data)
 }
 
 // validate checks YAML against a generated schema.

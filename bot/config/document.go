@@ -196,6 +196,8 @@ func plain(msg string) string {
 		want = "a list"
 	case t == "string" || strings.HasSuffix(t, "Mode") || strings.HasSuffix(t, "Method"):
 		want = "text"
+	case t == "bool":
+		want = "true or false"
 	case strings.HasPrefix(t, "int"):
 		want = "a whole number"
 	}

@@ -17,6 +17,10 @@ func seeds(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	_, _, archive := all(f)
+	for _, file := range archive.Files[:2] {
+		f.Add(file.Data)
+	}
 	for _, s := range []string{string(shop), server, "", "null", "[]", "- a", "a: &a [*a]", "targets: [{path: \"**\"}]", "\xff", "{", "---\n---\n"} {
 		f.Add([]byte(s))
 	}
@@ -51,6 +55,7 @@ func FuzzParseFile(f *testing.F) {
 		file.Resolve(fstest.MapFS{"a/b.yaml": {}}, nil)
 		if err == nil {
 			stable(t, file, parse)
+			evaluable(t, config.Compile(file, nil))
 		}
 	})
 }
@@ -61,6 +66,7 @@ func FuzzParseServer(f *testing.F) {
 		parse := func(b []byte) (any, error) { return config.ParseServer("server.yaml", b) }
 		if s, err := config.ParseServer("server.yaml", data); err == nil {
 			stable(t, s, parse)
+			evaluable(t, config.Compile(nil, s))
 		}
 	})
 }

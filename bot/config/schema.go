@@ -10,7 +10,8 @@ import (
 // Schema returns the JSON Schema of `.lockkeeper.yaml` (kind "repository") or
 // of the operator's file (kind "server"), generated from the Go types.
 func Schema(kind string) ([]byte, error) {
-	r := jsonschema.Reflector{FieldNameTag: "yaml", DoNotReference: true, RequiredFromJSONSchemaTags: false}
+	// Requirements nest, so that types are referred to rather than written out.
+	r := jsonschema.Reflector{FieldNameTag: "yaml", ExpandedStruct: true}
 	var s *jsonschema.Schema
 	switch kind {
 	case "repository":

@@ -30,9 +30,8 @@ type Server struct {
 	Clusters map[string]Cluster `yaml:"clusters" json:"clusters"`
 	// Repositories that are handled; all others are ignored.
 	Repositories []Repository `yaml:"repositories" json:"repositories"`
-	// Floors are the least that an environment asks for, whatever a
-	// repository's file says.
-	Floors map[string]Environment `yaml:"floors,omitempty" json:"floors,omitempty"`
+	// Floors hold beside what a repository's file says, whatever that is.
+	Floors Policy `yaml:"floors,omitempty" json:"floors,omitempty"`
 	// Sweep is how often open pulls are compared with what the bot knows, in
 	// case a webhook was lost; default 5m.
 	Sweep Duration `yaml:"sweep,omitempty" json:"sweep,omitempty"`
@@ -56,6 +55,10 @@ type GitHub struct {
 	// ServiceAccounts are account ids that commit on behalf of people, and are
 	// not people; default GitHub's web-flow (19864447).
 	ServiceAccounts []int64 `yaml:"serviceAccounts,omitempty" json:"serviceAccounts,omitempty"`
+	// ServiceNames are names or e-mail addresses that tools write into
+	// co-author trailers, such as noreply@tool.example: a co-author without an
+	// account who is called so is not a person either.
+	ServiceNames []string `yaml:"serviceNames,omitempty" json:"serviceNames,omitempty"`
 }
 
 // App is a GitHub App's identity.
@@ -197,9 +200,7 @@ func (s *Server) validate(d *document) {
 		ids[r.ID] = i
 		s.validateRepository(d, i, r)
 	}
-	for _, name := range sortedKeys(s.Floors) {
-		s.Floors[name].validate(d, "floors", name)
-	}
+	s.Floors.validate(d.at("floors"))
 }
 
 func (s *Server) validateRepository(d *document, i int, r Repository) {

@@ -202,7 +202,8 @@ repositories:
         namespaces: []
         clusterKinds: [ClusterRole.rbac.authorization.k8s.io, ClusterRoleBinding.rbac.authorization.k8s.io]
 floors:
-  production: {approvals: {required: 1, from: {teams: [acme/platform]}}}
+  environments:
+    production: {approvals: {required: 1, from: {teams: [acme/platform]}}}
 `
 
 func (w *world) startBot(ctx context.Context) error {
