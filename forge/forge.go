@@ -308,9 +308,9 @@ type Forge interface {
 	// Commits lists base..head, oldest first, complete beyond the forge's own
 	// truncation of pull commit lists.
 	Commits(ctx context.Context, ref RepoRef, p Pull) ([]Commit, error)
-	// Pushers lists accounts that pushed to the head branch since the pull's
-	// branch left base, as far as the forge tells; ok is false where it cannot.
-	Pushers(ctx context.Context, ref RepoRef, p Pull) (users []User, ok bool, err error)
+	// Pushes lists what moved the head branch since its creation, newest first;
+	// ok is false where the forge does not tell all of it.
+	Pushes(ctx context.Context, ref RepoRef, p Pull) (pushes []BranchPush, ok bool, err error)
 	Comments(ctx context.Context, ref RepoRef, number int) ([]Comment, error)
 	Reviews(ctx context.Context, ref RepoRef, number int) ([]Review, error)
 
@@ -369,6 +369,9 @@ type Event struct {
 	Branch string
 	// HeadSHA is set for merge-queue groups: the commit that wants our check.
 	HeadSHA string
+	// Commit is set when a check or status on a commit changed and the event
+	// does not name one pull: open pulls with this head want a look.
+	Commit string
 	// Sender is the account that caused the event, 0 if the forge does not say.
 	Sender int64
 	// Installation changes (added, removed, suspended repositories).

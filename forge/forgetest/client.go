@@ -231,6 +231,18 @@ func (c *Client) Status(ctx context.Context, repo, sha, name, state string) erro
 	return c.Do(ctx, "POST", "/repos/"+repo+"/statuses/"+sha, obj{"context": name, "state": state}, nil)
 }
 
+// UpdateBranch merges the base into a pull's head, as the button does, and
+// returns the new head.
+func (c *Client) UpdateBranch(ctx context.Context, repo string, number int) (string, error) {
+	path := fmt.Sprintf("/repos/%s/pulls/%d", repo, number)
+	if err := c.Do(ctx, "PUT", path+"/update-branch", obj{}, nil); err != nil {
+		return "", err
+	}
+	var p struct{ Head struct{ SHA string } }
+	err := c.Do(ctx, "GET", path, nil, &p)
+	return p.Head.SHA, err
+}
+
 // CreateBranch makes a branch at the tip of another.
 func (c *Client) CreateBranch(ctx context.Context, repo, name, from string) error {
 	var ref struct{ Object struct{ SHA string } }
@@ -254,6 +266,10 @@ type Commit struct {
 	AuthorName, AuthorEmail string
 	// CommitterName and CommitterEmail likewise.
 	CommitterName, CommitterEmail string
+	// Signature is what the forge will find of its signature: "valid", or
+	// GitHub's word for why it does not hold (unknown_key, bad_email...); "" is
+	// an unsigned commit.
+	Signature string
 }
 
 // Text makes the Files of a Commit from strings; "" removes a file.
@@ -336,7 +352,11 @@ func (c *Client) commit(ctx context.Context, local *bare.Repo, index, tip string
 	if tip != "" {
 		next.Parents = []string{tip}
 	}
-	return local.CommitTree(ctx, next)
+	sha, err := local.CommitTree(ctx, next)
+	if err == nil && m.Signature != "" {
+		c.s.SetSignature(sha, m.Signature)
+	}
+	return sha, err
 }
 
 // PushFrom pushes refspecs from a local repository, e.g. "+main:feature".

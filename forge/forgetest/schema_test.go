@@ -56,9 +56,15 @@ func TestEveryOperationAnswersAsGitHubDescribes(t *testing.T) {
 	for _, part := range []func(*tour){tourReads, tourConversation, tourChecks, tourAccounts, tourApps, tourData, tourMerge} {
 		part(x)
 	}
-	if _, err := x.Enqueue(x.ctx, shop, x.mergeable()); err != nil {
-		t.Error(err)
-	}
+	queued := x.mergeable()
+	_, err := x.carol.Push(x.ctx, shop, "main", "", forgetest.Commit{Message: "Past the rules", Files: forgetest.Text(map[string]string{"z": "z"})})
+	w.must(err)
+	_, err = x.ann.UpdateBranch(x.ctx, shop, queued)
+	w.must(err)
+	_, err = x.Enqueue(x.ctx, shop, queued)
+	w.must(err)
+	_, err = x.MergeQueued(x.ctx, shop, queued)
+	w.must(err)
 	w.Suspend(w.install, true)
 	w.Suspend(w.install, false)
 	w.must(w.Flush(w.ctx))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,12 +24,12 @@ type activity struct {
 	At     time.Time `json:"timestamp"`
 }
 
-// Pushers reads the head repository's activity on the head branch, newest
+// Pushes reads the head repository's activity on the head branch, newest
 // first, back to the branch's creation. ok is false where the listing may not
 // be read (a fork that the App is not installed on, a fork that is gone, a
 // server without the listing) and where it does not reach the pull's head.
-func (f *Forge) Pushers(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]forge.User, bool, error) {
-	op := fmt.Sprintf("list pushers to %s of pull %s#%d", p.Head.Name, ref, p.Number)
+func (f *Forge) Pushes(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]forge.BranchPush, bool, error) {
+	op := fmt.Sprintf("list pushes to %s of pull %s#%d", p.Head.Name, ref, p.Number)
 	if p.Head.RepoID == 0 {
 		return nil, false, nil
 	}
@@ -52,16 +53,19 @@ func (f *Forge) Pushers(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([
 	} else if err != nil {
 		return nil, false, fail(op, err)
 	}
-	var users []forge.User
-	seen, reached := map[int64]bool{}, false
+	reached := slices.ContainsFunc(list, func(a activity) bool { return a.After == p.Head.SHA })
+	return toPushes(list), reached, nil
+}
+
+func toPushes(list []activity) []forge.BranchPush {
+	var out []forge.BranchPush
 	for _, a := range list {
-		reached = reached || a.After == p.Head.SHA
-		if u := toUser(a.Actor); !seen[u.ID] {
-			seen[u.ID] = true
-			users = append(users, u)
-		}
+		// forge.PushKind uses GitHub's own words.
+		out = append(out, forge.BranchPush{
+			Before: notZero(a.Before), After: notZero(a.After), By: toUser(a.Actor), At: a.At, Kind: forge.PushKind(a.Type),
+		})
 	}
-	return users, reached, nil
+	return out
 }
 
 func unreadable(err error) bool {
@@ -116,14 +120,7 @@ func (f *Forge) BranchPushes(ctx context.Context, ref forge.RepoRef, branch stri
 	} else if err != nil {
 		return nil, false, fail(op, err)
 	}
-	var out []forge.BranchPush
-	for _, a := range list {
-		// forge.PushKind uses GitHub's own words.
-		out = append(out, forge.BranchPush{
-			Before: notZero(a.Before), After: notZero(a.After), By: toUser(a.Actor), At: a.At, Kind: forge.PushKind(a.Type),
-		})
-	}
-	return out, true, nil
+	return toPushes(list), true, nil
 }
 
 // notZero turns Git's hash for "no such commit" into "".

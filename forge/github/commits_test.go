@@ -76,7 +76,7 @@ func TestIncompleteCoAuthorsFail(t *testing.T) {
 	}
 }
 
-func TestPushersGoBackToTheBranchsCreation(t *testing.T) {
+func TestPushesGoBackToTheBranchsCreation(t *testing.T) {
 	entry := func(kind, after string, id int) string {
 		return fmt.Sprintf(`{"activity_type":%q,"after":%q,"actor":{"id":%d,"login":"u%d","type":"User"}}`, kind, after, id, id)
 	}
@@ -94,13 +94,13 @@ func TestPushersGoBackToTheBranchsCreation(t *testing.T) {
 		w.Header().Set("Link", `<http://`+r.Host+r.URL.Path+`?ref=refs%2Fheads%2Fx&after=cursor%3D%3D>; rel="next"`)
 		say(200, newest)(w, r)
 	}))
-	users, ok, err := f.Pushers(t.Context(), shop, pullOf3)
-	if err != nil || !ok || len(users) != 3 || users[0].ID != 1 || users[1].ID != 2 || users[2].ID != 3 {
-		t.Errorf("%+v, ok=%v, %v", users, ok, err)
+	pushes, ok, err := f.Pushes(t.Context(), shop, pullOf3)
+	if err != nil || !ok || len(pushes) != 3 || pushes[0].By.ID != 1 || pushes[1].By.ID != 2 || pushes[2].By.ID != 3 {
+		t.Errorf("%+v, ok=%v, %v", pushes, ok, err)
 	}
 }
 
-func TestPushersAreUnknownWhereTheForgeDoesNotTell(t *testing.T) {
+func TestPushesAreUnknownWhereTheForgeDoesNotTell(t *testing.T) {
 	fork := pullOf3
 	fork.Head.RepoID = 8
 	for name, c := range map[string]struct {
@@ -115,7 +115,7 @@ func TestPushersAreUnknownWhereTheForgeDoesNotTell(t *testing.T) {
 		"broken":              {pullOf3, answers{"GET /repos/acme/shop/activity": say(500, `{}`)}, forge.Unavailable},
 		"broken fork":         {fork, answers{"GET /repositories/8": say(500, `{}`)}, forge.Unavailable},
 	} {
-		_, ok, err := withToken(t, c.srv).Pushers(t.Context(), shop, c.pull)
+		_, ok, err := withToken(t, c.srv).Pushes(t.Context(), shop, c.pull)
 		if ok || forge.CodeOf(err) != c.code {
 			t.Errorf("%s: ok=%v, %v", name, ok, err)
 		}

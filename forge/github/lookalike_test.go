@@ -314,7 +314,7 @@ func TestGatheringAPullTakesFiveCalls(t *testing.T) {
 	_, errs[0] = f.Commits(t.Context(), ref, p)
 	_, errs[1] = f.Comments(t.Context(), ref, n)
 	_, errs[2] = f.Reviews(t.Context(), ref, n)
-	_, _, errs[3] = f.Pushers(t.Context(), ref, p)
+	_, _, errs[3] = f.Pushes(t.Context(), ref, p)
 	if errs != [4]error{} {
 		t.Fatal(errs)
 	}

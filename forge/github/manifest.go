@@ -19,19 +19,19 @@ const HookPath = "/webhook"
 // and each minted token is limited to it (threat 19).
 var permissions = map[string]string{
 	"checks":        "write", // the check run
-	"contents":      "write", // merge; branches of drift and revert pulls
-	"issues":        "write", // comments and reactions; drift issues
+	"contents":      "write", // merge; branches of drift and revert pulls; who pushed
+	"issues":        "write", // comments and reactions; issues about drift and bypasses
 	"members":       "read",  // teams
 	"metadata":      "read",
-	"pull_requests": "write", // pulls, reviews
-	"statuses":      "read",  // other systems' required checks
+	"pull_requests": "write", // pulls, reviews and requests for them
+	"statuses":      "read",  // other systems' checks
 }
 
 // events is what lockkeeper listens to. GitHub sends ping, installation and
 // installation_repositories to every App unasked.
 var events = []string{
 	"check_run", "check_suite", "issue_comment", "merge_group",
-	"pull_request", "pull_request_review", "push",
+	"pull_request", "pull_request_review", "push", "status",
 }
 
 // AppManifest describes the App that GitHub is asked to create.

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -67,6 +68,7 @@ type numbered struct {
 }
 
 type checked struct {
+	HeadSHA      string     `json:"head_sha"`
 	PullRequests []numbered `json:"pull_requests"`
 }
 
@@ -120,6 +122,7 @@ var fillers = map[string]func(*forge.Event, []byte) error{
 	"push":                      fillPush,
 	"check_run":                 fillCheck,
 	"check_suite":               fillCheck,
+	"status":                    fillStatus,
 	"merge_group":               fillMergeGroup,
 	"installation":              fillInstallation,
 	"installation_repositories": fillInstallation,
@@ -173,8 +176,8 @@ func fillPush(ev *forge.Event, body []byte) error {
 	return nil
 }
 
-// fillCheck takes the button "Re-run". Pulls from forks are not listed in
-// these events; their next sweep finds them.
+// fillCheck takes the button "Re-run" and finished check runs, which a policy
+// may wait for. Pulls from forks are not listed in these events.
 func fillCheck(ev *forge.Event, body []byte) error {
 	var p struct {
 		Action     string  `json:"action"`
@@ -184,11 +187,35 @@ func fillCheck(ev *forge.Event, body []byte) error {
 	if err := json.Unmarshal(body, &p); err != nil {
 		return err
 	}
-	pulls := append(p.CheckRun.PullRequests, p.CheckSuite.PullRequests...)
-	if p.Action == "rerequested" && len(pulls) > 0 && pulls[0].Number > 0 {
-		ev.Pull = pulls[0].Number
+	// A finished suite tells nothing that its runs did not.
+	if p.Action != "rerequested" && (p.Action != "completed" || ev.Type != "check_run") {
+		return nil
 	}
+	pulls := append(p.CheckRun.PullRequests, p.CheckSuite.PullRequests...)
+	if len(pulls) == 1 && pulls[0].Number > 0 {
+		ev.Pull = pulls[0].Number
+		return nil
+	}
+	ev.Commit = cmp.Or(fullSHA(p.CheckRun.HeadSHA), fullSHA(p.CheckSuite.HeadSHA))
 	return nil
+}
+
+// fillStatus takes commit statuses, which name no pull.
+func fillStatus(ev *forge.Event, body []byte) error {
+	var p struct {
+		SHA string `json:"sha"`
+	}
+	err := json.Unmarshal(body, &p)
+	ev.Commit = fullSHA(p.SHA)
+	return err
+}
+
+// fullSHA is sha, or "" for anything else.
+func fullSHA(sha string) string {
+	if !shaRE.MatchString(sha) {
+		return ""
+	}
+	return sha
 }
 
 func fillMergeGroup(ev *forge.Event, body []byte) error {

@@ -83,6 +83,7 @@ func TestEventsBecomeHints(t *testing.T) {
 		return e
 	}
 	pull := func(e *forge.Event) { e.Pull = 3 }
+	commit := func(e *forge.Event) { e.Commit = shaHead }
 	none := func(*forge.Event) {}
 	for _, c := range []struct {
 		event, body string
@@ -98,7 +99,14 @@ func TestEventsBecomeHints(t *testing.T) {
 		{"push", `{"ref":"refs/heads/feature/x",` + repo + `}`, func(e *forge.Event) { e.Branch = "feature/x" }},
 		{"push", `{"ref":"refs/tags/v1",` + repo + `}`, none},
 		{"check_run", `{"action":"rerequested","check_run":{"pull_requests":[{"number":3}]},` + repo + `}`, pull},
-		{"check_run", `{"action":"completed","check_run":{"pull_requests":[{"number":3}]},` + repo + `}`, none},
+		{"check_run", `{"action":"completed","check_run":{"pull_requests":[{"number":3}]},` + repo + `}`, pull},
+		{"check_run", `{"action":"created","check_run":{"head_sha":"` + shaHead + `","pull_requests":[{"number":3}]},` + repo + `}`, none},
+		// A fork's pull is not named, and of two pulls with one head neither.
+		{"check_run", `{"action":"completed","check_run":{"head_sha":"` + shaHead + `","pull_requests":[]},` + repo + `}`, commit},
+		{"check_run", `{"action":"rerequested","check_run":{"head_sha":"` + shaHead + `","pull_requests":[{"number":3},{"number":4}]},` + repo + `}`, commit},
+		{"check_suite", `{"action":"completed","check_suite":{"head_sha":"` + shaHead + `","pull_requests":[{"number":3}]},` + repo + `}`, none},
+		{"status", `{"sha":"` + shaHead + `","state":"success","context":"ci",` + repo + `}`, commit},
+		{"status", `{"sha":"main","state":"success","context":"ci",` + repo + `}`, none},
 		{"check_suite", `{"action":"rerequested","check_suite":{"pull_requests":[{"number":3}]},` + repo + `}`, pull},
 		{"check_suite", `{"action":"rerequested","check_suite":{"pull_requests":[]},` + repo + `}`, none},
 		{"merge_group", `{"action":"checks_requested","merge_group":{"head_sha":"` + shaHead + `","base_ref":"refs/heads/main"},` + repo + `}`,
@@ -123,6 +131,7 @@ func TestBrokenPayloadIsAnError(t *testing.T) {
 		"push":                `{"ref":7}`,
 		"merge_group":         `{"merge_group":[]}`,
 		"check_run":           `{"check_run":{"pull_requests":{}}}`,
+		"status":              `{"sha":{}}`,
 		"ping":                `{"zen":`,
 		"star":                `null`,
 		"installation":        `[]`,

@@ -2,6 +2,8 @@ package hub
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"strconv"
 	"strings"
@@ -198,8 +200,8 @@ func (s *Hub) Enqueue(ctx context.Context, fullName string, number int) (string,
 	if err != nil {
 		return "", err
 	}
-	branch := "gh-readonly-queue/" + p.BaseRef + "/pr-" + strconv.Itoa(number) + "-" + base
-	ref := "refs/heads/" + branch
+	ref := queueRef(p) + base
+	s.Signatures[sha] = Signed
 	if err := s.setRef(ctx, r, ref, sha); err != nil {
 		return "", err
 	}
@@ -217,4 +219,28 @@ func (s *Hub) Enqueue(ctx context.Context, fullName string, number int) (string,
 				"author": who, "committer": who},
 		}})
 	return sha, nil
+}
+
+func queueRef(p *Pull) string {
+	return "refs/heads/gh-readonly-queue/" + p.BaseRef + "/pr-" + strconv.Itoa(p.Number) + "-"
+}
+
+// MergeQueued ends what Enqueue began: the queue moves the base to the group's
+// commit, under the account that GitHub's queue has, and closes the pull.
+func (s *Hub) MergeQueued(ctx context.Context, fullName string, number int) (string, error) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	r := s.MustRepo(fullName)
+	p := r.Pulls[number]
+	queue := s.Account("github-merge-queue[bot]")
+	if queue == nil {
+		queue = s.addAccount("github-merge-queue[bot]", "Bot")
+	}
+	for ref, sha := range r.Refs {
+		if base, found := strings.CutPrefix(ref, queueRef(p)); found && base == r.Branch(p.BaseRef) {
+			s.Tick()
+			return sha, errors.Join(s.land(ctx, p, queue, sha, "merge_queue_merge"), s.setRef(ctx, r, ref, ""))
+		}
+	}
+	return "", fmt.Errorf("merge %s#%d from the queue: it is not queued on top of the base as it is now", fullName, number)
 }

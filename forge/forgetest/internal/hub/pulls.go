@@ -282,16 +282,24 @@ func (s *Hub) Merge(ctx context.Context, p *Pull, by *Account, method, title, me
 	if err != nil {
 		return err
 	}
-	if p.mergedFrom = base; method != "rebase" {
+	if method != "rebase" {
 		s.Signatures[sha] = Signed
 	}
-	if err := s.setRef(ctx, r, "refs/heads/"+p.BaseRef, sha); err != nil {
+	return s.land(ctx, p, by, sha, "pr_merge")
+}
+
+// land moves the base to a merge's commit, and closes the pull.
+func (s *Hub) land(ctx context.Context, p *Pull, by *Account, sha, kind string) error {
+	r, at, ref := p.Repo, s.Last, "refs/heads/"+p.BaseRef
+	base := r.Branch(p.BaseRef)
+	if err := s.setRef(ctx, r, ref, sha); err != nil {
 		return err
 	}
+	p.mergedFrom = base
 	p.Merged, p.Closed, p.ClosedAt, p.Updated, p.MergedBy, p.MergeSHA, p.ClosedBy = true, true, at, at, by, sha, by
-	s.act(r, "pr_merge", "refs/heads/"+p.BaseRef, base, sha, by)
+	s.act(r, kind, ref, base, sha, by)
 	s.EmitPull(ctx, p, "closed", by, nil)
-	s.emitPush(ctx, r, "refs/heads/"+p.BaseRef, base, sha, by)
+	s.emitPush(ctx, r, ref, base, sha, by)
 	s.baseMoved(ctx, r, p.BaseRef, by)
 	return nil
 }
@@ -309,7 +317,7 @@ func (s *Hub) baseMoved(ctx context.Context, r *Repo, branch string, by *Account
 			continue
 		}
 		at := s.Tick()
-		p.Closed, p.ClosedAt, p.Updated, p.Merged, p.MergedBy, p.MergeSHA = true, at, at, true, by, tip
+		p.Closed, p.ClosedAt, p.Updated, p.Merged, p.MergedBy, p.MergeSHA, p.mergedFrom = true, at, at, true, by, tip, p.BaseSHA
 		s.EmitPull(ctx, p, "closed", by, nil)
 	}
 }

@@ -331,7 +331,7 @@ func (s *Hub) RegisterApp(owner *Account, slug string, permissions map[string]st
 	}
 	block := &pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}
 	app := &App{
-		ID: s.NextID(), Slug: slug, Name: slug, Permissions: permissions, Events: events,
+		ID: s.NextID(), Slug: slug, Name: slug, Permissions: permissions, Events: append([]string{}, events...),
 		Key: string(pem.EncodeToMemory(block)), public: &key.PublicKey, owner: owner, created: s.Tick(),
 		ClientSecret: rand.Text(),
 	}

@@ -3,6 +3,7 @@ package rest
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ var pullRoutes = []route{
 	api.On("GET /repos/{owner}/{repo}/pulls/{pull_number}/commits", "read", "pull_requests:read", pullCommits),
 	api.On("GET /repos/{owner}/{repo}/pulls/{pull_number}/files", "read", "pull_requests:read", pullFiles),
 	api.On("PUT /repos/{owner}/{repo}/pulls/{pull_number}/merge", "write", "contents:write", mergePull),
+	api.On("PUT /repos/{owner}/{repo}/pulls/{pull_number}/update-branch", "read", "pull_requests:write", updateBranch),
 	api.On("GET /repos/{owner}/{repo}/pulls/{pull_number}/merge", "read", "pull_requests:read|contents:read", isMerged),
 }
 
@@ -263,4 +265,59 @@ func mergeRefusal(c *call, sha, method string) reply {
 		return api.Refuse(http.StatusMethodNotAllowed, "Head branch is out of date. Review and try the merge again.")
 	}
 	return reply{}
+}
+
+// updateBranch is the button "Update branch": a merge of the base into the
+// head, by the caller's name and signed by the forge.
+func updateBranch(c *call) reply {
+	var in struct {
+		Expected string `json:"expected_head_sha"`
+	}
+	if out, good := c.Decode(&in); !good {
+		return out
+	}
+	p, base := c.Pull, c.Repo.Branch(c.Pull.BaseRef)
+	switch {
+	case c.Actor() == nil:
+		return api.Refuse(http.StatusUnauthorized, "Requires authentication")
+	case p.HeadRepo == nil || !hub.AtLeast(c.Hub.Role(c.Cred, p.HeadRepo), "write"):
+		return api.Refuse(http.StatusForbidden, "Must have write access to the head branch.")
+	case in.Expected != "" && in.Expected != p.HeadSHA:
+		return api.Refuse(http.StatusUnprocessableEntity, "expected head sha didn\u2019t match current head ref.")
+	case c.Repo.Git.IsAncestor(c.Ctx, base, p.HeadSHA):
+		return api.Refuse(http.StatusUnprocessableEntity, "There are no new commits on the base branch.")
+	}
+	at := c.Hub.Tick()
+	sha, err := c.Repo.Git.Merge(c.Ctx, p.HeadSHA, base, "Merge branch '"+p.BaseRef+"' into "+p.HeadRef,
+		bare.Person{Name: c.Actor().Login, Email: c.Actor().Email(), When: at}, bare.Person{Name: "GitHub", Email: c.Hub.WebFlow.Email(), When: at})
+	if err != nil {
+		return api.Refuse(http.StatusUnprocessableEntity, "merge conflict between base and head")
+	}
+	c.Hub.Signatures[sha] = hub.Signed
+	if err := moveHead(c, sha); err != nil {
+		return api.Refuse(http.StatusInternalServerError, err.Error())
+	}
+	return reply{Status: http.StatusAccepted, Body: obj{
+		"message": "Updating pull request branch.", "url": fmt.Sprintf("%s/%s/pull/%d", c.Hub.URL, c.Repo.Full(), p.Number)}}
+}
+
+// moveHead makes a commit of the base's repository the head, in a fork too.
+func moveHead(c *call, sha string) error {
+	p, ref := c.Pull, "refs/heads/"+c.Pull.HeadRef
+	if p.HeadRepo == c.Repo {
+		if err := c.Repo.Git.SetRef(c.Ctx, ref, sha, ""); err != nil {
+			return err
+		}
+		return c.Hub.RefsMoved(c.Ctx, c.Repo, c.Actor())
+	}
+	// A fork can only fetch what a ref leads to.
+	keep := fmt.Sprintf("refs/pull/%d/update", p.Number)
+	if err := c.Repo.Git.SetRef(c.Ctx, keep, sha, ""); err != nil {
+		return err
+	}
+	err := p.HeadRepo.Git.Fetch(c.Ctx, c.Repo.Git, sha, ref)
+	if err = errors.Join(err, c.Repo.Git.SetRef(c.Ctx, keep, "", "")); err != nil {
+		return err
+	}
+	return c.Hub.RefsMoved(c.Ctx, p.HeadRepo, c.Actor())
 }
