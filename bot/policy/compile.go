@@ -75,14 +75,9 @@ func Compile(p Policy) (*Engine, error) {
 		g.environments = append(g.environments, c.environment(e))
 	}
 	for i, r := range p.Rules {
-		if r.Environment != "" {
-			q := r.asked()
-			g.environments = append(g.environments, c.environment(Environment{Name: r.Environment, Floor: r.Floor, Approvals: &q}))
-			continue
-		}
 		g.rules = append(g.rules, c.rule(i, r))
 	}
-	g.fallback = c.requirement("the default", p.Default.asked(), false)
+	g.fallback = c.requirement("the default", p.Default, false)
 	for _, o := range p.Owners {
 		if o.From.empty() {
 			c.add("owners", errors.New("nobody is named"))
@@ -94,14 +89,6 @@ func Compile(p Policy) (*Engine, error) {
 		g.owners = []owner{{people: people{admins: true, who: "somebody with admin access who did not contribute"}}}
 	}
 	return g, errors.Join(c.problems...)
-}
-
-// asked is what a rule asks for, in either form.
-func (r Rule) asked() Requirement {
-	if r.Required > 0 || len(r.Users)+len(r.Teams) > 0 {
-		return Requirement{Approvals: r.Required, From: People{Users: r.Users, Teams: r.Teams}}
-	}
-	return r.Require
 }
 
 func (p People) empty() bool {
@@ -128,7 +115,7 @@ func (c *compiler) rule(i int, r Rule) rule {
 	var err error
 	out.when, err = compileSelector(r.When)
 	c.add(out.name, err)
-	out.require = c.requirement(out.name, r.asked(), r.Floor)
+	out.require = c.requirement(out.name, r.Require, r.Floor)
 	return out
 }
 

@@ -119,16 +119,17 @@ func (e *evaluation) grant(env string, s environment, o Override) (until time.Ti
 	case e.f.At.IsZero() || !e.f.At.Before(until):
 		return until, "expired at " + clock(until)
 	}
+	var reasons []string
 	for _, c := range e.f.Changes {
-		if !c.In(env) {
-			continue
-		}
-		if !shown[c.Digest] {
+		if c.In(env) && !shown[c.Digest] {
 			return until, "the plan has changed since"
 		}
-		if out := outOfScope(s.Override, c); out != "" {
-			return until, out
+		if out := outOfScope(s.Override, c); c.In(env) && out != "" {
+			reasons = append(reasons, out)
 		}
+	}
+	if len(reasons) > 0 {
+		return until, slices.Min(reasons)
 	}
 	return until, ""
 }

@@ -23,7 +23,7 @@ type Policy struct {
 	Rules []Rule `json:"rules,omitempty"`
 	// Default is asked of an environment whose approvals the repository does
 	// not mention.
-	Default Rule `json:"default"`
+	Default Requirement `json:"default"`
 	// Groups are named people. A rule of the operator sees only the operator's.
 	Groups []Group `json:"groups,omitempty"`
 	// Owners approve changes of policy, targets and CODEOWNERS: each entry on
@@ -84,13 +84,6 @@ type Rule struct {
 	Require Requirement `json:"require,omitzero"`
 	// Floor marks a rule of the operator.
 	Floor bool `json:"floor,omitempty"`
-
-	// Environment, Required, Users and Teams are the short form of an
-	// Environment with Approvals.
-	Environment string   `json:"environment,omitempty"`
-	Required    int      `json:"required,omitempty"`
-	Users       []string `json:"users,omitempty"`
-	Teams       []string `json:"teams,omitempty"`
 }
 
 // Selector picks changes: one that matches every list that is not empty, and

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/policy"
+	"lockkeeper/bot/policy/calendar"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
 )
@@ -31,9 +32,27 @@ const (
 )
 
 // onePolicy asks for one approval in production.
-func onePolicy(r policy.Rule) policy.Policy {
+func onePolicy(r rule) policy.Policy {
 	r.Environment = "production"
-	return policy.Policy{Rules: []policy.Rule{r}, Default: policy.Rule{Required: 1}, ServiceAccounts: []int64{web.ID}}
+	return of(1, r)
+}
+
+// rule is the short form of what an environment asks for.
+type rule struct {
+	Environment  string
+	Required     int
+	Users, Teams []string
+	Floor        bool
+}
+
+// of is a policy of such rules; environments that none names ask for default.
+func of(standard int, rules ...rule) policy.Policy {
+	p := policy.Policy{Default: policy.Requirement{Approvals: standard}, ServiceAccounts: []int64{web.ID}}
+	for _, r := range rules {
+		p.Environments = append(p.Environments, policy.Environment{Name: r.Environment, Floor: r.Floor,
+			Approvals: &policy.Requirement{Approvals: r.Required, From: policy.People{Users: r.Users, Teams: r.Teams}}})
+	}
+	return p
 }
 
 // factsFor is a pull of ann with a commit of dev, and one change in production.
@@ -96,29 +115,29 @@ func said(v policy.Verdict) string {
 }
 
 func TestRulesOfCounting(t *testing.T) {
-	team := policy.Rule{Required: 1, Teams: []string{"acme/platform"}}
-	anybody := policy.Rule{Required: 1}
+	team := rule{Required: 1, Teams: []string{"acme/platform"}}
+	anybody := rule{Required: 1}
 	type vote = policy.Vote
 	edited := func(v *vote) { v.Void = "the comment that approved was edited" }
 	tests := []struct {
 		name  string
-		rule  policy.Rule
+		rule  rule
 		votes func(p policy.Policy) []vote
 		facts func(f *policy.Facts)
 		allow bool
 		tells string // part of what the verdict says
 	}{
 		{name: "nobody approved", rule: anybody, tells: "production: 1 approval from somebody with write access"},
-		{name: "no approval needed", rule: policy.Rule{}, allow: true, tells: "no approval needed"},
+		{name: "no approval needed", rule: rule{}, allow: true, tells: "no approval needed"},
 		{name: "approved", rule: anybody, allow: true, tells: "@bob (command)",
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob)} }},
 		{name: "approved by review", rule: anybody, allow: true, tells: "@bob (review)",
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob, by("review"))} }},
-		{name: "one of two", rule: policy.Rule{Required: 2}, tells: "production: 1 more approval from",
+		{name: "one of two", rule: rule{Required: 2}, tells: "production: 1 more approval from",
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob)} }},
-		{name: "two of two", rule: policy.Rule{Required: 2}, allow: true,
+		{name: "two of two", rule: rule{Required: 2}, allow: true,
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob), approval(p, cho)} }},
-		{name: "one person twice is one person", rule: policy.Rule{Required: 2}, tells: "1 more approval",
+		{name: "one person twice is one person", rule: rule{Required: 2}, tells: "1 more approval",
 			votes: func(p policy.Policy) []vote {
 				return []vote{approval(p, bob), approval(p, bob, at(5), by("review"))}
 			}},
@@ -160,21 +179,21 @@ func TestRulesOfCounting(t *testing.T) {
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob)} }},
 		{name: "not in the team", rule: team, tells: "@cho: not among acme/platform",
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, cho)} }},
-		{name: "a team that is not there has no members", rule: policy.Rule{Required: 1, Teams: []string{"acme/gone"}}, tells: "not among acme/gone",
+		{name: "a team that is not there has no members", rule: rule{Required: 1, Teams: []string{"acme/gone"}}, tells: "not among acme/gone",
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob)} }},
-		{name: "named by login", rule: policy.Rule{Required: 1, Users: []string{"BOB"}}, allow: true,
+		{name: "named by login", rule: rule{Required: 1, Users: []string{"BOB"}}, allow: true,
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob)} }},
-		{name: "named by login and id", rule: policy.Rule{Required: 1, Users: []string{"robert#2"}}, allow: true,
+		{name: "named by login and id", rule: rule{Required: 1, Users: []string{"robert#2"}}, allow: true,
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob)} }},
-		{name: "the login was registered again", rule: policy.Rule{Required: 1, Users: []string{"bob#77"}}, tells: "not among @bob", // threat 26
+		{name: "the login was registered again", rule: rule{Required: 1, Users: []string{"bob#77"}}, tells: "not among @bob", // threat 26
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob)} }},
-		{name: "a bare login without write access", rule: policy.Rule{Required: 1, Users: []string{"eve"}}, tells: "without an account id (eve#4)", // threat 26
+		{name: "a bare login without write access", rule: rule{Required: 1, Users: []string{"eve"}}, tells: "without an account id (eve#4)", // threat 26
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, eve)} }},
-		{name: "named by id without write access", rule: policy.Rule{Required: 1, Users: []string{"eve#4"}}, allow: true,
+		{name: "named by id without write access", rule: rule{Required: 1, Users: []string{"eve#4"}}, allow: true,
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, eve)} }},
-		{name: "an id is not a prefix", rule: policy.Rule{Required: 1, Users: []string{"bob#"}}, tells: "not among",
+		{name: "an id is not a prefix", rule: rule{Required: 1, Users: []string{"bob#"}}, tells: "not among",
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob)} }},
-		{name: "user or team", rule: policy.Rule{Required: 2, Users: []string{"cho"}, Teams: []string{"acme/platform"}}, allow: true,
+		{name: "user or team", rule: rule{Required: 2, Users: []string{"cho"}, Teams: []string{"acme/platform"}}, allow: true,
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob), approval(p, cho)} }},
 		{name: "for an older head", rule: anybody, tells: "approved 2222222, the head is now 1111111", // threats 16, 17
 			votes: func(p policy.Policy) []vote {
@@ -250,19 +269,19 @@ func TestRulesOfCounting(t *testing.T) {
 			votes: func(p policy.Policy) []vote {
 				return []vote{approval(p, bob), approval(p, cho, as(policy.Withdraw), by("review"))}
 			}},
-		{name: "taking back an approval lifts no objection", rule: policy.Rule{}, tells: "@bob requests changes",
+		{name: "taking back an approval lifts no objection", rule: rule{}, tells: "@bob requests changes",
 			votes: func(p policy.Policy) []vote {
 				return []vote{approval(p, bob, as(policy.RequestChanges), by("review")), approval(p, bob, at(9), as(policy.Withdraw))}
 			}},
-		{name: "an edited approval lifts no objection", rule: policy.Rule{}, tells: "@bob requests changes", // threat 11
+		{name: "an edited approval lifts no objection", rule: rule{}, tells: "@bob requests changes", // threat 11
 			votes: func(p policy.Policy) []vote {
 				return []vote{approval(p, bob, as(policy.RequestChanges), by("review")), approval(p, bob, at(9), edited)}
 			}},
-		{name: "a stranger's request for changes is shown and does not block", rule: policy.Rule{}, allow: true, tells: "@eve requests changes, without write access",
+		{name: "a stranger's request for changes is shown and does not block", rule: rule{}, allow: true, tells: "@eve requests changes, without write access",
 			votes: func(p policy.Policy) []vote {
 				return []vote{approval(p, eve, as(policy.RequestChanges), by("review"))}
 			}},
-		{name: "the opener may object", rule: policy.Rule{}, tells: "@ann requests changes",
+		{name: "the opener may object", rule: rule{}, tells: "@ann requests changes",
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, ann, as(policy.RequestChanges))} }},
 		{name: "an author without an account", rule: anybody, tells: "commit 1111111 has an author",
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob)} },
@@ -270,7 +289,7 @@ func TestRulesOfCounting(t *testing.T) {
 		{name: "a co-author without an account", rule: anybody, tells: "commit 1111111 has an author",
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob)} },
 			facts: func(f *policy.Facts) { f.Commits[0].CoAuthors = []forge.User{{Login: "x@example.com"}} }},
-		{name: "an unknown author matters only where approvals do", rule: policy.Rule{}, allow: true,
+		{name: "an unknown author matters only where approvals do", rule: rule{}, allow: true,
 			facts: func(f *policy.Facts) { f.Commits[0].Author = forge.User{} }},
 		{name: "no commits at all", rule: anybody, tells: "lists no commits", // threat 20
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob)} },
@@ -278,9 +297,9 @@ func TestRulesOfCounting(t *testing.T) {
 		{name: "held", rule: anybody, tells: "@cho holds it (the sale); `/unhold` lifts that",
 			votes: func(p policy.Policy) []vote { return []vote{approval(p, bob)} },
 			facts: func(f *policy.Facts) { f.Hold = &policy.Hold{By: cho, Reason: "the sale"} }},
-		{name: "blocked", rule: policy.Rule{}, tells: "shop: Service shop/web is outside",
+		{name: "blocked", rule: rule{}, tells: "shop: Service shop/web is outside",
 			facts: func(f *policy.Facts) { f.Blocked = []string{"shop: Service shop/web is outside"} }},
-		{name: "facts of another policy", rule: policy.Rule{}, tells: "gathered under another policy",
+		{name: "facts of another policy", rule: rule{}, tells: "gathered under another policy",
 			facts: func(f *policy.Facts) { f.PolicyRevision = "another" }},
 		{name: "nothing to apply", rule: anybody, allow: true, facts: func(f *policy.Facts) { f.Changes = nil }},
 	}
@@ -309,9 +328,9 @@ func TestRulesOfCounting(t *testing.T) {
 }
 
 func TestEveryRuleForTheEnvironmentMustHold(t *testing.T) {
-	own := policy.Rule{Environment: "production"}
-	floor := policy.Rule{Environment: "production", Required: 1, Teams: []string{"acme/platform"}, Floor: true}
-	p := policy.Policy{Rules: []policy.Rule{own, floor}, Default: policy.Rule{Required: 1}}
+	own := rule{Environment: "production"}
+	floor := rule{Environment: "production", Required: 1, Teams: []string{"acme/platform"}, Floor: true}
+	p := of(1, own, floor)
 	f := factsFor(p, approval(p, cho))
 	v := policy.Evaluate(p, f)
 	if v.OK {
@@ -327,9 +346,7 @@ func TestEveryRuleForTheEnvironmentMustHold(t *testing.T) {
 }
 
 func TestEnvironmentsAreJudgedApart(t *testing.T) {
-	p := policy.Policy{Default: policy.Rule{Required: 2}, Rules: []policy.Rule{
-		{Environment: "staging"}, {Environment: "production", Required: 1},
-	}}
+	p := of(2, rule{Environment: "staging"}, rule{Environment: "production", Required: 1})
 	f := factsFor(p, approval(p, bob))
 	f.Changes = []policy.Change{change("staging", "never seen"), change("production", "d1")}
 	if v := policy.Evaluate(p, f); !v.OK {
@@ -343,7 +360,7 @@ func TestEnvironmentsAreJudgedApart(t *testing.T) {
 }
 
 func TestChangeThatLeavesAnEnvironmentNeedsItsRulesToo(t *testing.T) {
-	p := policy.Policy{Rules: []policy.Rule{{Environment: "production", Required: 1, Teams: []string{"acme/platform"}}, {Environment: "staging"}}}
+	p := of(0, rule{Environment: "production", Required: 1, Teams: []string{"acme/platform"}}, rule{Environment: "staging"})
 	f := factsFor(p, approval(p, cho))
 	f.Changes = []policy.Change{change("staging", "d1")}
 	if v := policy.Evaluate(p, f); !v.OK {
@@ -361,40 +378,43 @@ func TestChangeThatLeavesAnEnvironmentNeedsItsRulesToo(t *testing.T) {
 }
 
 func TestFloorAloneKeepsTheDefaultRule(t *testing.T) {
-	p := policy.Policy{Default: policy.Rule{Required: 2}, Rules: []policy.Rule{{Environment: "production", Required: 1, Floor: true}}}
+	p := of(2, rule{Environment: "production", Required: 1, Floor: true})
 	if v := policy.Evaluate(p, factsFor(p, approval(p, bob))); v.OK {
 		t.Errorf("a floor replaced the default instead of adding to it:\n%s", said(v))
 	}
 }
 
 func TestRevisionCoversEveryField(t *testing.T) {
-	base := onePolicy(policy.Rule{Required: 1})
+	base := onePolicy(rule{Required: 1})
 	edits := map[string]func(p *policy.Policy){
-		"required": func(p *policy.Policy) { p.Rules[0].Required = 0 },
-		"users":    func(p *policy.Policy) { p.Rules[0].Users = []string{"eve"} },
-		"teams":    func(p *policy.Policy) { p.Rules[0].Teams = []string{"acme/all"} },
-		"floor":    func(p *policy.Policy) { p.Rules[0].Floor = true },
-		"default":  func(p *policy.Policy) { p.Default.Required = 0 },
+		"required": func(p *policy.Policy) { p.Environments[0].Approvals.Approvals = 0 },
+		"users":    func(p *policy.Policy) { p.Environments[0].Approvals.From.Users = []string{"eve"} },
+		"teams":    func(p *policy.Policy) { p.Environments[0].Approvals.From.Teams = []string{"acme/all"} },
+		"floor":    func(p *policy.Policy) { p.Environments[0].Floor = true },
+		"freeze":   func(p *policy.Policy) { p.Environments[0].Freeze = []calendar.Window{{Name: "sale"}} },
+		"rules":    func(p *policy.Policy) { p.Rules = []policy.Rule{{Name: "a"}} },
+		"default":  func(p *policy.Policy) { p.Default.Approvals = 0 },
 		"service":  func(p *policy.Policy) { p.ServiceAccounts = nil },
 	}
 	for name, edit := range edits {
-		p := onePolicy(policy.Rule{Required: 1})
+		p := onePolicy(rule{Required: 1})
 		edit(&p)
 		if p.Revision() == base.Revision() {
 			t.Errorf("a change of %s does not show in the revision", name)
 		}
 	}
-	if onePolicy(policy.Rule{Required: 1}).Revision() != base.Revision() {
+	if onePolicy(rule{Required: 1}).Revision() != base.Revision() {
 		t.Error("the same policy has two revisions")
 	}
 }
 
 func TestTeamsToReadAreThoseOfTheEnvironments(t *testing.T) {
-	p := policy.Policy{Default: policy.Rule{Required: 1, Teams: []string{"acme/everybody"}}, Rules: []policy.Rule{
-		{Environment: "staging", Teams: []string{"acme/devs"}},
-		{Environment: "production", Teams: []string{"acme/platform", "acme/devs"}},
-		{Environment: "production", Teams: []string{"acme/ops"}, Floor: true},
-	}}
+	p := of(1,
+		rule{Environment: "staging", Teams: []string{"acme/devs"}},
+		rule{Environment: "production", Teams: []string{"acme/platform", "acme/devs"}},
+		rule{Environment: "production", Teams: []string{"acme/ops"}, Floor: true},
+	)
+	p.Default.From.Teams = []string{"acme/everybody"}
 	want := []forge.Team{{Org: "acme", Slug: "devs"}, {Org: "acme", Slug: "ops"}, {Org: "acme", Slug: "platform"}}
 	if got := p.Teams([]string{"production"}); !reflect.DeepEqual(got, want) {
 		t.Errorf("teams of production: %v, want %v", got, want)
@@ -405,10 +425,10 @@ func TestTeamsToReadAreThoseOfTheEnvironments(t *testing.T) {
 }
 
 func TestEligibleNeedsEveryRule(t *testing.T) {
-	p := policy.Policy{Rules: []policy.Rule{
-		{Environment: "production", Required: 1},
-		{Environment: "production", Required: 1, Teams: []string{"acme/platform"}, Floor: true},
-	}}
+	p := of(0,
+		rule{Environment: "production", Required: 1},
+		rule{Environment: "production", Required: 1, Teams: []string{"acme/platform"}, Floor: true},
+	)
 	f := factsFor(p)
 	for u, want := range map[forge.User]bool{bob: true, cho: false, ann: false, eve: false, app: false} {
 		if got := policy.Eligible(p, f, "production", u); got != want {
@@ -424,7 +444,7 @@ func TestEligibleNeedsEveryRule(t *testing.T) {
 }
 
 func TestSomebodyWhomNoRuleCountsMayNotApprove(t *testing.T) {
-	p := onePolicy(policy.Rule{Required: 1, Teams: []string{"acme/platform"}})
+	p := onePolicy(rule{Required: 1, Teams: []string{"acme/platform"}})
 	f := factsFor(p)
 	if why := policy.MayApprove(p, f, eve); !strings.Contains(why, "acme/platform") {
 		t.Errorf("eve may not approve because of %q, want that she is not in acme/platform", why)
@@ -435,17 +455,17 @@ func TestSomebodyWhomNoRuleCountsMayNotApprove(t *testing.T) {
 }
 
 func TestWhatTwoRulesAskAlikeIsMissingOnce(t *testing.T) {
-	r := policy.Rule{Environment: "production", Required: 1, Teams: []string{"acme/platform"}}
+	r := rule{Environment: "production", Required: 1, Teams: []string{"acme/platform"}}
 	floor := r
 	floor.Floor = true
-	p := policy.Policy{Rules: []policy.Rule{r, floor}}
+	p := of(0, r, floor)
 	if got := policy.Evaluate(p, factsFor(p)).AllMissing(); len(got) != 1 {
 		t.Errorf("missing are %q, want one", got)
 	}
 }
 
 func TestRecordedFactsGiveTheSameVerdict(t *testing.T) {
-	p := onePolicy(policy.Rule{Required: 2, Teams: []string{"acme/platform"}, Users: []string{"cho#3"}})
+	p := onePolicy(rule{Required: 2, Teams: []string{"acme/platform"}, Users: []string{"cho#3"}})
 	f := factsFor(p, approval(p, bob), approval(p, cho, func(v *policy.Vote) { v.Void = "edited" }), approval(p, eve, as(policy.RequestChanges)))
 	f.AskedBy, f.Hold, f.Pushers = &eve, &policy.Hold{By: cho, Reason: "sale"}, []forge.User{dev}
 	f.Blocked = []string{"a problem"}

@@ -35,20 +35,12 @@ func (p Policy) Teams(environments []string) []forge.Team {
 				people(e.Override.By, e.Floor)
 			}
 		}
-		for _, r := range p.Rules {
-			if r.Environment == env {
-				own = own || !r.Floor
-				r.asked().each(func(from People) { people(from, r.Floor) })
-			}
-		}
 		if !own {
-			p.Default.asked().each(func(from People) { people(from, false) })
+			p.Default.each(func(from People) { people(from, false) })
 		}
 	}
 	for _, r := range p.Rules {
-		if r.Environment == "" {
-			r.Require.each(func(from People) { people(from, r.Floor) })
-		}
+		r.Require.each(func(from People) { people(from, r.Floor) })
 	}
 	for _, o := range p.Owners {
 		people(o.From, o.Floor)

@@ -44,7 +44,7 @@ func ofEnvironment(p policy.Policy, environment string) []string {
 		say(e.Floor, ofConditions(e)...)
 	}
 	if !listed {
-		say(false, ofRequirement(p.Default.Require)+", by default")
+		say(false, ofRequirement(p.Default)+", by default")
 	}
 	own, floors := p.Restrictions(environment, false), p.Restrictions(environment, true)
 	say(false, ofSeparation(own)...)

@@ -40,7 +40,7 @@ func lines(p policy.Policy, envs []string) []string {
 	for _, env := range envs {
 		out = append(out, ofEnvironment(p, env)...)
 	}
-	out = append(out, "other environments: "+ofRequirement(p.Default.Require))
+	out = append(out, "other environments: "+ofRequirement(p.Default))
 	for i, r := range p.Rules {
 		out = append(out, ofRule(r, i))
 	}
