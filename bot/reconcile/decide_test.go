@@ -42,7 +42,7 @@ func situation(change ...func(*State)) *State {
 		},
 		Commits: []forge.Commit{{SHA: headSHA, Author: author, Committer: author}},
 		Writers: map[int64]bool{1: true, 2: true, 3: true},
-		Policy:  policy.Policy{Default: policy.Rule{Required: 1}},
+		Policy:  policy.Policy{Default: policy.Requirement{Approvals: 1}},
 		BaseSHA: strings.Repeat("b", 40), PlanKey: "key", Kind: PlanPull, Holders: map[string]store.Lease{},
 		Memory: &Memory{Base: "main"},
 	}
