@@ -12,6 +12,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/github/internal/wire"
 )
 
 // activity is one entry of a repository's activity listing, which go-github
@@ -35,7 +36,7 @@ func (f *Forge) Pushes(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]
 	}
 	c, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, false, fail(op, err)
+		return nil, false, wire.Fail(op, err)
 	}
 	head := ref
 	if p.Fork() {
@@ -43,7 +44,7 @@ func (f *Forge) Pushes(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]
 		if unreadable(err) {
 			return nil, false, nil
 		} else if err != nil {
-			return nil, false, fail(op, err)
+			return nil, false, wire.Fail(op, err)
 		}
 		head = forge.RepoRef{ID: r.GetID(), Owner: r.GetOwner().GetLogin(), Name: r.GetName()}
 	}
@@ -51,7 +52,7 @@ func (f *Forge) Pushes(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]
 	if unreadable(err) {
 		return nil, false, nil
 	} else if err != nil {
-		return nil, false, fail(op, err)
+		return nil, false, wire.Fail(op, err)
 	}
 	reached := slices.ContainsFunc(list, func(a activity) bool { return a.After == p.Head.SHA })
 	return toPushes(list), reached, nil
@@ -69,7 +70,7 @@ func toPushes(list []activity) []forge.BranchPush {
 }
 
 func unreadable(err error) bool {
-	code := forge.CodeOf(fail("", err))
+	code := forge.CodeOf(wire.Fail("", err))
 	return err != nil && (code == forge.Forbidden || code == forge.NotFound)
 }
 
@@ -112,13 +113,13 @@ func (f *Forge) BranchPushes(ctx context.Context, ref forge.RepoRef, branch stri
 	op := fmt.Sprintf("list pushes to %s of %s", branch, ref)
 	c, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, false, fail(op, err)
+		return nil, false, wire.Fail(op, err)
 	}
 	list, err := activities(ctx, c, ref, branch, since)
 	if unreadable(err) {
 		return nil, false, nil
 	} else if err != nil {
-		return nil, false, fail(op, err)
+		return nil, false, wire.Fail(op, err)
 	}
 	return toPushes(list), true, nil
 }

@@ -12,6 +12,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/github/internal/wire"
 )
 
 // MergeBlockers lists what keeps GitHub from merging p now, besides the check
@@ -26,11 +27,11 @@ func (f *Forge) MergeBlockers(ctx context.Context, ref forge.RepoRef, p forge.Pu
 	}
 	c, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, wire.Fail(op, err)
 	}
 	b := &blockers{f: f, c: c, ref: ref, pull: p, own: own}
 	if err := b.find(ctx); err != nil {
-		return nil, fail(op, err)
+		return nil, wire.Fail(op, err)
 	}
 	return b.found, nil
 }
@@ -74,7 +75,7 @@ func (b *blockers) add(format string, args ...any) {
 
 // unless records an unreadable cause as a blocker and passes other errors on.
 func (b *blockers) unless(err error, what string) error {
-	if forge.CodeOf(fail("", err)) == forge.Forbidden {
+	if forge.CodeOf(wire.Fail("", err)) == forge.Forbidden {
 		b.add("our credential may not read %s, so what blocks the merge is unknown", what)
 		return nil
 	}
@@ -173,7 +174,7 @@ func (b *blockers) rules(ctx context.Context) ([]rule, error) {
 		resp, err := b.c.Do(ctx, req, &some)
 		return some, resp, err
 	})
-	if forge.CodeOf(fail("", err)) == forge.NotFound {
+	if forge.CodeOf(wire.Fail("", err)) == forge.NotFound {
 		return nil, nil // Enterprise Server before 3.11 has no rulesets
 	}
 	if err != nil {

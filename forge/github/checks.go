@@ -7,6 +7,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/github/internal/wire"
 )
 
 // maxDescription is the longest description of a commit status, in characters.
@@ -18,7 +19,7 @@ func (f *Forge) SetCheck(ctx context.Context, ref forge.RepoRef, k forge.Check) 
 	op := fmt.Sprintf("write check %q on %s@%s", k.Name, ref, k.SHA)
 	c, err := f.repo(ctx, ref)
 	if err != nil {
-		return 0, fail(op, err)
+		return 0, wire.Fail(op, err)
 	}
 	var id int64
 	if f.creds.appID() == 0 {
@@ -27,7 +28,7 @@ func (f *Forge) SetCheck(ctx context.Context, ref forge.RepoRef, k forge.Check) 
 		id, err = f.setCheckRun(ctx, c, ref, k)
 	}
 	if err != nil {
-		return 0, fail(op, err)
+		return 0, wire.Fail(op, err)
 	}
 	return id, nil
 }

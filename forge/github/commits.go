@@ -9,6 +9,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/github/internal/wire"
 )
 
 // Commits lists p.Base.SHA..p.Head.SHA with the accounts GitHub attributes
@@ -20,11 +21,11 @@ func (f *Forge) Commits(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([
 	op := fmt.Sprintf("list commits of pull %s#%d", ref, p.Number)
 	c, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, wire.Fail(op, err)
 	}
 	raw, err := compare(ctx, c, ref, p.Base.SHA, p.Head.SHA)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, wire.Fail(op, err)
 	}
 	commits := make([]forge.Commit, len(raw))
 	shared := map[string]*forge.Commit{} // with co-authors, by node id
@@ -35,7 +36,7 @@ func (f *Forge) Commits(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([
 		}
 	}
 	if err := f.coAuthors(ctx, c, shared); err != nil {
-		return nil, fail(op, err)
+		return nil, wire.Fail(op, err)
 	}
 	return commits, nil
 }
@@ -161,7 +162,7 @@ func (f *Forge) query(ctx context.Context, c *gh.Client, query string, vars map[
 	e := &forge.Error{Code: forge.Unavailable, Status: resp.StatusCode, Message: "GraphQL: " + first.Message, Unsent: true}
 	switch first.Type {
 	case "RATE_LIMITED":
-		return limited("", resp.Response, first.Message, resp.Rate.Reset.Time)
+		return wire.Limited("", resp.Response, first.Message, resp.Rate.Reset.Time)
 	case "FORBIDDEN", "INSUFFICIENT_SCOPES":
 		e.Code = forge.Forbidden
 	case "NOT_FOUND":

@@ -25,7 +25,7 @@ type credentials interface {
 
 // newClient builds a go-github client over rt.
 func (f *Forge) newClient(rt http.RoundTripper) *gh.Client {
-	c := gh.NewClient(f.wire.client(rt))
+	c := gh.NewClient(f.wire.Client(rt))
 	c.BaseURL = f.api
 	c.UserAgent = f.cfg.UserAgent
 	if c.UserAgent == "" {

@@ -1,7 +1,7 @@
 // Package github drives GitHub (github.com, GitHub Enterprise Server, and the
-// look-alike in forge/forgetest) as a forge.Forge. It is the only package that
-// imports go-github and ghinstallation, so that a successor of either is a
-// change in this room.
+// look-alike in forge/forgetest) as a forge.Forge. Nothing outside this room
+// imports go-github or ghinstallation, so that a successor of either is a change
+// in here.
 //
 // With App credentials every repository gets a token of its own, limited to
 // that repository and to the permissions lockkeeper uses. With a personal
@@ -26,6 +26,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/github/internal/wire"
 )
 
 // Kind is what Forge.Kind returns.
@@ -94,7 +95,7 @@ type Forge struct {
 	cfg     Config
 	api     *url.URL // REST root with a trailing slash
 	graphQL *url.URL
-	wire    *wire
+	wire    *wire.Wire
 	creds   credentials
 
 	selfMu sync.Mutex
@@ -116,7 +117,7 @@ func New(_ context.Context, cfg Config) (*Forge, error) {
 	if f.graphQL, err = checkURL("graphqlURL", cfg.graphQLURL()); err != nil {
 		return nil, err
 	}
-	f.wire = newWire(cfg.HTTPClient, f.api, f.graphQL)
+	f.wire = wire.New(cfg.HTTPClient, f.api, f.graphQL)
 	switch {
 	case cfg.AppID != 0 && cfg.Token != "":
 		return nil, errors.New("github: both App credentials and a token are set; remove one")
@@ -161,7 +162,7 @@ func (f *Forge) Limits() forge.Limits {
 // Calls reports how many requests went over the wire, by method and route,
 // token minting included. Answers that were "not modified" count too, though
 // GitHub does not charge for them.
-func (f *Forge) Calls() map[string]int { return f.wire.counts() }
+func (f *Forge) Calls() map[string]int { return f.wire.Counts() }
 
 // Self is the account the bot acts as: the App's bot account, or the owner of
 // the token. It is read once.
@@ -173,7 +174,7 @@ func (f *Forge) Self(ctx context.Context) (forge.User, error) {
 	}
 	u, err := f.creds.self(ctx)
 	if err != nil {
-		return forge.User{}, fail("read the bot's own account", err)
+		return forge.User{}, wire.Fail("read the bot's own account", err)
 	}
 	f.self = toUser(u)
 	return f.self, nil
@@ -184,7 +185,7 @@ func (f *Forge) Repo(ctx context.Context, ref forge.RepoRef) (forge.Repo, error)
 	op := fmt.Sprintf("read repository %s (id %d)", ref, ref.ID)
 	c, err := f.creds.client(ctx, ref)
 	if err != nil {
-		return forge.Repo{}, fail(op, err)
+		return forge.Repo{}, wire.Fail(op, err)
 	}
 	var r *gh.Repository
 	if ref.ID != 0 {
@@ -193,7 +194,7 @@ func (f *Forge) Repo(ctx context.Context, ref forge.RepoRef) (forge.Repo, error)
 		r, _, err = c.Repositories.Get(ctx, ref.Owner, ref.Name)
 	}
 	if err != nil {
-		return forge.Repo{}, fail(op, err)
+		return forge.Repo{}, wire.Fail(op, err)
 	}
 	f.learnOwner(r.GetOwner())
 	return forge.Repo{
@@ -209,7 +210,7 @@ func (f *Forge) Repo(ctx context.Context, ref forge.RepoRef) (forge.Repo, error)
 func (f *Forge) GitAuth(ctx context.Context, ref forge.RepoRef) (string, error) {
 	tok, err := f.creds.token(ctx, ref)
 	if err != nil {
-		return "", fail("get a Git credential for "+ref.String(), err)
+		return "", wire.Fail("get a Git credential for "+ref.String(), err)
 	}
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+tok)), nil
 }
@@ -222,7 +223,10 @@ func (f *Forge) repo(ctx context.Context, ref forge.RepoRef) (*gh.Client, error)
 	return f.creds.client(ctx, ref)
 }
 
-var nameRE = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+var (
+	nameRE = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+	shaRE  = regexp.MustCompile(`^[0-9a-f]{40}$`)
+)
 
 // checkName keeps a name from reaching into another path: go-github puts names
 // into URLs as they are.

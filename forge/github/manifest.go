@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	gh "github.com/google/go-github/v60/github"
+
+	"lockkeeper/forge/github/internal/wire"
 )
 
 // HookPath is where lockkeeper receives webhooks, below its public address.
@@ -114,13 +116,13 @@ func ConvertManifest(ctx context.Context, client *http.Client, apiURL, code stri
 	if err != nil {
 		return AppCredentials{}, err
 	}
-	w := newWire(client, api, api)
-	c := gh.NewClient(w.client(w))
+	w := wire.New(client, api, api)
+	c := gh.NewClient(w.Client(w))
 	c.BaseURL = api
 	c.UserAgent = "lockkeeper"
 	app, _, err := c.Apps.CompleteAppManifest(ctx, code)
 	if err != nil {
-		return AppCredentials{}, fail(op, err)
+		return AppCredentials{}, wire.Fail(op, err)
 	}
 	out := AppCredentials{
 		AppID:         app.GetID(),

@@ -8,6 +8,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/github/internal/wire"
 )
 
 // perPage is the longest page GitHub gives.
@@ -36,7 +37,7 @@ func (f *Forge) OpenPulls(ctx context.Context, ref forge.RepoRef) ([]forge.Pull,
 	op := "list open pulls of " + ref.String()
 	c, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, wire.Fail(op, err)
 	}
 	list, err := pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
 		return c.PullRequests.List(ctx, ref.Owner, ref.Name, &gh.PullRequestListOptions{
@@ -44,7 +45,7 @@ func (f *Forge) OpenPulls(ctx context.Context, ref forge.RepoRef) ([]forge.Pull,
 		})
 	})
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, wire.Fail(op, err)
 	}
 	var pulls []forge.Pull
 	seen := map[int]bool{}
@@ -64,15 +65,15 @@ func (f *Forge) Pull(ctx context.Context, ref forge.RepoRef, number int) (forge.
 	op := fmt.Sprintf("read pull %s#%d", ref, number)
 	c, err := f.repo(ctx, ref)
 	if err != nil {
-		return forge.Pull{}, fail(op, err)
+		return forge.Pull{}, wire.Fail(op, err)
 	}
 	p, _, err := c.PullRequests.Get(ctx, ref.Owner, ref.Name, number)
 	if err != nil {
-		return forge.Pull{}, fail(op, err)
+		return forge.Pull{}, wire.Fail(op, err)
 	}
 	if got := p.GetBase().GetRepo().GetID(); ref.ID != 0 && got != ref.ID {
 		// The name was given up and taken by another repository (threat 26).
-		return forge.Pull{}, fail(op, &forge.Error{Code: forge.NotFound,
+		return forge.Pull{}, wire.Fail(op, &forge.Error{Code: forge.NotFound,
 			Message: fmt.Sprintf("%s is now another repository (id %d, not %d)", ref, got, ref.ID)})
 	}
 	return f.toPull(p), nil
@@ -123,20 +124,20 @@ func (f *Forge) Merge(ctx context.Context, ref forge.RepoRef, number int, headSH
 	op := fmt.Sprintf("merge pull %s#%d at %s", ref, number, headSHA)
 	c, err := f.repo(ctx, ref)
 	if err != nil {
-		return "", fail(op, err)
+		return "", wire.Fail(op, err)
 	}
 	if headSHA == "" {
-		return "", fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: "a merge needs the SHA of the head it is meant for"})
+		return "", wire.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: "a merge needs the SHA of the head it is meant for"})
 	}
 	res, resp, err := c.PullRequests.Merge(ctx, ref.Owner, ref.Name, number, "", &gh.PullRequestOptions{SHA: headSHA, MergeMethod: string(m)})
 	switch {
 	case err != nil && resp != nil && resp.StatusCode == http.StatusOK:
 		// Merged, but the answer was cut: never to be read as refused.
-		return "", fail(op, fmt.Errorf("the answer could not be read: %w", err))
+		return "", wire.Fail(op, fmt.Errorf("the answer could not be read: %w", err))
 	case err != nil:
-		return "", fail(op, err)
+		return "", wire.Fail(op, err)
 	case !res.GetMerged():
-		return "", fail(op, &forge.Error{Code: forge.Conflict, Unsent: true, Message: res.GetMessage()})
+		return "", wire.Fail(op, &forge.Error{Code: forge.Conflict, Unsent: true, Message: res.GetMessage()})
 	}
 	return res.GetSHA(), nil
 }

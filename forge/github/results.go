@@ -8,6 +8,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/github/internal/wire"
 )
 
 // Checks lists what check runs and commit statuses say of a commit. GitHub
@@ -19,19 +20,19 @@ func (f *Forge) Checks(ctx context.Context, ref forge.RepoRef, sha string) ([]fo
 	op := fmt.Sprintf("list checks of %s@%s", ref, sha)
 	c, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, wire.Fail(op, err)
 	}
 	if !shaRE.MatchString(sha) {
 		// A branch's name would be answered too, for whatever it points to then.
-		return nil, fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("%q is not a full SHA", sha)})
+		return nil, wire.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("%q is not a full SHA", sha)})
 	}
 	runs, err := checkRuns(ctx, c, ref, sha)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, wire.Fail(op, err)
 	}
 	statuses, err := statuses(ctx, c, ref, sha)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, wire.Fail(op, err)
 	}
 	return append(runs, statuses...), nil
 }
@@ -131,16 +132,16 @@ func (f *Forge) CommitPulls(ctx context.Context, ref forge.RepoRef, sha string) 
 	op := fmt.Sprintf("list pulls of commit %s@%s", ref, sha)
 	c, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, wire.Fail(op, err)
 	}
 	if !shaRE.MatchString(sha) {
-		return nil, fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("%q is not a full SHA", sha)})
+		return nil, wire.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("%q is not a full SHA", sha)})
 	}
 	list, err := pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
 		return c.PullRequests.ListPullRequestsWithCommit(ctx, ref.Owner, ref.Name, sha, &o)
 	})
 	if err != nil {
-		return nil, fail(op, err)
+		return nil, wire.Fail(op, err)
 	}
 	var out []forge.Pull
 	for _, p := range list {

@@ -83,8 +83,8 @@ func TestStatusesOfAppsNameTheApp(t *testing.T) {
 			t.Errorf("%d is %+v, want %+v", i, list[i], want)
 		}
 	}
-	if n := f.Calls()["GET /apps/{app_slug}"] + f.Calls()["GET /apps/ci"]; n > 1 {
-		t.Errorf("one App was asked for %d times", n)
+	if n := f.Calls()["GET /apps/{name}"]; n != 2 {
+		t.Errorf("%d calls for two Apps", n)
 	}
 }
 

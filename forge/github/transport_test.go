@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -202,17 +201,6 @@ func TestCachedPageStillLinksToTheNext(t *testing.T) {
 	}
 }
 
-func TestCacheStaysSmall(t *testing.T) {
-	var c etagCache
-	body := make([]byte, cacheBytes/10)
-	for i := range 100 {
-		c.keep(&cached{key: fmt.Sprint(i), body: body})
-	}
-	if len(c.entries) != 10 || c.order.Len() != 10 || c.size > cacheBytes {
-		t.Errorf("%d entries, %d in order, %d bytes", len(c.entries), c.order.Len(), c.size)
-	}
-}
-
 // Threat 8: a redirect must not carry the credential to another host.
 func TestCredentialStaysWithTheForge(t *testing.T) {
 	leaked := false
@@ -265,28 +253,6 @@ func TestNamesCannotReachIntoOtherPaths(t *testing.T) {
 		}
 		if p, err := f.Permission(t.Context(), shop, forge.User{ID: 1, Login: bad}); p != forge.None || err != nil && bad != "." && bad != ".." {
 			t.Errorf("login %q: %v %v", bad, p, err)
-		}
-	}
-}
-
-func TestCountersCarryNoNames(t *testing.T) {
-	f, err := New(t.Context(), Config{APIURL: "https://ghe.example/api/v3", Token: secret})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]string{
-		"/api/v3/repos/acme/shop/pulls/7":                           "/repos/{name}/{name}/pulls/{id}",
-		"/api/v3/repos/pulls/issues/commits/" + shaHead + "/status": "/repos/{name}/{name}/commits/{sha}/status",
-		"/api/v3/orgs/acme/teams/ops/members":                       "/orgs/{name}/teams/{name}/members",
-		"/api/v3/repos/a/b/rules/branches/feature%2Fx":              "/repos/{name}/{name}/rules/branches/{name}",
-		"/api/graphql": "/api/graphql",
-	} {
-		u, err := url.Parse("https://ghe.example" + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := f.wire.route(u); got != want {
-			t.Errorf("route(%s) = %s, want %s", path, got, want)
 		}
 	}
 }

@@ -1,4 +1,7 @@
-package github
+// Package wire is the driver's way out to GitHub: it counts calls, repeats a cut
+// GET once, answers unchanged GETs from a cache by ETag, speaks to no host but
+// the API's, and turns what went wrong into forge.Error.
+package wire
 
 import (
 	"bytes"
@@ -17,9 +20,9 @@ import (
 	"time"
 )
 
-// wire is the one way out to the forge. It wraps the configured transport and
+// Wire is the one way out to the forge. It wraps the configured transport and
 // sits below authentication, so that minted tokens are counted too.
-type wire struct {
+type Wire struct {
 	base    http.RoundTripper
 	timeout time.Duration
 	api     *url.URL
@@ -37,8 +40,10 @@ const retryPause = 250 * time.Millisecond
 // after 10 s.
 const callTimeout = 30 * time.Second
 
-func newWire(c *http.Client, api, graphQL *url.URL) *wire {
-	w := &wire{base: http.DefaultTransport, timeout: callTimeout, api: api, graphQL: graphQL, calls: map[string]int{}}
+// New wraps the transport of c, nil for the default one. Only the hosts of api
+// and graphQL are spoken to.
+func New(c *http.Client, api, graphQL *url.URL) *Wire {
+	w := &Wire{base: http.DefaultTransport, timeout: callTimeout, api: api, graphQL: graphQL, calls: map[string]int{}}
 	if c != nil && c.Transport != nil {
 		w.base = c.Transport
 	}
@@ -48,14 +53,14 @@ func newWire(c *http.Client, api, graphQL *url.URL) *wire {
 	return w
 }
 
-// client is an http.Client over rt that keeps to the API's host.
-func (w *wire) client(rt http.RoundTripper) *http.Client {
+// Client is an http.Client over rt that keeps to the API's host.
+func (w *Wire) Client(rt http.RoundTripper) *http.Client {
 	return &http.Client{Transport: rt, Timeout: w.timeout, CheckRedirect: w.checkRedirect}
 }
 
 // checkRedirect follows what GitHub answers for renamed repositories. A write
 // is never sent to another address than the one it was meant for.
-func (w *wire) checkRedirect(req *http.Request, via []*http.Request) error {
+func (w *Wire) checkRedirect(req *http.Request, via []*http.Request) error {
 	switch {
 	case via[0].Method != http.MethodGet:
 		return http.ErrUseLastResponse
@@ -66,7 +71,7 @@ func (w *wire) checkRedirect(req *http.Request, via []*http.Request) error {
 }
 
 // RoundTrip sends a request; a GET is tried twice on a cut connection.
-func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+func (w *Wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !w.ours(req.URL) {
 		// Authentication is already in the headers: an answer that points
 		// elsewhere must not get it (threat 8).
@@ -87,12 +92,12 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	return w.cache.settle(req, resp, known)
 }
 
-func (w *wire) ours(u *url.URL) bool {
+func (w *Wire) ours(u *url.URL) bool {
 	return u.Scheme == w.api.Scheme && u.Host == w.api.Host ||
 		u.Scheme == w.graphQL.Scheme && u.Host == w.graphQL.Host
 }
 
-func (w *wire) send(req *http.Request) (*http.Response, error) {
+func (w *Wire) send(req *http.Request) (*http.Response, error) {
 	key := req.Method + " " + w.route(req.URL)
 	w.mu.Lock()
 	w.calls[key]++
@@ -100,7 +105,7 @@ func (w *wire) send(req *http.Request) (*http.Response, error) {
 	return w.base.RoundTrip(req)
 }
 
-func (w *wire) sendTwice(req *http.Request) (*http.Response, error) {
+func (w *Wire) sendTwice(req *http.Request) (*http.Response, error) {
 	resp, err := w.send(req)
 	if err == nil {
 		err = readAhead(resp)
@@ -148,7 +153,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (w *wire) counts() map[string]int {
+// Counts is how many requests went out, by method and route.
+func (w *Wire) Counts() map[string]int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.calls)
@@ -158,12 +164,12 @@ var (
 	numberRE = regexp.MustCompile(`^[0-9]+$`)
 	shaRE    = regexp.MustCompile(`^[0-9a-f]{40}$`)
 	// nameAfter lists path segments that a free name follows.
-	nameAfter = map[string]int{"repos": 2, "orgs": 1, "teams": 1, "branches": 1, "collaborators": 1, "users": 1, "compare": 1, "app-manifests": 1}
+	nameAfter = map[string]int{"repos": 2, "orgs": 1, "teams": 1, "branches": 1, "collaborators": 1, "users": 1, "compare": 1, "app-manifests": 1, "apps": 1}
 )
 
 // route is the path with names and numbers taken out, so that counters stay few
 // and carry no names.
-func (w *wire) route(u *url.URL) string {
+func (w *Wire) route(u *url.URL) string {
 	path := strings.TrimPrefix(u.EscapedPath(), strings.TrimRight(w.api.EscapedPath(), "/"))
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	names := 0

@@ -1,4 +1,4 @@
-package github
+package wire
 
 import (
 	"context"
@@ -20,9 +20,9 @@ import (
 // came without Retry-After ("at least one minute").
 const secondaryPause = time.Minute
 
-// fail turns any error of a call into a *forge.Error about op. Messages are
+// Fail turns any error of a call into a *forge.Error about op. Messages are
 // GitHub's own words; addresses are left out because they may carry a query.
-func fail(op string, err error) error {
+func Fail(op string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return &forge.Error{Op: op, Code: forge.Unavailable, Message: "stopped before the forge answered", Err: context.Canceled}
 	}
@@ -41,20 +41,20 @@ func fail(op string, err error) error {
 		e.Op = op
 		return &e
 	case errors.As(err, &primary):
-		return limited(op, primary.Response, primary.Message, primary.Rate.Reset.Time)
+		return Limited(op, primary.Response, primary.Message, primary.Rate.Reset.Time)
 	case errors.As(err, &abuse):
 		until := time.Now().Add(secondaryPause)
 		if abuse.RetryAfter != nil {
 			until = time.Now().Add(*abuse.RetryAfter)
 		}
-		return limited(op, abuse.Response, abuse.Message, until)
+		return Limited(op, abuse.Response, abuse.Message, until)
 	case errors.As(err, &answer):
 		return answered(op, answer.Response, explain(answer))
 	case errors.As(err, &otp):
 		return answered(op, otp.Response, otp.Message)
 	case errors.As(err, &mint) && mint.Response != nil:
 		defer mint.Response.Body.Close()
-		return fail(op, gh.CheckResponse(mint.Response))
+		return Fail(op, gh.CheckResponse(mint.Response))
 	case errors.As(err, &later):
 		return &forge.Error{Op: op, Code: forge.Unavailable, Status: http.StatusAccepted, Message: "the forge is still preparing the answer"}
 	}
@@ -79,7 +79,7 @@ func explain(e *gh.ErrorResponse) string {
 // Retry-After and some recognisable by their words only.
 func answered(op string, resp *http.Response, msg string) error {
 	if until, ok := slowDown(resp, msg); ok {
-		return limited(op, resp, msg, until)
+		return Limited(op, resp, msg, until)
 	}
 	return &forge.Error{Op: op, Code: codeOf(resp.StatusCode), Status: resp.StatusCode,
 		Message: msg, Unsent: resp.StatusCode < 500}
@@ -126,7 +126,8 @@ func slowDown(resp *http.Response, msg string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-func limited(op string, resp *http.Response, msg string, until time.Time) error {
+// Limited is the failure of a call that GitHub asks to repeat later.
+func Limited(op string, resp *http.Response, msg string, until time.Time) error {
 	e := &forge.Error{Op: op, Code: forge.RateLimited, Message: msg, RetryAfter: until, Unsent: true}
 	if resp != nil {
 		e.Status = resp.StatusCode
