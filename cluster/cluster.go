@@ -282,6 +282,13 @@ type Cluster interface {
 	Apply(ctx context.Context, p *Plan, progress func(Step)) (*Result, error)
 	// Applied says which revision of each target the inventory holds.
 	Applied(ctx context.Context) (map[Owner]AppliedTarget, error)
+	// Health looks once, now, at every object that the inventory holds of a
+	// target, by the rules of the wait after an apply. It returns one problem,
+	// with its Ref, for each object that is not there, is not the one that was
+	// applied, is not healthy or could not be looked at. None and no error mean
+	// that all is well. A target of which the inventory holds nothing is an
+	// error, as is a cluster that does not answer: no error speaks of health.
+	Health(ctx context.Context, o Owner) ([]Problem, error)
 }
 
 // AppliedTarget is what the inventory says of a target.

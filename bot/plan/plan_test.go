@@ -58,6 +58,10 @@ func (f *fake) Applied(context.Context) (map[cluster.Owner]cluster.AppliedTarget
 	return nil, nil
 }
 
+func (f *fake) Health(context.Context, cluster.Owner) ([]cluster.Problem, error) {
+	return nil, errors.New("a plan does not ask for health")
+}
+
 // seed makes what targets hold live.
 func (f *fake) seed(t *testing.T, tree fs.FS) *fake {
 	t.Helper()

@@ -2,11 +2,15 @@ package kube
 
 import (
 	"context"
+	"fmt"
 	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/kube/client"
 	"lockkeeper/cluster/kube/fields"
+	"lockkeeper/cluster/kube/health"
 	"lockkeeper/cluster/kube/inventory"
 	"lockkeeper/cluster/kube/kinds"
 )
@@ -62,6 +66,32 @@ func (c *Cluster) Bootstrap(ctx context.Context) error { return inventory.Bootst
 // Applied tells, from what the cluster remembers, what was applied last.
 func (c *Cluster) Applied(ctx context.Context) (map[cluster.Owner]cluster.AppliedTarget, error) {
 	return inventory.Applied(ctx, c.api)
+}
+
+// Health tells what of a target's objects is not well now; an inventory without
+// any is an error, as nothing proves that they are.
+func (c *Cluster) Health(ctx context.Context, o cluster.Owner) ([]cluster.Problem, error) {
+	inv, err := inventory.Read(ctx, c.api)
+	if err != nil {
+		return nil, err
+	}
+	entries := inv.OwnedBy(o)
+	if len(entries) == 0 {
+		return nil, fmt.Errorf("the inventory of cluster %s holds no objects of target %s of repository %d, so that its health is not known: apply the target first", c.api.Name, o.Target, o.RepoID)
+	}
+	var need []schema.GroupVersionKind
+	for _, e := range entries {
+		need = append(need, schema.FromAPIVersionAndKind(e.APIVersion, e.Ref.Kind))
+	}
+	served, err := c.kinds.For(ctx, need)
+	if err != nil {
+		return nil, err
+	}
+	problems, err := health.Survey(ctx, c.api, served, entries)
+	if err != nil {
+		return nil, fmt.Errorf("health of target %s: %w", o.Target, err)
+	}
+	return problems, nil
 }
 
 // Contexts are the names of the contexts in a kubeconfig ("" means the usual

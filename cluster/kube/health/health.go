@@ -1,5 +1,6 @@
 // Package health judges whether objects are well (health.go), waits until they
-// are (wait.go), and says why they are not (reasons.go).
+// are (wait.go), looks at all that a target has (survey.go), and says why they
+// are not well (reasons.go).
 package health
 
 import (
@@ -12,6 +13,9 @@ import (
 
 	"lockkeeper/cluster"
 )
+
+// leaving is said of objects that are to stay.
+const leaving = "is being deleted by somebody"
 
 // Verdict is what an object's state says; State is "" while it is open.
 type Verdict struct {
@@ -36,7 +40,7 @@ func Of(obj *unstructured.Unstructured) Verdict {
 	case status.FailedStatus:
 		return Verdict{cluster.Unhealthy, r.Message}
 	case status.TerminatingStatus:
-		return Verdict{cluster.Unhealthy, "is being deleted by somebody"}
+		return Verdict{cluster.Unhealthy, leaving}
 	}
 	return Verdict{"", r.Message}
 }

@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
 
 	"lockkeeper/cluster"
@@ -84,5 +86,34 @@ func TestStuckContainersAreNamed(t *testing.T) {
 	want := "container app of Pod web-1: ImagePullBackOff\ncontainer side of Pod web-1: CrashLoopBackOff, last exit code 137 (OOMKilled)"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestInertKindsHaveNoStatus(t *testing.T) {
+	for _, tc := range []struct {
+		apiVersion, kind string
+		want             bool
+	}{
+		{"v1", "ConfigMap", true}, {"v1", "Secret", true}, {"v1", "ServiceAccount", true},
+		{"rbac.authorization.k8s.io/v1", "ClusterRole", true}, {"networking.k8s.io/v1", "NetworkPolicy", true},
+		{"apps/v1", "Deployment", false}, {"v1", "Service", false}, {"v1", "Namespace", false}, {"batch/v1", "Job", false},
+		{"example.org/v1", "Widget", false}, {"apiextensions.k8s.io/v1", "CustomResourceDefinition", false},
+		{"apiregistration.k8s.io/v1", "APIService", false},
+	} {
+		if got := isInert(schema.FromAPIVersionAndKind(tc.apiVersion, tc.kind)); got != tc.want {
+			t.Errorf("%s %s: inert is %t", tc.apiVersion, tc.kind, got)
+		}
+	}
+}
+
+// A survey skips the judgement of inert objects: it must not be able to find
+// anything.
+func TestInertObjectsAreJudgedHealthy(t *testing.T) {
+	for gvk := range scheme.Scheme.AllKnownTypes() {
+		obj := &unstructured.Unstructured{}
+		obj.SetGroupVersionKind(gvk)
+		if v := Of(obj); isInert(gvk) && v.State != cluster.Healthy {
+			t.Errorf("%s is judged %q %q", gvk, v.State, v.Message)
+		}
 	}
 }

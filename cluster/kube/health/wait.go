@@ -57,13 +57,15 @@ func (w *Awaited) Look(obj *unstructured.Unstructured) {
 	}
 }
 
+// place is where objects are asked for at once.
+type place struct {
+	gvr       schema.GroupVersionResource
+	namespace string
+}
+
 // Await follows the objects until each is judged or ctx ends. settled hears of
 // every judged object, from several goroutines.
 func Await(ctx context.Context, api *client.Client, list []*Awaited, settled func(*Awaited)) {
-	type place struct {
-		gvr       schema.GroupVersionResource
-		namespace string
-	}
 	places := map[place][]*Awaited{}
 	for _, w := range list {
 		if w.State != "" {
