@@ -168,6 +168,11 @@ type Requirement struct {
 	Any []Requirement `yaml:"any,omitempty" json:"any,omitempty"`
 }
 
+// Empty reports whether the policy says nothing.
+func (p Policy) Empty() bool {
+	return p.Owners == nil && len(p.Groups) == 0 && len(p.Environments) == 0 && len(p.Rules) == 0
+}
+
 // Empty reports whether nobody is listed.
 func (p People) Empty() bool {
 	return len(p.Users) == 0 && len(p.Teams) == 0 && len(p.Groups) == 0 && !p.CodeOwners

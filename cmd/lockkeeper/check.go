@@ -4,9 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/policy"
+	"lockkeeper/bot/policy/lint"
+	"lockkeeper/bot/policy/match"
+	"lockkeeper/cluster"
 	"lockkeeper/cluster/manifest"
 )
 
@@ -28,32 +36,42 @@ func check(ctx context.Context, c *call) error {
 	if *repo == "" && *server == "" {
 		*repo = "."
 	}
-	var problems []string
-	var operator *config.Repository
+	k := checked{}
 	if *server != "" {
 		s, err := readServer(*server)
-		problems = append(problems, lines(err)...)
+		k.problems = append(k.problems, lines(err)...)
+		if err == nil {
+			k.server = s
+		}
 		if err == nil && *repo != "" {
-			if operator, err = operatorEntry(s, *server, *name); err != nil {
+			if k.operator, err = operatorEntry(s, *server, *name); err != nil {
 				return fmt.Errorf("check: %w", err)
 			}
 		}
 	}
 	if *repo != "" {
-		found, err := checkRepository(ctx, *repo, operator)
-		if err != nil {
+		if err := k.repository(ctx, *repo); err != nil {
 			return err
 		}
-		problems = append(problems, found...)
 	}
-	for _, p := range problems {
+	for _, p := range k.problems {
 		fmt.Fprintln(c.stdout, p)
 	}
-	if n := len(problems); n > 0 {
+	if n := len(k.problems); n > 0 {
 		return exitError{1, "lockkeeper: " + countProblems(n)}
 	}
+	k.policy(c.stdout)
 	fmt.Fprintln(c.stdout, "ok")
 	return nil
+}
+
+// checked is what was read, and what is wrong with it.
+type checked struct {
+	server   *config.Server
+	operator *config.Repository
+	file     *config.File
+	targets  []cluster.Target
+	problems []string
 }
 
 func countProblems(n int) string {
@@ -63,32 +81,85 @@ func countProblems(n int) string {
 	return fmt.Sprintf("%d problems", n)
 }
 
-// checkRepository validates the file and renders every target: all problems,
-// with file and line.
-func checkRepository(ctx context.Context, dir string, operator *config.Repository) ([]string, error) {
+// repository validates the file and renders every target: all problems, with
+// file and line.
+func (k *checked) repository(ctx context.Context, dir string) error {
 	f, err := repositoryFile(dir)
 	if err != nil {
-		return lines(err), nil
+		k.problems = append(k.problems, lines(err)...)
+		return nil
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, fmt.Errorf("check %s: %w", dir, err)
+		return fmt.Errorf("check %s: %w", dir, err)
 	}
 	defer root.Close()
 	tree := root.FS()
-	targets, found := f.Resolve(tree, operator)
-	var problems []string
+	targets, found := f.Resolve(tree, k.operator)
 	if len(found) > 0 {
-		problems = lines(found)
+		k.problems = append(k.problems, lines(found)...)
 	}
 	renderer := manifest.New(manifest.Limits{})
 	defer renderer.Close()
 	for _, t := range targets {
 		if _, err := renderer.Render(ctx, tree, t.Path); err != nil {
-			problems = append(problems, lines(err)...)
+			k.problems = append(k.problems, lines(err)...)
 		}
 	}
-	return problems, ctx.Err()
+	k.file, k.targets = f, targets
+	return ctx.Err()
+}
+
+// policy prints what holds for which targets, and what in it can hardly be
+// meant.
+func (k *checked) policy(w io.Writer) {
+	if k.file == nil && (k.server == nil || k.server.Floors.Empty()) {
+		return
+	}
+	p := config.Compile(k.file, k.server)
+	var known lint.Known
+	byLines := map[string][]string{} // targets, by what holds for them
+	for _, t := range k.targets {
+		known.Environments = append(known.Environments, t.Environment)
+		known.Targets = append(known.Targets, t.Name)
+		known.Clusters = append(known.Clusters, t.Cluster)
+		holds := effective(p, t)
+		byLines[holds] = append(byLines[holds], t.Name)
+	}
+	for _, holds := range slices.SortedFunc(maps.Keys(byLines), func(a, b string) int { return slices.Compare(byLines[a], byLines[b]) }) {
+		fmt.Fprintf(w, "%s %s", strings.Join(byLines[holds], ", "), holds)
+	}
+	for _, list := range []*[]string{&known.Environments, &known.Targets, &known.Clusters} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	// Floors are for all repositories, and may name what this one does not have.
+	warnings := lint.Warnings(config.Compile(k.file, nil), known)
+	if k.server != nil {
+		warnings = append(warnings, lint.Warnings(config.Compile(nil, k.server), lint.Known{})...)
+	}
+	for _, warning := range warnings {
+		fmt.Fprintf(w, "warning: %s\n", visible(warning.String()))
+	}
+}
+
+// effective says what holds for a target.
+func effective(p policy.Policy, t cluster.Target) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "(environment %s):\n", visible(t.Environment))
+	for _, line := range lint.Describe(rulesFor(p, t), t.Environment) {
+		fmt.Fprintf(&b, "  %s\n", visible(strings.TrimPrefix(line, t.Environment+": ")))
+	}
+	return b.String()
+}
+
+// rulesFor leaves the rules that can select changes of a target.
+func rulesFor(p policy.Policy, t cluster.Target) policy.Policy {
+	p.Rules = slices.DeleteFunc(slices.Clone(p.Rules), func(r policy.Rule) bool {
+		return len(r.When.Targets) > 0 && !match.Globs(r.When.Targets, t.Name) ||
+			len(r.When.Clusters) > 0 && !match.Globs(r.When.Clusters, t.Cluster)
+	})
+	return p
 }
 
 // lines are the problems in an error, a line each.
