@@ -178,13 +178,27 @@ func pushers(t *testing.T, e *env) {
 	n := e.pull(t, alice, "x")
 	e.pull(t, carol, "other")
 	e.Push(t, e.ref, bob, Push{Branch: "x", Commits: []Commit{{Author: "alice", Message: "As alice", Files: map[string]string{"a": "2\n"}}}})
-	got, ok, err := e.f.Pushers(t.Context(), e.ref, e.read(t, n))
+	pushes, ok, err := e.f.Pushes(t.Context(), e.ref, e.read(t, n))
 	if err != nil || ok != e.Traits().Pushers {
 		t.Fatalf("ok=%v, error %v", ok, err)
 	}
-	if ok && !sameUsers(got, []forge.User{alice, bob}) {
+	if got := by(pushes); ok && !sameUsers(got, []forge.User{alice, bob}) {
 		t.Errorf("pushers: %v", logins(got))
 	}
+	if ok && (pushes[0].By != bob || pushes[0].After != e.read(t, n).Head.SHA || pushes[0].Kind != forge.PlainPush) {
+		t.Errorf("the newest push: %+v", pushes[0])
+	}
+}
+
+// by are the people behind pushes, each once.
+func by(pushes []forge.BranchPush) []forge.User {
+	var out []forge.User
+	for _, p := range pushes {
+		if !slices.Contains(out, p.By) {
+			out = append(out, p.By)
+		}
+	}
+	return out
 }
 
 func fork(t *testing.T, e *env) {
@@ -201,11 +215,11 @@ func fork(t *testing.T, e *env) {
 	if len(list) != 1 || list[0].Author != eve {
 		t.Errorf("commits: %+v", list)
 	}
-	if users, ok, err := e.f.Pushers(t.Context(), e.ref, p); err != nil || ok && !sameUsers(users, []forge.User{eve}) {
-		t.Errorf("pushers %v, ok=%v, error %v", logins(users), ok, err)
+	if pushes, ok, err := e.f.Pushes(t.Context(), e.ref, p); err != nil || ok && !sameUsers(by(pushes), []forge.User{eve}) {
+		t.Errorf("pushes %v, ok=%v, error %v", pushes, ok, err)
 	}
 	p.Head.RepoID = 0 // the fork is gone
-	if _, ok, err := e.f.Pushers(t.Context(), e.ref, p); ok || err != nil {
-		t.Errorf("pushers to a deleted fork: ok=%v, error %v", ok, err)
+	if _, ok, err := e.f.Pushes(t.Context(), e.ref, p); ok || err != nil {
+		t.Errorf("pushes to a deleted fork: ok=%v, error %v", ok, err)
 	}
 }
