@@ -225,7 +225,7 @@ func (e *evaluation) selected(r rule) (ask, bool) {
 	if len(r.when.files) > 0 {
 		touched = nil
 		for _, f := range e.f.Files {
-			if match.Globs(r.when.files, f.Path) {
+			if match.Any(r.when.files, f.Path) {
 				touched = append(touched, f)
 			}
 		}
@@ -245,9 +245,9 @@ func (e *evaluation) selected(r rule) (ask, bool) {
 	return a, true
 }
 
-func (e *evaluation) comesFrom(changes match.Set, globs []string) bool {
+func (e *evaluation) comesFrom(changes match.Set, patterns []match.Pattern) bool {
 	for i, c := range e.f.Changes {
-		if changes.Has(i) && slices.ContainsFunc(c.Files, func(f string) bool { return match.Globs(globs, f) }) {
+		if changes.Has(i) && slices.ContainsFunc(c.Files, func(f string) bool { return match.Any(patterns, f) }) {
 			return true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"lockkeeper/bot/policy/fact"
@@ -247,10 +248,10 @@ func (e *evaluation) shares(a *ask) []share {
 func shares(files []File) []share {
 	byKey := map[string]*share{}
 	add := func(path string, s OwnerSet) {
-		s.Owners = slices.Clone(s.Owners)
-		slices.Sort(s.Owners)
-		s.Owners = slices.Compact(s.Owners)
-		key := fmt.Sprintf("%d %q", s.Required, s.Owners)
+		if !slices.IsSorted(s.Owners) {
+			s.Owners = slices.Sorted(slices.Values(s.Owners))
+		}
+		key := strconv.Itoa(s.Required) + " " + strings.Join(s.Owners, " ")
 		if byKey[key] == nil {
 			byKey[key] = &share{OwnerSet: s}
 		}

@@ -62,24 +62,27 @@ func values(c Change, attribute int) []string {
 
 // selector is a Selector whose patterns were read.
 type selector struct {
-	globs [attributes][]string // fields excepted
+	globs [attributes][]match.Pattern // fields excepted
 	paths [][]match.Step
-	files []string
+	files []match.Pattern
 }
 
 func compileSelector(s Selector) (selector, error) {
-	out := selector{files: s.Files}
-	out.globs = [attributes][]string{
-		byEnvironment: s.Environments, byCluster: s.Clusters, byAction: s.Actions, byKind: s.Kinds,
+	out := selector{files: match.Patterns(s.Files)}
+	groups := slices.Clone(s.APIGroups)
+	for i, g := range groups {
+		if g == "core" {
+			groups[i] = ""
+		}
+	}
+	lists := [attributes][]string{
+		byEnvironment: s.Environments, byCluster: s.Clusters, byAction: s.Actions, byGroup: groups, byKind: s.Kinds,
 		byTarget: s.Targets, byNamespace: s.Namespaces, byName: s.Names,
 	}
-	for _, g := range s.APIGroups {
-		if g == "core" {
-			g = ""
-		}
-		out.globs[byGroup] = append(out.globs[byGroup], g)
+	for a, globs := range lists {
+		out.globs[a] = match.Patterns(globs)
 	}
-	for _, g := range slices.Concat(append(out.globs[:], s.Files)...) {
+	for _, g := range slices.Concat(append(lists[:], s.Files)...) {
 		if !doublestar.ValidatePattern(g) {
 			return out, fmt.Errorf("%q is not a glob", g)
 		}
@@ -102,15 +105,15 @@ func compileSelector(s Selector) (selector, error) {
 // onlyFiles reports whether the selector looks at files and nothing else.
 func (s selector) onlyFiles() bool {
 	return len(s.files) > 0 && len(s.paths) == 0 &&
-		!slices.ContainsFunc(s.globs[:], func(g []string) bool { return len(g) > 0 })
+		!slices.ContainsFunc(s.globs[:], func(p []match.Pattern) bool { return len(p) > 0 })
 }
 
 // pick finds the changes that match all but the files.
 func (s selector) pick(t *match.Table, changes int) match.Set {
 	out := match.Full(changes)
-	for a, globs := range s.globs {
-		if len(globs) > 0 && out.Size() > 0 {
-			out.Intersect(t.Any(a, globs))
+	for a, patterns := range s.globs {
+		if len(patterns) > 0 && out.Size() > 0 {
+			out.Intersect(t.Any(a, patterns))
 		}
 	}
 	if len(s.paths) > 0 && out.Size() > 0 {

@@ -64,70 +64,120 @@ func (s Set) Size() int {
 
 // Table knows, for each attribute of things, which of them have which value.
 type Table struct {
-	things int
-	have   []map[string]Set
-	paths  map[string][]Step
+	things  int
+	columns []column
+	paths   map[string][]Step
+}
+
+// column has the distinct values of an attribute, and who has them.
+type column struct {
+	index  map[string]int
+	values []string
+	have   []Set
 }
 
 // NewTable reads the values of each attribute of things.
 func NewTable(things, attributes int, values func(thing, attribute int) []string) *Table {
-	t := &Table{things: things, have: make([]map[string]Set, attributes), paths: map[string][]Step{}}
-	for a := range t.have {
-		t.have[a] = map[string]Set{}
+	t := &Table{things: things, columns: make([]column, attributes), paths: map[string][]Step{}}
+	for a := range t.columns {
+		c := column{index: map[string]int{}}
 		for i := range things {
 			for _, v := range values(i, a) {
-				if t.have[a][v] == nil {
-					t.have[a][v] = NewSet(things)
+				at, ok := c.index[v]
+				if !ok {
+					at = len(c.values)
+					c.index[v] = at
+					c.values, c.have = append(c.values, v), append(c.have, NewSet(things))
 				}
-				t.have[a][v].Add(i)
+				c.have[at].Add(i)
 			}
 		}
+		t.columns[a] = c
 	}
 	return t
 }
 
 // With are the things that have a value.
 func (t *Table) With(attribute int, value string) Set {
-	if s := t.have[attribute][value]; s != nil {
-		return s
+	if at, ok := t.columns[attribute].index[value]; ok {
+		return t.columns[attribute].have[at]
 	}
 	return NewSet(t.things)
 }
 
-// Any are the things that have a value which one of the globs matches.
-func (t *Table) Any(attribute int, globs []string) Set {
-	out := NewSet(t.things)
-	for v, things := range t.have[attribute] {
-		if Globs(globs, v) {
-			out.Unite(things)
-		}
-	}
-	return out
+// Any are the things that have a value which one of the patterns matches.
+func (t *Table) Any(attribute int, patterns []Pattern) Set {
+	return t.matching(attribute, func(v string) bool { return Any(patterns, v) })
 }
 
 // Touching are the things with a field path that one of the patterns touches. A
 // path that cannot be read is touched by every pattern.
 func (t *Table) Touching(attribute int, patterns [][]Step) Set {
-	out := NewSet(t.things)
-	for v, things := range t.have[attribute] {
+	return t.matching(attribute, func(v string) bool {
 		path, ok := t.paths[v]
 		if !ok {
 			path, _ = ParsePath(v)
 			t.paths[v] = path
 		}
-		if slices.ContainsFunc(patterns, func(p []Step) bool { return Touches(p, path) }) {
-			out.Unite(things)
+		return slices.ContainsFunc(patterns, func(p []Step) bool { return Touches(p, path) })
+	})
+}
+
+func (t *Table) matching(attribute int, match func(string) bool) Set {
+	out := NewSet(t.things)
+	c := t.columns[attribute]
+	for i, v := range c.values {
+		if match(v) {
+			out.Unite(c.have[i])
 		}
 	}
 	return out
 }
 
-// Globs reports whether one of the globs matches.
-func Globs(globs []string, s string) bool {
-	return slices.ContainsFunc(globs, func(g string) bool { return Glob(g, s) })
+// Pattern is a glob that was looked at once: `*` matches within a segment
+// between slashes, and `**` across.
+type Pattern struct {
+	glob string
+	// prefix and suffix are what every match begins and ends with; a literal
+	// has no more than that.
+	prefix, suffix string
+	literal        bool
 }
 
-// Glob matches `*` within a segment between slashes, and `**` across.
-func Glob(pattern, s string) bool {
-	return pattern == s || strings.ContainsAny(pattern, `*?[{\`) && doublestar.MatchUnvalidated(pattern, s)
+// Patterns looks at globs.
+func Patterns(globs []string) []Pattern {
+	out := make([]Pattern, len(globs))
+	for i, g := range globs {
+		out[i] = pattern(g)
+	}
+	return out
 }
+
+func pattern(glob string) Pattern {
+	const meta = `*?[]{}\`
+	first, last := strings.IndexAny(glob, meta), strings.LastIndexAny(glob, meta)
+	if first < 0 {
+		return Pattern{glob: glob, literal: true}
+	}
+	// A slash beside `**` may match nothing.
+	return Pattern{glob: glob, prefix: strings.TrimSuffix(glob[:first], "/"), suffix: strings.TrimPrefix(glob[last+1:], "/")}
+}
+
+// Match reports whether the pattern matches.
+func (p Pattern) Match(s string) bool {
+	if p.literal || p.glob == s {
+		return p.glob == s
+	}
+	return strings.HasPrefix(s, p.prefix) && strings.HasSuffix(s, p.suffix) && doublestar.MatchUnvalidated(p.glob, s)
+}
+
+// Any reports whether one of the patterns matches.
+func Any(patterns []Pattern, s string) bool {
+	return slices.ContainsFunc(patterns, func(p Pattern) bool { return p.Match(s) })
+}
+
+// Glob reports whether a glob matches.
+func Glob(glob, s string) bool { return pattern(glob).Match(s) }
+
+// Globs reports whether one of several globs matches.
+func Globs(globs []string, s string) bool { return Any(Patterns(globs), s) }
