@@ -11,6 +11,7 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/report"
 	"lockkeeper/bot/store"
@@ -286,6 +287,7 @@ func (b *Bot) interrupted(ctx context.Context, g *gathered, a reconcile.Apply) e
 func (b *Bot) finish(ctx context.Context, g *gathered, a reconcile.Apply, failure error) (*gathered, error) {
 	last := g.Memory.Last
 	last.Outcome, last.Message = outcome(g.Results, failure)
+	b.noteApplied(g)
 	// The merge comes before the end is noted: a process that dies in between
 	// resumes the operation, and finds the merge done.
 	var err error
@@ -317,6 +319,20 @@ func (b *Bot) finish(ctx context.Context, g *gathered, a reconcile.Apply, failur
 		kind = report.ReplyFailed
 	}
 	return next, b.runAll(ctx, next, next.Reply(*a.Command, report.Reply{Kind: kind, Text: last.Says(), Items: failures(g.Results)}))
+}
+
+// noteApplied remembers which targets of an open pull stand as planned: what
+// has to soak there begins to.
+func (b *Bot) noteApplied(g *gathered) {
+	if g.Memory.Last.Kind != reconcile.PlanPull {
+		return
+	}
+	for _, r := range g.Results {
+		if r.OK() {
+			a := policy.Applied{Target: r.Target.Name, Environment: r.Target.Environment, At: b.now(), Healthy: true}
+			g.Memory.NoteApplied(reconcile.Applied{Applied: a, Cluster: r.Target.Cluster, Head: g.Pull.Head.SHA})
+		}
+	}
 }
 
 // end closes the operation in the store and in the audit trail.

@@ -182,6 +182,8 @@ func TestTargetsAddedAndRemovedByAPullAreSaidSo(t *testing.T) {
 	n := h.open(opener, "add", map[string]string{config.RepoFile: twoTargets})
 	mustContain(t, h.sticky(n), "added", h.ns+"-more", "ConfigMap "+h.ns+"/b")
 	h.say(reviewer, n, "/approve")
+	mustContain(t, h.say(second, n, "/apply"), "refused", "policy:") // targets are the policy owners' to change
+	h.say("owner", n, "/approve")
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")
 	if h.value("b") != "one" {
 		t.Fatalf("b is %q", h.value("b"))
@@ -189,6 +191,8 @@ func TestTargetsAddedAndRemovedByAPullAreSaidSo(t *testing.T) {
 	n = h.open(opener, "remove", map[string]string{config.RepoFile: plainConfig})
 	mustContain(t, h.sticky(n), "removed", "**deletes**", "ConfigMap "+h.ns+"/b")
 	h.say(reviewer, n, "/approve")
+	mustContain(t, h.say(second, n, "/apply"), "refused", "policy:") // targets are the policy owners' to change
+	h.say("owner", n, "/approve")
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")
 	if h.value("b") != "" || h.value("a") != "one" {
 		t.Fatalf("a is %q, b is %q", h.value("a"), h.value("b"))

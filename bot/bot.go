@@ -61,6 +61,8 @@ type Bot struct {
 	mu    sync.Mutex
 	repos map[int64]forge.Repo // forgotten when the process ends
 	ready map[string]bool      // clusters whose namespace and key are there
+
+	clean sync.Map // commit SHA to whether it is a merge that adds nothing
 }
 
 // New makes a Bot and asks the forge who it is.

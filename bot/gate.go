@@ -61,6 +61,7 @@ func (b *Bot) gate(ctx context.Context, g *gathered, a reconcile.Apply) (*permit
 		return nil, &refusal{reasons}, err
 	}
 	facts := g.Facts(reconcile.PlanChanges(out), reconcile.PlanProblems(out))
+	facts.Applier = &a.Actor
 	if g.Kind == reconcile.PlanRestore {
 		facts.AskedBy = &a.Actor
 	}
@@ -74,29 +75,17 @@ func (b *Bot) gate(ctx context.Context, g *gathered, a reconcile.Apply) (*permit
 	if !p.verdict.OK {
 		return nil, &refusal{whyNot(p.verdict)}, nil
 	}
-	return p, nil, nil
+	return p, nil, b.reviewDuties(ctx, g, p.verdict.Overrides)
 }
 
 // whyNot is what a denial lacks, and which approvals it does not count and
 // why, each once: who pushed after an approval should read that it is void.
 func whyNot(v policy.Verdict) []string {
-	var missing, discounted []string
-	for _, n := range v.Children {
-		missing = append(missing, n.Missing...)
-		for _, d := range n.NotCounted {
-			discounted = append(discounted, "not counted: "+d)
-		}
+	out := v.AllMissing()
+	for _, d := range v.AllNotCounted() {
+		out = append(out, "not counted: "+d)
 	}
-	return once(append(missing, discounted...))
-}
-
-// approvers are the approvals that an allowance rests on, each once.
-func approvers(v policy.Verdict) []string {
-	var all []string
-	for _, n := range v.Children {
-		all = append(all, n.Met...)
-	}
-	return once(all)
+	return once(out)
 }
 
 // once drops repetitions and keeps the order.
@@ -114,10 +103,10 @@ func once(all []string) []string {
 // show. A change that was shown and is no longer planned needs no mention: its
 // object was examined again and stands as predicted.
 func unseen(m *reconcile.Memory, head string, out *plan.Output) []string {
-	if len(m.Publications) == 0 || m.Publications[len(m.Publications)-1].Head != head {
+	shown, ok := m.Shown(head)
+	if !ok {
 		return []string{"no plan of this head was published yet"}
 	}
-	shown := m.Publications[len(m.Publications)-1].Digests
 	var news []string
 	for _, c := range reconcile.PlanChanges(out) {
 		if !slices.Contains(shown, c.Digest) {
@@ -250,11 +239,30 @@ func (b *Bot) recordGate(ctx context.Context, g *gathered, a reconcile.Apply, p 
 	}
 	if p.verdict.OK {
 		r.Outcome, r.Reason = "allow", ""
-		if by := approvers(p.verdict); len(by) > 0 {
-			r.Reason = "approved by " + strings.Join(by, ", ")
-		}
+		r.Reason = sentence([]string{listed("approved by ", p.verdict.Approvers()), overridden(p.verdict)})
 	}
 	return b.record(ctx, g, r)
+}
+
+// listed names people after a word, or is "".
+func listed(word string, who []forge.User) string {
+	names := make([]string, len(who))
+	for i, u := range who {
+		names[i] = "@" + u.Login
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return word + strings.Join(names, ", ")
+}
+
+// overridden says which overrides a verdict rests on, or "".
+func overridden(v policy.Verdict) string {
+	var out []string
+	for _, u := range v.Overrides {
+		out = append(out, fmt.Sprintf("%s overridden by @%s (%s)", u.Environment, u.By.Login, u.Reason))
+	}
+	return strings.Join(once(out), "; ")
 }
 
 // carryOut applies a permitted plan, target after target; a failure keeps the

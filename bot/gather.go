@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +16,6 @@ import (
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/plan"
-	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/forge"
@@ -44,6 +42,7 @@ type gathered struct {
 	key     reconcile.PullKey
 	version int64 // of the stored memory
 	src     *sources
+	pushes  []forge.BranchPush // to the head
 }
 
 // gather reads everything about a pull. It returns nil when the pull is not
@@ -163,13 +162,7 @@ func (b *Bot) listen(ctx context.Context, g *gathered) error {
 	eg.Go(func() (err error) { g.Comments, err = b.forge.Comments(ectx, ref, n); return })
 	eg.Go(func() (err error) { g.Reviews, err = b.forge.Reviews(ectx, ref, n); return })
 	eg.Go(func() (err error) { g.Commits, err = b.forge.Commits(ectx, ref, g.Pull); return })
-	eg.Go(func() error {
-		users, ok, err := b.forge.Pushers(ectx, ref, g.Pull)
-		if err == nil && ok {
-			g.Pushers = users
-		}
-		return err
-	})
+	eg.Go(func() (err error) { g.pushes, g.PushersKnown, err = b.forge.Pushes(ectx, ref, g.Pull); return })
 	if err := eg.Wait(); err != nil {
 		return err
 	}
@@ -247,6 +240,9 @@ func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
 		return err
 	}
 	b.policy(g)
+	if err := b.evidence(ctx, g); err != nil {
+		return err
+	}
 	if g.src.merge != nil {
 		g.PlanKey = reconcile.Hash(string(g.Kind), g.Memory.Sync, g.Pull.Head.SHA, g.src.baseSHA, g.src.tree, b.operatorDigest(g.Operator))
 	}
@@ -410,43 +406,6 @@ func openTreeish(ctx context.Context, repo *git.Mirror, rev string) (*git.Tree, 
 	return repo.Tree(ctx, tree)
 }
 
-// policy compiles the policy of the base branch. A broken file blocks: the
-// policy that somebody meant is not known.
-func (b *Bot) policy(g *gathered) {
-	file, _, err := plan.Load(g.src.rules, &g.Operator)
-	var problems config.Problems
-	if err != nil && (file == nil || !errors.As(err, &problems)) {
-		g.Blocked = append(g.Blocked, fmt.Sprintf(
-			"%s of the base branch cannot be used: %v; nothing is applied until it is corrected there, and whoever may merge without this check merges the correction, because nobody knows by which policy it should be judged",
-			config.RepoFile, err))
-	}
-	g.Policy = compile(file, b.server)
-}
-
-// compile turns the repository's environments and the operator's floors into
-// one policy. An environment that the repository does not list asks for one
-// approval.
-func compile(file *config.File, server *config.Server) policy.Policy {
-	p := policy.Policy{Default: policy.Rule{Required: 1}, ServiceAccounts: server.GitHub.ServiceAccounts}
-	rule := func(env string, e config.Environment, floor bool) {
-		if e.Approvals != nil {
-			p.Rules = append(p.Rules, policy.Rule{
-				Environment: env, Required: e.Approvals.Required,
-				Users: e.Approvals.From.Users, Teams: e.Approvals.From.Teams, Floor: floor,
-			})
-		}
-	}
-	if file != nil {
-		for _, env := range slices.Sorted(maps.Keys(file.Environments)) {
-			rule(env, file.Environments[env], false)
-		}
-	}
-	for _, env := range slices.Sorted(maps.Keys(server.Floors)) {
-		rule(env, server.Floors[env], true)
-	}
-	return p
-}
-
 // operatorDigest makes plans stale when the operator changes what is allowed.
 func (b *Bot) operatorDigest(op config.Repository) string {
 	doc, err := json.Marshal(op)
@@ -470,60 +429,6 @@ func (b *Bot) holders(ctx context.Context, g *gathered) error {
 		case !slices.Contains(g.Memory.Leases, l.Key):
 			g.Stray = append(g.Stray, l.Key)
 		}
-	}
-	return nil
-}
-
-// people finds out who may write, and who is in the teams that the policy
-// names. Both are asked only when somebody said something that matters.
-func (b *Bot) people(ctx context.Context, g *gathered) error {
-	speakers := map[int64]forge.User{}
-	votes := 0
-	for _, v := range g.Votes() {
-		speakers[v.User.ID] = v.User
-		votes++
-	}
-	for _, c := range g.Commands {
-		speakers[c.Comment.Author.ID] = c.Comment.Author
-	}
-	delete(speakers, 0)
-	g.Writers = map[int64]bool{}
-	for id, u := range speakers {
-		p, err := b.forge.Permission(ctx, g.Operator.Ref(), u)
-		if err != nil && forge.CodeOf(err) != forge.NotFound {
-			return err
-		}
-		g.Writers[id] = p >= forge.Write
-	}
-	for i, c := range g.Commands {
-		g.Commands[i].Writer = g.Writers[c.Comment.Author.ID]
-		votes++
-	}
-	g.Teams = map[string][]int64{}
-	if votes == 0 {
-		return nil
-	}
-	return b.teams(ctx, g)
-}
-
-func (b *Bot) teams(ctx context.Context, g *gathered) error {
-	var envs []string
-	for _, r := range g.Policy.Rules {
-		envs = append(envs, r.Environment)
-	}
-	for _, t := range g.Policy.Teams(envs) {
-		members, err := b.forge.TeamMembers(ctx, g.Operator.Ref(), t)
-		if forge.CodeOf(err) == forge.NotFound {
-			g.NoTeams = append(g.NoTeams, t.String()) // has no members: fails closed
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for _, u := range members {
-			g.Teams[t.String()] = append(g.Teams[t.String()], u.ID)
-		}
-		slices.Sort(g.Teams[t.String()])
 	}
 	return nil
 }

@@ -45,6 +45,20 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 		return g, b.record(ctx, g, audit.Record{
 			Type: audit.Approval, Actor: b.actor(a.Vote.User), CommentID: a.Vote.ID, Outcome: string(a.Vote.Kind), Facts: facts(a.Vote),
 		})
+	case reconcile.AddOverride:
+		g.Memory.Overrode(a.Override)
+		return g, b.record(ctx, g, audit.Record{
+			Type: audit.Override, Actor: b.actor(a.Override.By), CommentID: a.Override.ID, Outcome: "given", Reason: a.Override.Reason, Facts: facts(a.Override),
+		})
+	case reconcile.SetTicket:
+		g.Memory.Ticket = &a.Ticket
+		return g, b.record(ctx, g, audit.Record{
+			Type: audit.Command, Actor: b.actor(a.Ticket.By), CommentID: a.Ticket.Comment, Outcome: "ticket", Reason: a.Ticket.Key(), Facts: facts(a.Ticket),
+		})
+	case reconcile.CloseDuty:
+		return g, b.closeDuty(ctx, g, a)
+	case reconcile.RequestReview:
+		return g, b.requestReview(ctx, g, a.Reviewers)
 	case reconcile.SetHold:
 		return g, b.setHold(ctx, g, a)
 	case reconcile.Apply:
@@ -52,11 +66,9 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 	case reconcile.Unlock:
 		return g, b.unlock(ctx, g, a)
 	case reconcile.NoteMerge:
-		g.Memory.MergedSeen = true
-		if last := g.Memory.Last; last != nil && last.Merged && last.Head == g.Pull.Head.SHA {
-			return g, nil // the operation that merged it recorded that
-		}
-		return g, b.record(ctx, g, audit.Record{Type: audit.Merge, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
+		return g, b.noteMerge(ctx, g)
+	case reconcile.JudgeMerge:
+		return g, b.judgeMerge(ctx, g, a)
 	case reconcile.Settle:
 		return g, b.settle(ctx, g)
 	case reconcile.Free:
@@ -140,8 +152,42 @@ func (b *Bot) makePlan(ctx context.Context, g *gathered) error {
 	if err := b.holders(ctx, g); err != nil {
 		return err
 	}
+	if err := b.liveChanges(ctx, g, out); err != nil {
+		return err
+	}
 	return b.record(ctx, g, audit.Record{
 		Type: audit.Plan, Outcome: "planned", Reason: countChanges(out), Facts: facts(reconcile.ChangeDigests(out)),
+	})
+}
+
+// liveChanges records what a plan found changed behind Git's back, once: nobody
+// approved it, and the report shows it. No values, which may be secret.
+func (b *Bot) liveChanges(ctx context.Context, g *gathered, out *plan.Output) error {
+	type change struct {
+		Target   string      `json:"target"`
+		Ref      cluster.Ref `json:"ref"`
+		Deleted  bool        `json:"deleted,omitempty"`
+		Fields   []string    `json:"fields,omitempty"`
+		Managers []string    `json:"managers,omitempty"`
+	}
+	var found []change
+	for _, t := range out.Targets {
+		for _, d := range t.Plan.Drift {
+			c := change{Target: t.Plan.Target.Name, Ref: d.Ref, Deleted: d.Deleted, Managers: d.Managers}
+			for _, f := range d.Fields {
+				c.Fields = append(c.Fields, f.Path)
+			}
+			found = append(found, c)
+		}
+	}
+	doc := facts(found)
+	sum := reconcile.Hash(string(doc))
+	if len(found) == 0 || sum == g.Memory.LiveChanges {
+		return nil
+	}
+	g.Memory.LiveChanges = sum
+	return b.record(ctx, g, audit.Record{
+		Type: audit.Bypass, Outcome: "changed live", Reason: fmt.Sprintf("%d objects were changed without a record", len(found)), Facts: doc,
 	})
 }
 
@@ -193,6 +239,66 @@ func (b *Bot) keep(ctx context.Context, g *gathered, out *plan.Output) error {
 
 func countChanges(out *plan.Output) string {
 	return fmt.Sprintf("%d targets, %d changes, %d problems", len(out.Targets), len(reconcile.ChangeDigests(out)), len(reconcile.PlanProblems(out)))
+}
+
+// noteMerge records a merge once.
+func (b *Bot) noteMerge(ctx context.Context, g *gathered) error {
+	g.Memory.MergedSeen = true
+	if last := g.Memory.Last; last != nil && last.Merged && last.Head == g.Pull.Head.SHA {
+		return nil // the operation that merged it recorded that
+	}
+	return b.record(ctx, g, audit.Record{Type: audit.Merge, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
+}
+
+// judgeMerge records a merge that came past the policy.
+func (b *Bot) judgeMerge(ctx context.Context, g *gathered, a reconcile.JudgeMerge) error {
+	g.Memory.Judged, g.Memory.Bypass = true, a.Bypass
+	if a.Bypass == nil {
+		return nil
+	}
+	return b.record(ctx, g, audit.Record{
+		Type: audit.Bypass, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged without the gate",
+		Reason: "as " + g.Pull.MergeSHA + "; missing: " + strings.Join(a.Why, "; "), Facts: facts(a.Bypass),
+	})
+}
+
+// closeDuty notes who reviewed an override. Closing it again, after a crash, is
+// no news.
+func (b *Bot) closeDuty(ctx context.Context, g *gathered, a reconcile.CloseDuty) error {
+	err := b.store.CloseDuty(ctx, a.Duty.ID, a.By)
+	if errors.Is(err, store.ErrFinished) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	g.Duties = slices.DeleteFunc(g.Duties, func(d policy.Duty) bool { return d.ID == a.Duty.ID })
+	return b.record(ctx, g, audit.Record{
+		Type: audit.Review, Actor: b.actor(a.By), CommentID: a.Comment, Outcome: "reviewed",
+		Reason: sentence([]string{a.Duty.Environment + ": the override of @" + a.Duty.By.Login, a.Remark}), Facts: facts(a.Duty),
+	})
+}
+
+// requestReview asks once. People whom the forge does not let review are left
+// alone: the report says who may approve.
+func (b *Bot) requestReview(ctx context.Context, g *gathered, who []policy.Reviewer) error {
+	var users []forge.User
+	var teams []forge.Team
+	for _, r := range who {
+		g.Memory.Reviewers = append(g.Memory.Reviewers, reconcile.ReviewerName(r))
+		if org, slug, isTeam := strings.Cut(r.Team, "/"); isTeam {
+			teams = append(teams, forge.Team{Org: org, Slug: slug})
+		} else {
+			users = append(users, forge.User{ID: r.ID, Login: r.Login})
+		}
+	}
+	err := b.forge.RequestReview(ctx, g.Operator.Ref(), g.key.Number, users, teams)
+	switch forge.CodeOf(err) {
+	case forge.Invalid, forge.NotFound, forge.Forbidden:
+		b.log.WarnContext(ctx, "no review requested", "key", g.key.String(), "error", err)
+		return nil
+	}
+	return err
 }
 
 func (b *Bot) setHold(ctx context.Context, g *gathered, a reconcile.SetHold) error {
@@ -272,9 +378,10 @@ func (b *Bot) publish(ctx context.Context, g *gathered, a reconcile.Publish) err
 	if !g.Fresh() {
 		return nil
 	}
-	p := reconcile.Publication{At: at, Head: g.Pull.Head.SHA, Digest: g.Memory.Plan.Digest, PolicyRevision: g.Policy.Revision()}
-	if !a.Unshown {
-		p.Digests = reconcile.ChangeDigests(g.Plan)
+	p := g.Publication()
+	p.At = at
+	if a.Unshown {
+		p.Digests = nil
 	}
 	g.Memory.Published(p)
 	return nil

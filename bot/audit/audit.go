@@ -32,7 +32,10 @@ const (
 	ApplyEnd   Type = "apply-end"   // the outcome of an operation
 	Merge      Type = "merge"       // a pull was merged, or the forge refused
 	Hold       Type = "hold"        // a pull was held or released
+	Override   Type = "override"    // somebody broke the glass
+	Review     Type = "review"      // an override was reviewed by somebody else
 	Unlock     Type = "unlock"      // a lease was taken from its holder
+	Bypass     Type = "bypass"      // something reached a base branch or a cluster without the gate
 	Refusal    Type = "refusal"     // something was asked and not done
 	Forge      Type = "forge"       // something seen on the forge, such as a rewritten base
 	System     Type = "system"      // lockkeeper itself: start, recovery

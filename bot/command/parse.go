@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Limits of what is read. Reading Markdown can take time quadratic in its
@@ -34,8 +35,11 @@ type Parsed struct {
 	SHA string
 	// Choice is Restore or Keep for /unlock.
 	Choice string
-	// Text is the reason for /hold.
-	Text string
+	// Text is the reason for /hold and /override, the remark for /reviewed, and
+	// the ID for /ticket; From and To are the ticket's window, zero if none was
+	// given.
+	Text     string
+	From, To time.Time
 	// Err says, in Markdown for the author, why the line is refused. Words of
 	// the author are in code spans.
 	Err error
@@ -215,6 +219,52 @@ func readText(p *Parsed, args []string) error {
 	}
 	p.Text = args[0]
 	return nil
+}
+
+func readReason(p *Parsed, args []string) error {
+	if args[0] == "" {
+		return errors.New("the reason is missing; whoever reviews it later has nothing else to go by")
+	}
+	return readText(p, args)
+}
+
+var ticketArg = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/#-]{0,99}$`)
+
+// readTicket takes an ID, and the window if one is given.
+func readTicket(p *Parsed, args []string) error {
+	switch {
+	case len(args) == 0:
+		return errors.New("the ID of the ticket is missing")
+	case !ticketArg.MatchString(args[0]):
+		return unexpected(args)
+	case len(args) == 1:
+		p.Text = args[0]
+		return nil
+	case len(args) != 3:
+		return errors.New("a window has a start and an end")
+	}
+	for i, at := range []*time.Time{&p.From, &p.To} {
+		t, err := readTime(args[i+1])
+		if err != nil {
+			return err
+		}
+		*at = t
+	}
+	if !p.From.Before(p.To) {
+		return errors.New("the window ends before it starts")
+	}
+	p.Text = args[0]
+	return nil
+}
+
+// readTime reads a moment with its zone, with or without seconds.
+func readTime(s string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z07:00"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("the time %s is not understood; write it with its zone, as 2026-12-01T22:00Z or 2026-12-01T23:00+01:00", code(s))
 }
 
 // unexpected refuses arguments that nothing has taken.

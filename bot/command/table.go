@@ -26,6 +26,9 @@ const (
 	Hold      Name = "hold"
 	Unhold    Name = "unhold"
 	Unlock    Name = "unlock"
+	Ticket    Name = "ticket"
+	Override  Name = "override"
+	Reviewed  Name = "reviewed"
 	Sync      Name = "sync"
 	Status    Name = "status"
 	Explain   Name = "explain"
@@ -99,6 +102,21 @@ func Table() []Spec {
 			Name: Unlock, Args: Restore + "|" + Keep,
 			Summary: "Give up the targets this pull holds: put the base branch's state back, or leave the clusters as they are",
 			Who:     approvers, Example: "/unlock restore", read: readChoice,
+		},
+		{
+			Name: Ticket, Args: "ID [FROM TO]",
+			Summary: "Name the change ticket, with the window in which it lets this be applied, where the policy asks for one",
+			Who:     writers, Example: "/ticket CHG0012345 2026-12-01T22:00Z 2026-12-02T02:00Z", read: readTicket,
+		},
+		{
+			Name: Override, Args: "REASON",
+			Summary: "Break the glass: stand in for approvals and conditions that are missing; somebody else has to review it afterwards",
+			Who:     "whom the policy names", Example: "/override checkout is down, INC-77", read: readReason, free: true,
+		},
+		{
+			Name: Reviewed, Args: "[remark]",
+			Summary: "Close the review that an override of this pull owes",
+			Who:     approvers + ", nor the one who overrode", Example: "/reviewed", read: readText, free: true,
 		},
 		{
 			Name: Sync, Args: "TARGET", Summary: "Plan the base branch's state for a target whose cluster is new or empty",

@@ -43,6 +43,24 @@ type MakePlan struct{}
 // AddVote remembers an approval or its withdrawal.
 type AddVote struct{ Vote policy.Vote }
 
+// AddOverride remembers an override.
+type AddOverride struct{ Override policy.Override }
+
+// SetTicket remembers the change ticket.
+type SetTicket struct{ Ticket Ticket }
+
+// CloseDuty closes the review that an override owes.
+type CloseDuty struct {
+	Duty   policy.Duty
+	By     forge.User
+	Remark string
+	// Comment is the one that said so.
+	Comment int64
+}
+
+// RequestReview asks people for a review, once each.
+type RequestReview struct{ Reviewers []policy.Reviewer }
+
 // SetHold holds the pull, or lifts the hold with a nil Hold.
 type SetHold struct {
 	Hold *policy.Hold
@@ -66,6 +84,13 @@ type Unlock struct{ By forge.User }
 
 // NoteMerge records that the pull was merged, and by whom.
 type NoteMerge struct{}
+
+// JudgeMerge notes whether the policy had allowed what was merged: Bypass is nil
+// if it had, and Why says what was missing if not.
+type JudgeMerge struct {
+	Bypass *policy.Bypass
+	Why    []string
+}
 
 // Settle makes a merged pull history, and gives up what it holds.
 type Settle struct{}
@@ -93,20 +118,25 @@ type Answer struct {
 	Reply   report.Reply
 }
 
-func (Take) name() string       { return "take" }
-func (Admit) name() string      { return "admit" }
-func (Ask) name() string        { return "ask" }
-func (SetSync) name() string    { return "set-sync" }
-func (Forget) name() string     { return "forget" }
-func (MakePlan) name() string   { return "plan" }
-func (AddVote) name() string    { return "vote" }
-func (SetHold) name() string    { return "hold" }
-func (Apply) name() string      { return "apply" }
-func (Unlock) name() string     { return "unlock" }
-func (NoteMerge) name() string  { return "note-merge" }
-func (Settle) name() string     { return "settle" }
-func (Free) name() string       { return "free" }
-func (Freeze) name() string     { return "freeze" }
-func (Publish) name() string    { return "publish" }
-func (WriteCheck) name() string { return "check" }
-func (Answer) name() string     { return "answer" }
+func (Take) name() string          { return "take" }
+func (Admit) name() string         { return "admit" }
+func (Ask) name() string           { return "ask" }
+func (SetSync) name() string       { return "set-sync" }
+func (Forget) name() string        { return "forget" }
+func (MakePlan) name() string      { return "plan" }
+func (AddVote) name() string       { return "vote" }
+func (AddOverride) name() string   { return "override" }
+func (SetTicket) name() string     { return "ticket" }
+func (CloseDuty) name() string     { return "review" }
+func (RequestReview) name() string { return "request-review" }
+func (SetHold) name() string       { return "hold" }
+func (Apply) name() string         { return "apply" }
+func (Unlock) name() string        { return "unlock" }
+func (NoteMerge) name() string     { return "note-merge" }
+func (JudgeMerge) name() string    { return "judge-merge" }
+func (Settle) name() string        { return "settle" }
+func (Free) name() string          { return "free" }
+func (Freeze) name() string        { return "freeze" }
+func (Publish) name() string       { return "publish" }
+func (WriteCheck) name() string    { return "check" }
+func (Answer) name() string        { return "answer" }

@@ -40,6 +40,12 @@ func answer(s *State, c Command) []Action {
 		return append([]Action{SetHold{nil, c.Comment.Author}}, s.Reply(c, report.Reply{Kind: report.ReplyUnheld})...)
 	case command.Unlock:
 		return answerUnlock(s, c)
+	case command.Ticket:
+		return answerTicket(s, c)
+	case command.Override:
+		return answerOverride(s, c)
+	case command.Reviewed:
+		return answerReviewed(s, c)
 	case command.Apply:
 		return answerApply(s, c)
 	case command.Sync:
@@ -93,27 +99,105 @@ func answerPlan(s *State, c Command) []Action {
 
 // answerApprove binds the approval to what was published before the comment.
 func answerApprove(s *State, c Command) []Action {
-	pub, ok := s.Memory.seenAt(c.Comment.CreatedAt)
-	switch {
-	case !ok:
-		return s.Refuse(c, "no plan was published before your comment; look at the plan and approve again")
-	case pub.Head != s.Pull.Head.SHA:
-		return s.Refuse(c, fmt.Sprintf("what you saw was planned for %s, and the head is now %s; look at the new plan and approve again", Short(pub.Head), Short(s.Pull.Head.SHA)))
-	case c.Parsed.SHA != "" && !strings.HasPrefix(pub.Digest, c.Parsed.SHA):
+	pub, why := s.sawPlan(c)
+	if len(why) > 0 {
+		return s.Refuse(c, why...)
+	}
+	if c.Parsed.SHA != "" && !strings.HasPrefix(pub.Digest, c.Parsed.SHA) {
 		return s.Refuse(c, fmt.Sprintf("the plan published before your comment has the digest %s, not %s", Short(pub.Digest), Short(c.Parsed.SHA)))
-	case s.Fresh() && len(PlanProblems(s.Plan)) > 0:
-		return s.Refuse(c, append([]string{"a plan with problems cannot be applied, so that there is nothing to approve yet"}, PlanProblems(s.Plan)...)...)
 	}
 	vote := policy.Vote{
 		User: c.Comment.Author, Kind: policy.Approve, Via: "command", ID: c.Comment.ID, URL: c.Comment.URL, At: c.Comment.CreatedAt,
-		Head: pub.Head, Digests: pub.Digests, PolicyRevision: pub.PolicyRevision,
+		Head: pub.Head, Digests: pub.Digests, PolicyRevision: pub.PolicyRevision, Base: s.Pull.Base.Name, Ticket: pub.Ticket,
+		Teams: s.teamsOf(c.Comment.Author),
 	}
-	next := *s
-	memory := *s.Memory
-	memory.Votes = append(slices.Clone(memory.Votes), vote)
-	next.Memory = &memory
+	if c.Parsed.SHA != "" {
+		vote.Digest = pub.Digest
+	}
+	next := s.with(func(m *Memory) { m.Voted(vote) })
 	v := next.Verdict()
-	return append([]Action{AddVote{vote}}, s.Reply(c, report.Reply{Kind: report.ReplyApproved, Text: statusLine(&next), Verdict: &v})...)
+	return append([]Action{AddVote{vote}}, s.Reply(c, report.Reply{Kind: report.ReplyApproved, Text: statusLine(next), Verdict: &v})...)
+}
+
+// sawPlan finds what was published before a command that is about it, or says
+// why there is nothing that it could be about.
+func (s *State) sawPlan(c Command) (pub Publication, why []string) {
+	pub, ok := s.Memory.seenAt(c.Comment.CreatedAt)
+	switch {
+	case !ok || pub.Retargeted != "":
+		return pub, []string{"no plan was published before your comment; look at the plan and say it again"}
+	case pub.Head != s.Pull.Head.SHA:
+		return pub, []string{fmt.Sprintf("what you saw was planned for %s, and the head is now %s; look at the new plan and say it again", Short(pub.Head), Short(s.Pull.Head.SHA))}
+	case s.Fresh() && len(PlanProblems(s.Plan)) > 0:
+		return pub, append([]string{"a plan with problems cannot be applied, so that there is nothing to agree to yet"}, PlanProblems(s.Plan)...)
+	}
+	return pub, nil
+}
+
+// teamsOf are the teams of the policy that an account is in.
+func (s *State) teamsOf(u forge.User) []string {
+	var out []string
+	for team, members := range s.Teams {
+		if slices.Contains(members, u.ID) {
+			out = append(out, team)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// with judges the state as it is after a change of the memory.
+func (s *State) with(change func(*Memory)) *State {
+	next, memory := *s, *s.Memory
+	memory.Votes, memory.Overrides = slices.Clone(memory.Votes), slices.Clone(memory.Overrides)
+	change(&memory)
+	next.Memory = &memory
+	return &next
+}
+
+func answerTicket(s *State, c Command) []Action {
+	t := Ticket{Comment: c.Comment.ID, Ticket: policy.Ticket{ID: c.Parsed.Text, From: c.Parsed.From, To: c.Parsed.To, By: c.Comment.Author}}
+	next := s.with(func(m *Memory) { m.Ticket = &t })
+	v := next.Verdict()
+	return append([]Action{SetTicket{t}}, s.Reply(c, report.Reply{Kind: report.ReplyTicket, Text: t.Key(), Verdict: &v})...)
+}
+
+// answerOverride binds the override to what was published before the comment.
+func answerOverride(s *State, c Command) []Action {
+	pub, why := s.sawPlan(c)
+	if len(why) > 0 {
+		return s.Refuse(c, why...)
+	}
+	o := policy.Override{
+		By: c.Comment.Author, Reason: c.Parsed.Text, At: c.Comment.CreatedAt, Head: pub.Head, Digests: pub.Digests, ID: c.Comment.ID,
+	}
+	next := s.with(func(m *Memory) { m.Overrode(o) })
+	v := next.Verdict()
+	return append([]Action{AddOverride{o}}, s.Reply(c, report.Reply{Kind: report.ReplyOverridden, Text: c.Parsed.Text, Verdict: &v})...)
+}
+
+// answerReviewed closes what this pull owes, as far as the author may.
+func answerReviewed(s *State, c Command) []Action {
+	var out []Action
+	var closed, why []string
+	for _, d := range s.Duties {
+		if d.Pull != s.Pull.Number {
+			continue
+		}
+		if reason := policy.MayReview(s.Policy, s.Facts(s.Changes(), nil), d, c.Comment.Author); reason != "" {
+			why = append(why, d.Environment+": "+reason)
+			continue
+		}
+		out = append(out, CloseDuty{Duty: d, By: c.Comment.Author, Remark: c.Parsed.Text, Comment: c.Comment.ID})
+		closed = append(closed, fmt.Sprintf("%s: @%s's override", d.Environment, d.By.Login))
+	}
+	switch {
+	case len(closed)+len(why) == 0:
+		return s.Refuse(c, "this pull owes no review")
+	case len(closed) == 0:
+		return s.Refuse(c, why...)
+	}
+	return append(out, s.Reply(c, report.Reply{Kind: report.ReplyReviewed, Items: append(closed, why...)})...)
 }
 
 func answerUnapprove(s *State, c Command) []Action {

@@ -29,7 +29,7 @@ func Decide(s *State) []Action {
 		return []Action{Free{s.Stray}}
 	}
 	if s.Pull.Merged && !s.Memory.MergedSeen {
-		return []Action{NoteMerge{}}
+		return append(judgeMerge(s), NoteMerge{})
 	}
 	if s.Rewritten != "" {
 		return []Action{Freeze{fmt.Sprintf("%s was rewritten: it no longer contains %s; find out what is gone", s.Pull.Base.Name, Short(s.Rewritten))}}
@@ -40,11 +40,17 @@ func Decide(s *State) []Action {
 	if s.Wanted() && s.Plannable() && !s.Fresh() {
 		return []Action{pendingCheck(s), MakePlan{}}
 	}
+	if acts := judgeMerge(s); len(acts) > 0 {
+		return acts
+	}
 	if acts := publish(s); len(acts) > 0 {
 		return acts
 	}
 	if s.settled() {
 		return []Action{Settle{}}
+	}
+	if r := s.reviewers(); len(r) > 0 {
+		return []Action{RequestReview{r}}
 	}
 	for _, c := range s.Commands {
 		return answer(s, c)
@@ -150,8 +156,10 @@ func before(s *State, c Command) []Action {
 func allowed(s *State, c Command) string {
 	writer := "only somebody with write access to the repository may do that"
 	switch c.Parsed.Name {
-	case command.Help, command.Status, command.Explain, command.Unapprove:
-		return ""
+	case command.Help, command.Status, command.Explain, command.Unapprove, command.Reviewed:
+		return "" // for /reviewed, the answer decides, duty by duty
+	case command.Override:
+		return policy.MayOverride(s.Policy, s.Facts(s.Changes(), nil), c.Comment.Author)
 	case command.Approve, command.Unlock:
 		if why := policy.MayApprove(s.Policy, s.Facts(s.Changes(), nil), c.Comment.Author); why != "" {
 			return "an approval of yours does not count: " + why
@@ -181,6 +189,56 @@ func (s *State) mayUnlock(c Command) bool {
 		}
 	}
 	return c.Writer || len(s.Targets()) > 0
+}
+
+// judgeMerge looks, at a pull that somebody merged, whether the policy had
+// allowed what it does (threat 27). The plan that people saw before decides; if
+// there is none, the first one that is made after it, which nobody can have
+// approved.
+func judgeMerge(s *State) []Action {
+	if !s.Pull.Merged || s.Memory.Judged || s.history() {
+		return nil
+	}
+	if last := s.Memory.Last; last != nil && last.Merged && last.Head == s.Pull.Head.SHA {
+		return []Action{JudgeMerge{}} // by our own operation
+	}
+	seen := s.Memory.Plan != nil && s.Plan != nil && s.Memory.Plan.Head == s.Pull.Head.SHA && s.Memory.Plan.Kind == PlanPull
+	if !seen && !(s.Kind == PlanMerged && s.Fresh()) {
+		return nil
+	}
+	if len(s.Changes()) == 0 && !s.judgedByFiles() {
+		return []Action{JudgeMerge{}}
+	}
+	v := s.Verdict()
+	if v.OK {
+		return []Action{JudgeMerge{}}
+	}
+	by := &policy.Bypass{SHA: s.Pull.MergeSHA, Kind: policy.UnapprovedMerge, By: s.Pull.MergedBy, Pull: s.Pull.Number}
+	return []Action{JudgeMerge{Bypass: by, Why: v.AllMissing()}}
+}
+
+// reviewers are those whose review would help and who were not asked yet.
+func (s *State) reviewers() []policy.Reviewer {
+	if s.Pull.State != forge.Open || s.Pull.Draft || s.Kind != PlanPull || !s.Fresh() || len(s.Changes()) == 0 || len(s.Blocked) > 0 || len(PlanProblems(s.Plan)) > 0 {
+		return nil
+	}
+	asked := slices.Concat(s.Memory.Reviewers, s.NoTeams)
+	for _, u := range s.Pull.Requested.Users {
+		asked = append(asked, "@"+u.Login)
+	}
+	for _, t := range s.Pull.Requested.Teams {
+		asked = append(asked, t.String())
+	}
+	f := s.Facts(s.Changes(), nil)
+	return slices.DeleteFunc(policy.Suggest(s.Policy, f), func(r policy.Reviewer) bool { return slices.Contains(asked, ReviewerName(r)) })
+}
+
+// ReviewerName is "@login" or "org/team".
+func ReviewerName(r policy.Reviewer) string {
+	if r.Team != "" {
+		return r.Team
+	}
+	return "@" + r.Login
 }
 
 // pendingCheck shows at once that the head is being looked at.
@@ -237,12 +295,16 @@ func (s *State) isPublished() bool {
 	if !s.Fresh() {
 		return true
 	}
-	n := len(s.Memory.Publications)
-	if n == 0 {
-		return false
+	last, ok := s.Memory.shown()
+	return ok && last.same(s.Publication())
+}
+
+// Publication is what publishing the current plan now would show.
+func (s *State) Publication() Publication {
+	return Publication{
+		At: s.Now, Head: s.Pull.Head.SHA, Digest: s.Memory.Plan.Digest, Digests: ChangeDigests(s.Plan),
+		PolicyRevision: s.Policy.Revision(), Ticket: s.ticket().Key(),
 	}
-	last := s.Memory.Publications[n-1]
-	return last.Head == s.Pull.Head.SHA && last.Digest == s.Memory.Plan.Digest && last.PolicyRevision == s.Policy.Revision()
 }
 
 func (s *State) wantedCheck(v report.View) (forge.Check, bool) {

@@ -122,7 +122,7 @@ func approved(who forge.User) func(*State) {
 
 func merged(s *State) {
 	s.Pull.State, s.Pull.Merged, s.Pull.MergeSHA, s.Pull.MergedBy = forge.Closed, true, strings.Repeat("c", 40), applier
-	s.Memory.MergedSeen, s.Kind, s.Memory.Plan.Kind = true, PlanMerged, PlanMerged
+	s.Memory.MergedSeen, s.Memory.Judged, s.Kind, s.Memory.Plan.Kind = true, true, PlanMerged, PlanMerged
 }
 
 func closed(s *State) { s.Pull.State, s.Kind = forge.Closed, PlanRestore }
@@ -213,6 +213,10 @@ func TestDecide(t *testing.T) {
 		}), "answer:applied"},
 
 		{"a merge is noted", with(merged, func(s *State) { s.Memory.MergedSeen = false }), "note-merge"},
+		{"a merge is judged by the plan that people saw", with(merged, func(s *State) {
+			s.Memory.MergedSeen, s.Memory.Judged, s.Memory.Plan.Kind = false, false, PlanPull
+		}), "judge-merge note-merge"},
+		{"or by the first one after it", with(merged, func(s *State) { s.Memory.Judged = false }), "judge-merge"},
 		{"merged without approval stays pending", with(onMerge, merged, published), ""},
 		{"merged with approvals is applied", with(onMerge, merged, published, approved(approver)), "apply"},
 		{"not by itself where /apply comes before the merge", with(merged, published, approved(approver)), ""},
@@ -411,6 +415,18 @@ func obey(s *State, a Action) {
 		s.Stray = nil
 	case NoteMerge:
 		s.Memory.MergedSeen = true
+	case JudgeMerge:
+		s.Memory.Judged, s.Memory.Bypass = true, a.Bypass
+	case AddOverride:
+		s.Memory.Overrode(a.Override)
+	case SetTicket:
+		s.Memory.Ticket = &a.Ticket
+	case CloseDuty:
+		s.Duties = slices.DeleteFunc(s.Duties, func(d policy.Duty) bool { return d.ID == a.Duty.ID })
+	case RequestReview:
+		for _, r := range a.Reviewers {
+			s.Memory.Reviewers = append(s.Memory.Reviewers, ReviewerName(r))
+		}
 	case Settle, Unlock:
 		s.Memory.Leases, s.Memory.PendingMerge = nil, ""
 		s.Memory.Settled = s.Memory.Settled || s.Pull.Merged

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -28,6 +29,21 @@ type Memory struct {
 	// Votes were given by command; reviews are read from the forge each time.
 	Votes []policy.Vote `json:"votes,omitempty"`
 	Hold  *policy.Hold  `json:"hold,omitempty"`
+	// Ticket is the change ticket as last given.
+	Ticket *Ticket `json:"ticket,omitempty"`
+	// Overrides were given by command.
+	Overrides []policy.Override `json:"overrides,omitempty"`
+	// Reviewers were asked for a review, once: "@login" and "org/team".
+	Reviewers []string `json:"reviewers,omitempty"`
+	// Applies are the last applies of the open pull's targets, for what has to
+	// soak.
+	Applies []Applied `json:"applies,omitempty"`
+	// Judged is set once it is known whether the policy had allowed what was
+	// merged. Bypass is set if it had not: an administrator can (threat 27).
+	Judged bool           `json:"judged,omitempty"`
+	Bypass *policy.Bypass `json:"bypass,omitempty"`
+	// LiveChanges tells the changes behind Git's back apart that were recorded.
+	LiveChanges string `json:"liveChanges,omitempty"`
 	// Admitted are the heads of a fork that somebody with write access let in.
 	Admitted []string `json:"admitted,omitempty"`
 	// Asked is the head of a draft whose plan somebody asked for.
@@ -68,6 +84,20 @@ type Posted struct {
 	Hash string `json:"hash,omitempty"`
 	SHA  string `json:"sha,omitempty"` // for a check: the commit it is on
 	URL  string `json:"url,omitempty"`
+}
+
+// Ticket is a change ticket and the comment that gave it.
+type Ticket struct {
+	policy.Ticket
+	Comment int64 `json:"comment"`
+}
+
+// Applied is an apply of one target at one head. At is when it ended, or when
+// the target was found well again after it was not.
+type Applied struct {
+	policy.Applied
+	Cluster string `json:"cluster"`
+	Head    string `json:"head"`
 }
 
 // PlanKind says what a plan compares.
@@ -122,6 +152,10 @@ type Publication struct {
 	Digest         string    `json:"digest"` // over Digests
 	Digests        []string  `json:"digests"`
 	PolicyRevision string    `json:"policyRevision"`
+	// Ticket is the key of the change ticket that the report named.
+	Ticket string `json:"ticket,omitempty"`
+	// Retargeted is the base that the pull had then, if it has another now.
+	Retargeted string `json:"retargeted,omitempty"`
 }
 
 // Operation is a summary of the last operation, for the report.
@@ -156,16 +190,47 @@ const keepPublications = 50
 
 // Published remembers a publication unless it repeats the last one.
 func (m *Memory) Published(p Publication) {
-	if n := len(m.Publications); n > 0 {
-		last := m.Publications[n-1]
-		if last.Head == p.Head && last.Digest == p.Digest && last.PolicyRevision == p.PolicyRevision && slices.Equal(last.Digests, p.Digests) {
-			return
-		}
+	if last, ok := m.shown(); ok && last.same(p) && slices.Equal(last.Digests, p.Digests) {
+		return
 	}
 	m.Publications = append(m.Publications, p)
 	if n := len(m.Publications); n > keepPublications {
 		m.Publications = slices.Delete(m.Publications, 0, n-keepPublications)
 	}
+}
+
+// same reports whether two publications showed the same, whenever they did.
+func (p Publication) same(o Publication) bool {
+	return p.Head == o.Head && p.Digest == o.Digest && p.PolicyRevision == o.PolicyRevision && p.Ticket == o.Ticket
+}
+
+// shown is the last publication for the present base, if there is one.
+func (m *Memory) shown() (Publication, bool) {
+	if n := len(m.Publications); n > 0 && m.Publications[n-1].Retargeted == "" {
+		return m.Publications[n-1], true
+	}
+	return Publication{}, false
+}
+
+// Shown are the digests of the changes that were last published for a head and
+// the present base; ok is false if nothing was.
+func (m *Memory) Shown(head string) (digests []string, ok bool) {
+	p, ok := m.shown()
+	return p.Digests, ok && p.Head == head
+}
+
+// shownSince is when the plan that stands now was first shown, under whatever
+// policy and ticket.
+func (m *Memory) shownSince() time.Time {
+	now, ok := m.shown()
+	since := now.At
+	for _, p := range slices.Backward(m.Publications) {
+		if !ok || p.Head != now.Head || p.Digest != now.Digest || p.Retargeted != "" {
+			break
+		}
+		since = p.At
+	}
+	return since
 }
 
 // seenAt returns the publication that stood before a moment. A publication of
@@ -180,11 +245,22 @@ func (m *Memory) seenAt(t time.Time) (Publication, bool) {
 	return Publication{}, false
 }
 
-// Retarget voids what was said about another base.
+// Retarget voids what was said about another base, for good: going back to it
+// brings no approval back (threat 29).
 func (m *Memory) Retarget(base string) {
 	if m.Base != "" && m.Base != base {
-		m.Plan, m.Publications, m.Votes, m.Admitted, m.Asked = nil, nil, nil, nil, ""
-		m.Sync, m.BaseSHA = "", ""
+		why := fmt.Sprintf("given before the pull was retargeted from %s to %s", m.Base, base)
+		for i := range m.Publications {
+			m.Publications[i].Retargeted = cmp.Or(m.Publications[i].Retargeted, m.Base)
+		}
+		for i := range m.Votes {
+			m.Votes[i].Void = cmp.Or(m.Votes[i].Void, why)
+		}
+		for i := range m.Overrides {
+			m.Overrides[i].Void = cmp.Or(m.Overrides[i].Void, why)
+		}
+		m.Plan, m.Admitted, m.Asked = nil, nil, ""
+		m.Sync, m.BaseSHA, m.Ticket, m.Applies = "", "", nil, nil
 	}
 	m.Base = base
 }
@@ -194,6 +270,20 @@ func (m *Memory) Voted(v policy.Vote) {
 	if !slices.ContainsFunc(m.Votes, func(o policy.Vote) bool { return o.ID == v.ID && o.Kind == v.Kind }) {
 		m.Votes = append(m.Votes, v)
 	}
+}
+
+// Overrode remembers an override once.
+func (m *Memory) Overrode(o policy.Override) {
+	if !slices.ContainsFunc(m.Overrides, func(old policy.Override) bool { return old.ID == o.ID }) {
+		m.Overrides = append(m.Overrides, o)
+	}
+}
+
+// NoteApplied remembers the last apply of a target, in place of what was
+// remembered of it.
+func (m *Memory) NoteApplied(a Applied) {
+	m.Applies = slices.DeleteFunc(m.Applies, func(o Applied) bool { return o.Target == a.Target && o.Environment == a.Environment })
+	m.Applies = append(m.Applies, a)
 }
 
 // DecodeMemory reads what was stored of a pull; nothing makes an empty memory.

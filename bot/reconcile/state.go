@@ -36,17 +36,40 @@ type State struct {
 
 	Pull     forge.Pull
 	Commits  []forge.Commit
-	Pushers  []forge.User
 	Comments []forge.Comment
 	Reviews  []forge.Review
-	// Writers are the accounts with write access among those who said something.
+	// Pushers are who pushed to the head, less who only updated it from the base
+	// branch; PushersKnown is false where the forge does not tell.
+	Pushers      []forge.User
+	PushersKnown bool
+	// CleanMerges are the commits that are merges which add nothing to what they
+	// merge; EquivalentHeads, earlier heads with only such merges of the base
+	// branch since.
+	CleanMerges     map[string]bool
+	EquivalentHeads []string
+	// Writers and Admins are the accounts with write and with admin access among
+	// those who said something.
 	Writers map[int64]bool
+	Admins  map[int64]bool
 	Teams   map[string][]int64
 	// NoTeams are teams that the policy names and the forge does not know.
 	NoTeams []string
 
-	// Policy is compiled from the base branch and the operator's floors.
-	Policy policy.Policy
+	// Policy is compiled from the base branch and the operator's floors;
+	// PolicyChange is what the pull changes about it.
+	Policy       policy.Policy
+	PolicyChange []string
+	// Files are what differs between the base and the merge result, with the
+	// owners that CODEOWNERS of the base branch gives them; OwnersError says why
+	// it gives none.
+	Files       []policy.File
+	OwnersError string
+	// Checks are those of the head, if the policy asks for any.
+	Checks []policy.Check
+	// Duties are the reviews that are owed in the repository, Bypass the commits
+	// past the gate whose content the plan would bring to a cluster.
+	Duties []policy.Duty
+	Bypass []policy.Bypass
 	// Blocked are reasons from gathering: a broken policy file, a merge
 	// conflict.
 	Blocked []string
@@ -149,11 +172,25 @@ func PlanChanges(out *plan.Output) []policy.Change {
 			}
 			changes = append(changes, policy.Change{
 				Target: t.Plan.Target.Name, Environment: t.Plan.Target.Environment, Also: t.Also, Cluster: t.Plan.Target.Cluster,
-				Ref: c.Ref, Action: c.Action, Fields: fields, Takeover: len(c.Takeovers) > 0, Digest: c.Digest,
+				Ref: c.Ref, Action: c.Action, Fields: fields, Takeover: len(c.Takeovers) > 0, Files: sourceFiles(c), Digest: c.Digest,
 			})
 		}
 	}
 	return changes
+}
+
+// sourceFiles is the file that an object comes from, without the line.
+func sourceFiles(c cluster.Change) []string {
+	if c.Source == "" {
+		return nil
+	}
+	file := c.Source
+	if i := strings.LastIndexByte(file, ':'); i >= 0 {
+		if _, err := strconv.Atoi(file[i+1:]); err == nil {
+			file = file[:i]
+		}
+	}
+	return []string{file}
 }
 
 // PlanProblems are what keeps a plan from being applied, with their targets.
@@ -194,35 +231,6 @@ func ChangeDigests(out *plan.Output) []string {
 	return digests
 }
 
-// Facts are what the policy judges: the plan, the people and what they said.
-func (s *State) Facts(changes []policy.Change, blocked []string) policy.Facts {
-	f := policy.Facts{
-		Pull: policy.Pull{
-			Repo: s.Operator.Ref(), Number: s.Pull.Number, Author: s.Pull.Author,
-			Base: s.Pull.Base, Head: s.Pull.Head,
-		},
-		Pushers: s.Pushers, Hold: s.Memory.Hold, Teams: s.Teams, Changes: changes,
-		Votes: s.Votes(), Blocked: append(slices.Clone(s.Blocked), blocked...),
-		PolicyRevision: s.Policy.Revision(),
-	}
-	if s.Memory.Sync != "" && s.Memory.SyncBy.ID != 0 {
-		f.AskedBy = &s.Memory.SyncBy
-	}
-	for id, ok := range s.Writers {
-		if ok {
-			f.Writers = append(f.Writers, id)
-		}
-	}
-	slices.Sort(f.Writers)
-	for _, c := range s.Commits {
-		f.Commits = append(f.Commits, policy.Commit{SHA: c.SHA, Author: c.Author, Committer: c.Committer, CoAuthors: c.CoAuthors})
-	}
-	if !s.Admitted() {
-		f.Blocked = append(f.Blocked, "the head comes from a fork and nobody with write access has admitted it (`/plan "+Short(s.Pull.Head.SHA)+"`)")
-	}
-	return f
-}
-
 // Verdict judges the current plan.
 func (s *State) Verdict() policy.Verdict {
 	var blocked []string
@@ -230,45 +238,6 @@ func (s *State) Verdict() policy.Verdict {
 		blocked = PlanProblems(s.Plan)
 	}
 	return policy.Evaluate(s.Policy, s.Facts(s.Changes(), blocked))
-}
-
-// Votes are the reviews, bound to what was published before each, and the
-// commands, void if their comment was edited or deleted since (threat 11).
-func (s *State) Votes() []policy.Vote {
-	var out []policy.Vote
-	for _, r := range s.Reviews {
-		v := policy.Vote{User: r.Author, Via: "review", ID: r.ID, URL: r.URL, At: r.SubmittedAt, Head: r.CommitSHA}
-		switch r.State {
-		case forge.Approved:
-			v.Kind = policy.Approve
-			if p, ok := s.Memory.seenAt(r.SubmittedAt); ok && p.Head == r.CommitSHA {
-				v.Digests, v.PolicyRevision = p.Digests, p.PolicyRevision
-			}
-		case forge.ChangesRequested:
-			v.Kind = policy.RequestChanges
-		case forge.Dismissed:
-			v.Kind = policy.Withdraw
-		default:
-			continue
-		}
-		out = append(out, v)
-	}
-	for _, v := range s.Memory.Votes {
-		v.Void = s.void(v)
-		out = append(out, v)
-	}
-	return out
-}
-
-func (s *State) void(v policy.Vote) string {
-	i := slices.IndexFunc(s.Comments, func(c forge.Comment) bool { return c.ID == v.ID })
-	switch {
-	case i < 0:
-		return "the comment that approved was deleted"
-	case s.Comments[i].Edited():
-		return "the comment that approved was edited"
-	}
-	return ""
 }
 
 // TargetKey names the lease of a target.

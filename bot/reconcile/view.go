@@ -3,6 +3,7 @@ package reconcile
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/policy"
@@ -17,7 +18,7 @@ func (s *State) View() report.View {
 		Key:  PullKey{s.Operator.ID, s.Pull.Number}.String(),
 		Head: s.Pull.Head.SHA, Base: s.Pull.Base.Name, BaseSHA: s.BaseSHA,
 		Problems: slices.Clone(s.Blocked), MergeMode: s.Operator.Apply == config.ApplyOnMerge,
-		Verdict: s.Verdict(), MergeSHA: s.Pull.MergeSHA,
+		Verdict: s.Verdict(), MergeSHA: s.Pull.MergeSHA, PolicyChange: s.PolicyChange,
 	}
 	if s.Plan != nil && s.Fresh() {
 		v.Problems = append(v.Problems, s.Plan.Problems...)
@@ -65,6 +66,8 @@ func (s *State) phase(v policy.Verdict) report.Phase {
 		return report.Applied
 	case last != nil && last.Outcome == "failed" && last.Head == s.Pull.Head.SHA && last.Kind == s.Kind:
 		return report.Failed
+	case len(s.Changes()) == 0 && !v.OK && s.judgedByFiles():
+		return report.Denied
 	case len(s.Plan.Targets) == 0:
 		return report.Untouched
 	case len(s.Changes()) == 0:
@@ -73,6 +76,12 @@ func (s *State) phase(v policy.Verdict) report.Phase {
 		return report.Ready
 	}
 	return report.Denied
+}
+
+// judgedByFiles reports whether the policy has a say though no object changes:
+// because the policy itself does, or files that a rule names.
+func (s *State) judgedByFiles() bool {
+	return len(s.PolicyChange) > 0 || slices.ContainsFunc(s.Policy.Rules, func(r policy.Rule) bool { return len(r.When.Files) > 0 })
 }
 
 // closedPhase is the phase of a pull that is no longer open, or "".
@@ -126,6 +135,17 @@ func (s *State) notices() []string {
 	if s.Pull.Merged && s.Operator.Apply == config.ApplyOnComment && s.Memory.Last == nil && len(s.Changes()) > 0 {
 		out = append(out, "This was merged without `/apply`: nothing of it has been applied yet.")
 	}
+	if b := s.Memory.Bypass; b != nil && s.Kind == PlanMerged && (len(s.Changes()) > 0 || len(s.PolicyChange) > 0) {
+		out = append(out, fmt.Sprintf("@%s merged this although the policy had not allowed it. That is recorded, and somebody who did not contribute has to approve what is left to apply.", b.By.Login))
+	}
+	if t := s.ticket(); t != nil {
+		out = append(out, "Change ticket "+ticketWindow(t)+", given by @"+t.By.Login+".")
+	}
+	for _, d := range s.Duties {
+		if d.Pull == s.Pull.Number {
+			out = append(out, fmt.Sprintf("@%s overrode the policy of %s here. Somebody else who may approve there owes a review, with `/reviewed`, by %s.", d.By.Login, d.Environment, moment(d.Due)))
+		}
+	}
 	for _, t := range s.NoTeams {
 		out = append(out, fmt.Sprintf("The policy asks for the team %s, which the forge does not know or does not show to lockkeeper: nobody can approve for it. Correct its name, or let lockkeeper read the organisation's members.", t))
 	}
@@ -135,13 +155,28 @@ func (s *State) notices() []string {
 	for _, l := range s.Holders {
 		for _, t := range s.Targets() {
 			if TargetKey(t) == l.Key {
-				out = append(out, fmt.Sprintf("%s is held by %s since %s (%s).", t.Name, HolderName(l.Holder), l.Acquired.UTC().Format("2006-01-02 15:04 MST"), l.Purpose))
+				out = append(out, fmt.Sprintf("%s is held by %s since %s (%s).", t.Name, HolderName(l.Holder), moment(l.Acquired), l.Purpose))
 			}
 		}
 	}
 	slices.Sort(out)
 	return out
 }
+
+// ticketWindow is a ticket with its window.
+func ticketWindow(t *policy.Ticket) string {
+	switch {
+	case t.From.IsZero() && t.To.IsZero():
+		return t.ID
+	case t.To.IsZero():
+		return t.ID + ", from " + moment(t.From)
+	case t.From.IsZero():
+		return t.ID + ", until " + moment(t.To)
+	}
+	return t.ID + ", from " + moment(t.From) + " to " + moment(t.To)
+}
+
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
 
 // Targets are those of the current plan.
 func (s *State) Targets() []cluster.Target {

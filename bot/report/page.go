@@ -138,6 +138,15 @@ func managers(os []cluster.Ownership) string {
 	return strings.Join(names, ", ")
 }
 
+// PolicyLines are what the pull changes about the policy.
+func (p page) PolicyLines() []string {
+	var out []string
+	for _, line := range p.PolicyChange {
+		out = append(out, p.Say(line))
+	}
+	return p.Pick(out)
+}
+
 // Notes are notices, what the plans warn of, and what a reader of the diffs
 // should know.
 func (p page) Notes() []string {

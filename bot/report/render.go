@@ -45,7 +45,12 @@ func (a answer) Reasons() []string {
 
 // Lacking is what is still missing, where the reply should say so.
 func (a answer) Lacking() []string {
-	if a.Verdict == nil || a.Kind != ReplyApproved && a.Kind != ReplyStatus {
+	switch a.Kind {
+	case ReplyApproved, ReplyStatus, ReplyTicket, ReplyOverridden:
+	default:
+		return nil
+	}
+	if a.Verdict == nil {
 		return nil
 	}
 	return page{room: a.room, View: View{Verdict: *a.Verdict}}.AllMissing()

@@ -41,6 +41,8 @@ type View struct {
 	Targets []Target
 	// Problems concern the pull as a whole: merge conflicts, a broken config.
 	Problems []string
+	// PolicyChange is what the pull changes about targets and policy, by the line.
+	PolicyChange []string
 	// Notices are worth knowing and block nothing.
 	Notices []string
 	Verdict policy.Verdict
@@ -87,12 +89,15 @@ const (
 	ReplyUnapproved ReplyKind = "unapproved" // an approval was taken back
 	ReplyHeld       ReplyKind = "held"
 	ReplyUnheld     ReplyKind = "unheld"
-	ReplyApplied    ReplyKind = "applied"  // an operation succeeded
-	ReplyFailed     ReplyKind = "failed"   // an operation ended half-way
-	ReplyRefused    ReplyKind = "refused"  // not allowed, or not possible; Items says why
-	ReplyInvalid    ReplyKind = "invalid"  // the command could not be understood
-	ReplyUnlocked   ReplyKind = "unlocked" // targets were given up
-	ReplySync       ReplyKind = "sync"     // a sync was planned
+	ReplyTicket     ReplyKind = "ticket"     // a change ticket was named
+	ReplyOverridden ReplyKind = "overridden" // somebody broke the glass
+	ReplyReviewed   ReplyKind = "reviewed"   // an override was reviewed
+	ReplyApplied    ReplyKind = "applied"    // an operation succeeded
+	ReplyFailed     ReplyKind = "failed"     // an operation ended half-way
+	ReplyRefused    ReplyKind = "refused"    // not allowed, or not possible; Items says why
+	ReplyInvalid    ReplyKind = "invalid"    // the command could not be understood
+	ReplyUnlocked   ReplyKind = "unlocked"   // targets were given up
+	ReplySync       ReplyKind = "sync"       // a sync was planned
 	ReplyStatus     ReplyKind = "status"
 	ReplyExplain    ReplyKind = "explain"
 	ReplyHelp       ReplyKind = "help"
