@@ -162,6 +162,8 @@ func (b *Bot) Wants(e forge.Event) []string {
 		return []string{fmt.Sprintf("group/%d/%s", e.Repo.ID, e.HeadSHA)}
 	case e.Branch != "":
 		return []string{fmt.Sprintf("base/%d/%s", e.Repo.ID, e.Branch)}
+	case e.Commit != "" && e.Sender != b.self.ID:
+		return []string{fmt.Sprintf("commit/%d/%s", e.Repo.ID, e.Commit)}
 	}
 	return nil
 }
@@ -185,6 +187,8 @@ func (b *Bot) Handle(ctx context.Context, key string) error {
 		err = b.wantPulls(ctx, repo, second)
 	case "sweep":
 		err = b.sweep(ctx, repo)
+	case "commit":
+		err = b.wantHead(ctx, repo, second)
 	case "group":
 		err = b.answerGroup(ctx, repo, second)
 	default:

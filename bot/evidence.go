@@ -283,7 +283,8 @@ func (g *gathered) environments() []string {
 // checks reads those of the head, if the policy asks for any.
 func (b *Bot) checks(ctx context.Context, g *gathered) error {
 	g.Checks = nil
-	if !slices.ContainsFunc(g.Policy.Environments, func(e policy.Environment) bool { return len(e.Checks) > 0 }) {
+	g.Memory.Checks = slices.ContainsFunc(g.Policy.Environments, func(e policy.Environment) bool { return len(e.Checks) > 0 })
+	if !g.Memory.Checks {
 		return nil
 	}
 	found, err := b.forge.Checks(ctx, g.Operator.Ref(), g.Pull.Head.SHA)

@@ -152,6 +152,7 @@ func (h *house) seed(b build) {
 	_, err = h.forge.AddRepo(h.t.Context(), forgetest.NewRepo{Owner: "acme", Name: "shop", Files: files})
 	h.must(err)
 	for _, u := range []string{opener, reviewer, second} {
+		h.forge.AddMember("acme", u)
 		h.forge.Grant(shop, u, "write")
 	}
 	h.forge.Protect(shop, "main", b.Protect)

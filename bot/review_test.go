@@ -112,6 +112,7 @@ func TestRestoreIsJudgedByThePolicyOfTheBase(t *testing.T) { // threat 2
 		".lockkeeper.yaml": strings.Replace(plainConfig, "required: 1", "required: 0", 1),
 	})
 	h.say(reviewer, n, "/approve")
+	h.say("owner", n, "/approve") // the policy's
 	mustContain(t, h.say(second, n, "/apply"), "1 of 2")
 	h.must(h.as(opener).Close(t.Context(), shop, n))
 	h.settle()

@@ -110,6 +110,31 @@ func (b *Bot) wantPulls(ctx context.Context, repo int64, branch string) error {
 	return b.wantUnfinished(ctx, repo)
 }
 
+// wantHead has the pulls looked at that wait for checks of a commit.
+func (b *Bot) wantHead(ctx context.Context, repo int64, sha string) error {
+	numbers, err := b.store.ListPulls(ctx, repo)
+	if err != nil {
+		return err
+	}
+	for _, n := range numbers {
+		doc, _, err := b.store.LoadPull(ctx, repo, n)
+		if err != nil {
+			return err
+		}
+		m, err := reconcile.DecodeMemory(doc)
+		if err != nil {
+			return err
+		}
+		if !m.Checks || m.Closed || m.Check.SHA != sha {
+			continue
+		}
+		if err := b.store.Want(ctx, reconcile.PullKey{Repo: repo, Number: n}.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // answerGroup answers a merge queue: its commits are applied after the merge,
 // through the gate, so that the queue itself has nothing to wait for. A
 // required check that never answers would block the queue.

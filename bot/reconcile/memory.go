@@ -42,6 +42,9 @@ type Memory struct {
 	// merged. Bypass is set if it had not: an administrator can (threat 27).
 	Judged bool           `json:"judged,omitempty"`
 	Bypass *policy.Bypass `json:"bypass,omitempty"`
+	// Checks is set where the policy asks for checks of the head: then news of
+	// them are news of the pull.
+	Checks bool `json:"checks,omitempty"`
 	// LiveChanges tells the changes behind Git's back apart that were recorded.
 	LiveChanges string `json:"liveChanges,omitempty"`
 	// Admitted are the heads of a fork that somebody with write access let in.
