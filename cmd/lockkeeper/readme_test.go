@@ -8,12 +8,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/tools/txtar"
 
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/plan"
+	"lockkeeper/bot/policy"
 )
 
 const readmePath = "../../README.md"
@@ -32,7 +34,9 @@ func readme(t *testing.T) string {
 func TestGeneratedPartsOfTheReadmeAreCurrent(t *testing.T) {
 	text := readme(t)
 	for name, want := range map[string]string{
-		"comment": exampleComment(t), "commands": command.Markdown(), "shape": jsonShape(),
+		"comment": exampleComment(t), "commands": command.Markdown(),
+		"shape": jsonShape(reflect.TypeFor[plan.Output]()), "facts": jsonShape(reflect.TypeFor[policy.Facts]()),
+		"explained": explainedExample(t),
 	} {
 		begin, end := "<!-- generated: "+name+" -->\n", "<!-- end -->"
 		before, rest, ok := strings.Cut(text, begin)
@@ -78,11 +82,11 @@ func exampleComment(t *testing.T) string {
 	return ""
 }
 
-// jsonShape lists every key of a plan's JSON, from the Go types.
-func jsonShape() string {
+// jsonShape lists every key of a type's JSON.
+func jsonShape(t reflect.Type) string {
 	var b strings.Builder
 	b.WriteString("```text\n")
-	keys(&b, "", reflect.TypeFor[plan.Output]())
+	keys(&b, "", t)
 	b.WriteString("```\n")
 	return b.String()
 }
@@ -91,15 +95,21 @@ func keys(b *strings.Builder, path string, t reflect.Type) {
 	switch t.Kind() {
 	case reflect.Pointer:
 		keys(b, path, t.Elem())
+	case reflect.Map:
+		keys(b, path+"{}", t.Elem())
 	case reflect.Slice:
 		keys(b, path+"[]", t.Elem())
 	case reflect.Struct:
+		if t == reflect.TypeFor[time.Time]() {
+			fmt.Fprintf(b, "%s: time, as in RFC 3339\n", path)
+			return
+		}
 		for f := range fields(t) {
 			name, rest, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if name == "-" {
 				continue
 			}
-			if strings.Contains(rest, "omitempty") {
+			if strings.Contains(rest, "omitempty") || strings.Contains(rest, "omitzero") {
 				name += "?"
 			}
 			keys(b, strings.TrimPrefix(path+"."+name, "."), f.Type)
@@ -110,6 +120,39 @@ func keys(b *strings.Builder, path string, t reflect.Type) {
 			kind = "number"
 		}
 		fmt.Fprintf(b, "%s: %s\n", path, kind)
+	}
+}
+
+// factsExample is the README's example of facts, and the policy it is about.
+func factsExample(t *testing.T) (facts, policyFile string) {
+	t.Helper()
+	_, chapter, _ := strings.Cut(readme(t), "\n### The JSON of facts\n")
+	m := regexp.MustCompile("(?s)```json\n(.*?)```").FindStringSubmatch(chapter)
+	if m == nil {
+		t.Fatal("the README has no example of facts")
+	}
+	const title = "Four eyes in production, security owns RBAC, nobody deletes volumes alone, frozen over the holidays"
+	return m[1], exampleTargets + exampleBlocks(t)[title]
+}
+
+// explainedExample is what explain says of the README's facts.
+func explainedExample(t *testing.T) string {
+	t.Helper()
+	facts, policyFile := factsExample(t)
+	dir := t.TempDir()
+	write(t, dir+"/facts.json", facts)
+	write(t, dir+"/policy.yaml", policyFile)
+	code, out, errs := lockkeeper(t.Context(), "explain", "--policy", dir+"/policy.yaml", "--facts", dir+"/facts.json")
+	if code != 2 || errs != "" {
+		t.Fatalf("code %d\n%s%s", code, out, errs)
+	}
+	return "```text\n" + out + "```\n"
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
