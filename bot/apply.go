@@ -204,6 +204,9 @@ func (b *Bot) start(ctx context.Context, g *gathered, a reconcile.Apply, p *perm
 	}
 	g.Memory.Last = &reconcile.Operation{ID: a.ID, Kind: g.Kind, Actor: a.Actor.Login, Head: g.Pull.Head.SHA, Plan: g.Memory.Plan.Digest, Outcome: "running"}
 	g.Operation = nil
+	if len(g.Memory.Sticky) > 0 { // it shows the progress from now on
+		g.Memory.Sticky[0].Hash, g.Memory.Sticky[0].Stands = "", ""
+	}
 	err := b.record(ctx, g, audit.Record{
 		Type: audit.ApplyStart, Actor: b.actor(a.Actor), CommentID: commentID(a), Operation: a.ID,
 		PlanDigest: reconcile.PlanDigest(p.out), Target: strings.Join(targets, ","), Facts: facts(reconcile.ChangeDigests(p.out)),

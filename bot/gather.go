@@ -166,10 +166,7 @@ func (b *Bot) listen(ctx context.Context, g *gathered) error {
 	if err := eg.Wait(); err != nil {
 		return err
 	}
-	// A report that somebody deleted is written again.
-	g.Memory.Sticky = slices.DeleteFunc(g.Memory.Sticky, func(p reconcile.Posted) bool {
-		return !slices.ContainsFunc(g.Comments, func(c forge.Comment) bool { return c.ID == p.ID })
-	})
+	g.Memory.Reread(g.Comments)
 	return b.commands(ctx, g)
 }
 

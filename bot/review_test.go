@@ -104,7 +104,7 @@ func TestMergeWithoutAWebhookIsFoundBySweeping(t *testing.T) { // invariant 4
 
 // TestRestoreIsJudgedByThePolicyOfTheBase closes a half-applied pull that
 // brings a policy without approvals.
-func TestRestoreIsJudgedByThePolicyOfTheBase(t *testing.T) { // threat 2
+func TestThreat2RestoreIsJudgedByThePolicyOfTheBase(t *testing.T) { // threat 2
 	h := newHouse(t, build{Files: map[string]string{"deploy/b.yaml": configMap("b", "one")}})
 	h.seedLive()
 	n := h.open(opener, "change", map[string]string{
@@ -128,7 +128,7 @@ func TestRestoreIsJudgedByThePolicyOfTheBase(t *testing.T) { // threat 2
 	h.free()
 }
 
-func TestRewrittenBaseFreezesItsPulls(t *testing.T) { // threat 34
+func TestThreat34RewrittenBaseFreezesItsPulls(t *testing.T) { // threat 34
 	h := newHouse(t, build{})
 	h.must(h.as("owner").CreateBranch(t.Context(), shop, "start", "main"))
 	_, err := h.as("owner").Push(t.Context(), shop, "main", "main", forgetest.Commit{Message: "more", Files: forgetest.Text(map[string]string{"more.md": "more\n"})})

@@ -416,13 +416,24 @@ func (b *Bot) post(ctx context.Context, g *gathered, i int, body string) (reconc
 		if err != nil {
 			return reconcile.Posted{}, time.Time{}, err
 		}
-		return reconcile.Posted{ID: c.ID, Hash: reconcile.Hash(body), URL: c.URL}, c.UpdatedAt, nil
+		if old.Doctored {
+			err = b.record(ctx, g, audit.Record{
+				Type: audit.Forge, CommentID: old.ID, Outcome: "report edited",
+				Reason: "the report was not as lockkeeper had left it, and was written again: somebody edited it, or an edit of lockkeeper's own was cut short",
+			})
+		}
+		return posted(c, body), c.UpdatedAt, err
 	}
 	c, err := b.forge.CreateComment(ctx, ref, g.key.Number, body)
 	if err != nil {
 		return reconcile.Posted{}, time.Time{}, err
 	}
-	return reconcile.Posted{ID: c.ID, Hash: reconcile.Hash(body), URL: c.URL}, c.UpdatedAt, nil
+	return posted(c, body), c.UpdatedAt, nil
+}
+
+// posted is a comment that was just written with a body.
+func posted(c forge.Comment, body string) reconcile.Posted {
+	return reconcile.Posted{ID: c.ID, Hash: reconcile.Hash(body), Stands: reconcile.Hash(c.Body), URL: c.URL}
 }
 
 func (b *Bot) writeCheck(ctx context.Context, g *gathered, c forge.Check) error {

@@ -71,7 +71,7 @@ func TestSyncBringsABaseToAnEmptyCluster(t *testing.T) {
 	}
 }
 
-func TestPushAfterApprovalVoidsIt(t *testing.T) { // threat 16
+func TestThreat16PushAfterApprovalVoidsIt(t *testing.T) { // threat 16
 	h := newHouse(t, build{})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	h.say(reviewer, n, "/approve")
@@ -104,7 +104,7 @@ func TestLiveChangeAfterApprovalIsRefusedAndPlannedAgain(t *testing.T) {
 	}
 }
 
-func TestEditedAndDeletedApprovalsDoNotCount(t *testing.T) { // threat 11
+func TestThreat11EditedAndDeletedApprovalsDoNotCount(t *testing.T) { // threat 11
 	t.Parallel()
 	for _, act := range []string{"edited", "deleted"} {
 		t.Run(act, func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestHoldKeepsFromApplying(t *testing.T) {
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")
 }
 
-func TestOutsiderMayNotCommand(t *testing.T) { // threat 22
+func TestThreat22OutsiderMayNotCommand(t *testing.T) { // threat 22
 	h := newHouse(t, build{})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	h.say(reviewer, n, "/approve")
@@ -174,7 +174,7 @@ func TestApprovalOfAnOutsiderDoesNotCount(t *testing.T) {
 	mustContain(t, h.sticky(n), "not counted")
 }
 
-func TestForkIsPlannedOnlyWhenAdmitted(t *testing.T) { // threat 1
+func TestThreat1ForkIsPlannedOnlyWhenAdmitted(t *testing.T) { // threat 1
 	h := newHouse(t, build{})
 	_, err := h.forge.ForkRepo(t.Context(), shop, outsider)
 	h.must(err)
@@ -207,7 +207,7 @@ func TestDraftIsPlannedOnRequest(t *testing.T) {
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")
 }
 
-func TestPullAgainstAnotherBranchIsNotHandled(t *testing.T) { // threat 29
+func TestThreat29PullAgainstABranchOfOnesOwnIsNotHandled(t *testing.T) { // threat 29
 	h := newHouse(t, build{})
 	h.must(h.as(opener).CreateBranch(t.Context(), shop, "mine", "main"))
 	_, err := h.as(opener).Push(t.Context(), shop, "mine", "main", forgetest.Commit{Message: "a policy of my own", Files: forgetest.Text(map[string]string{".lockkeeper.yaml": h.in(plainConfig[:len(plainConfig)-2] + "0\n")})})
@@ -226,7 +226,7 @@ func TestPullAgainstAnotherBranchIsNotHandled(t *testing.T) { // threat 29
 	mustContain(t, h.say(opener, n, "/apply"), "refused")
 }
 
-func TestRetargetingVoidsApprovals(t *testing.T) { // threat 29
+func TestThreat29RetargetingVoidsApprovals(t *testing.T) { // threat 29
 	h := newHouse(t, build{Server: func(s *config.Server) { s.Repositories[0].Bases = []string{"main", "next"} }})
 	h.must(h.as(opener).CreateBranch(t.Context(), shop, "next", "main"))
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
@@ -238,15 +238,6 @@ func TestRetargetingVoidsApprovals(t *testing.T) { // threat 29
 	h.must(h.as(opener).Retarget(t.Context(), shop, n, "main"))
 	h.settle()
 	mustContain(t, h.say(second, n, "/apply"), "refused")
-}
-
-func TestPolicyOfTheHeadDoesNotCount(t *testing.T) { // threat 2
-	h := newHouse(t, build{})
-	n := h.open(opener, "change", map[string]string{
-		"deploy/a.yaml":    configMap("a", "two"),
-		".lockkeeper.yaml": plainConfig[:len(plainConfig)-2] + "0\n",
-	})
-	mustContain(t, h.say(opener, n, "/apply"), "refused", "1 approval")
 }
 
 func TestTwoPullsOnOneTarget(t *testing.T) {
@@ -305,7 +296,7 @@ func TestRenamedTargetDirectoryIsTransferred(t *testing.T) { // threat 31
 	mustContain(t, h.sticky(n), "**deletes**")
 }
 
-func TestObjectOutsideTheFenceIsRefused(t *testing.T) { // threat 30
+func TestThreat30ObjectOutsideTheFenceIsRefused(t *testing.T) { // threat 30
 	h := newHouse(t, build{})
 	for name, text := range map[string]string{
 		"kube-system": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: kube-system\n",
@@ -400,22 +391,6 @@ func TestAppliedAfterTheMerge(t *testing.T) {
 		t.Fatalf("a is %q after the merge", h.value("a"))
 	}
 	mustContain(t, h.sticky(n), "Applied and merged")
-}
-
-func TestMergedWithoutApprovalIsPendingAndNotApplied(t *testing.T) { // threat 27
-	h := newHouse(t, build{Server: func(s *config.Server) { s.Repositories[0].Apply = config.ApplyOnMerge }})
-	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
-	_, err := h.as(opener).Merge(t.Context(), shop, n, "merge")
-	h.must(err)
-	h.settle()
-	mustContain(t, h.sticky(n), "not applied yet", "/approve")
-	if h.value("a") != "" {
-		t.Fatal("applied without an approval")
-	}
-	h.say(reviewer, n, "/approve")
-	if h.value("a") != "two" {
-		t.Fatalf("a is %q after the approval", h.value("a"))
-	}
 }
 
 func TestLostDoubledAndShuffledWebhooksChangeNothing(t *testing.T) { // threats 12 and 15

@@ -87,6 +87,11 @@ type Posted struct {
 	Hash string `json:"hash,omitempty"`
 	SHA  string `json:"sha,omitempty"` // for a check: the commit it is on
 	URL  string `json:"url,omitempty"`
+	// Stands is the hash of a comment as the forge showed it after it was
+	// written, "" while that is not known. Doctored is set when it shows another
+	// text since: whoever may edit comments can lie in ours (threat 10).
+	Stands   string `json:"stands,omitempty"`
+	Doctored bool   `json:"doctored,omitempty"`
 }
 
 // Ticket is a change ticket and the comment that gave it.
@@ -266,6 +271,21 @@ func (m *Memory) Retarget(base string) {
 		m.Sync, m.BaseSHA, m.Ticket, m.Applies = "", "", nil, nil
 	}
 	m.Base = base
+}
+
+// Reread compares the report with the comments that are there: one that
+// somebody deleted or edited is written again.
+func (m *Memory) Reread(comments []forge.Comment) {
+	texts := map[int64]string{}
+	for _, c := range comments {
+		texts[c.ID] = Hash(c.Body)
+	}
+	m.Sticky = slices.DeleteFunc(m.Sticky, func(p Posted) bool { return texts[p.ID] == "" })
+	for i, p := range m.Sticky {
+		if p.Stands != "" && p.Stands != texts[p.ID] {
+			m.Sticky[i].Hash, m.Sticky[i].Doctored = "", true
+		}
+	}
 }
 
 // Voted remembers a vote once, however often its command is carried out.
