@@ -134,7 +134,7 @@ func (b *Bot) files(ctx context.Context, g *gathered) error {
 	if err != nil {
 		return err
 	}
-	who, err := owners.Read(g.src.rules, owners.GitHub)
+	who, err := config.ReadOwners(g.src.rules, owners.GitHub)
 	if err != nil {
 		g.OwnersError = err.Error()
 	}

@@ -6,11 +6,7 @@
 package owners
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"slices"
-	"strings"
 
 	"lockkeeper/bot/policy"
 )
@@ -58,21 +54,6 @@ type entry struct {
 	pattern pattern
 	owners  []string
 	exclude bool
-}
-
-// Read reads the file of a tree. The error is fs.ErrNotExist if there is none.
-func Read(tree fs.FS, d Dialect) (*File, error) {
-	for _, path := range Paths(d) {
-		data, err := fs.ReadFile(tree, path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", path, err)
-		}
-		return Parse(path, data, d)
-	}
-	return nil, fmt.Errorf("there is no CODEOWNERS (looked for %s): %w", strings.Join(Paths(d), ", "), fs.ErrNotExist)
 }
 
 // Of returns who owns a file, by section. A file that nobody owns has none.

@@ -1,13 +1,10 @@
 package owners_test
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/hmarr/codeowners"
@@ -311,32 +308,7 @@ func TestWhatCannotBeReadIsAnErrorWithItsLine(t *testing.T) {
 	}
 }
 
-func TestTheForgesPlacesAreLookedAtInTheirOrder(t *testing.T) {
-	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
-	tree := fstest.MapFS{
-		"docs/CODEOWNERS": file("* @docs"), "CODEOWNERS": file("* @root"),
-		".github/CODEOWNERS": file("* @github"), ".gitlab/CODEOWNERS": file("* @gitlab"),
-	}
-	for _, want := range []string{"@github", "@root", "@docs"} {
-		f, err := owners.Read(tree, owners.GitHub)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := owned(f, "x"); got != want {
-			t.Errorf("%s: %s, want %s", f.Path, got, want)
-		}
-		delete(tree, f.Path)
-	}
-	if _, err := owners.Read(tree, owners.GitHub); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), ".github/CODEOWNERS") {
-		t.Errorf("got %v", err)
-	}
-	if f, err := owners.Read(tree, owners.GitLab); err != nil || owned(f, "x") != "@gitlab" {
-		t.Errorf("got %v", err)
-	}
-	tree["CODEOWNERS/x"] = file("")
-	if _, err := owners.Read(tree, owners.GitLab); err == nil || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a directory was read as CODEOWNERS: %v", err)
-	}
+func TestWhereForgesLookIsKnown(t *testing.T) {
 	for path, want := range map[string]bool{".github/CODEOWNERS": true, ".gitlab/CODEOWNERS": true, "docs/CODEOWNERS": true, "CODEOWNERS": true, "x/CODEOWNERS": false, "codeowners": false} {
 		if owners.Is(path) != want {
 			t.Errorf("Is(%s) is %v", path, !want)

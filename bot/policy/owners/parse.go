@@ -19,7 +19,8 @@ const (
 	maxProblems = 20 // listed in an error
 )
 
-// Parse reads a file. The error lists what is wrong with which line.
+// Parse reads a file. The error lists what is wrong with which line; then there
+// is no file, because nobody knows what the lines that can be read leave out.
 func Parse(path string, data []byte, d Dialect) (*File, error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("%s: has %d bytes, more than the %d that are read", path, len(data), maxFile)
@@ -42,7 +43,10 @@ func Parse(path string, data []byte, d Dialect) (*File, error) {
 			break
 		}
 	}
-	return p.file, errors.Join(p.problems...)
+	if len(p.problems) > 0 {
+		return nil, errors.Join(p.problems...)
+	}
+	return p.file, nil
 }
 
 type parser struct {
