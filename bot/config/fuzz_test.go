@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"os"
+	"reflect"
 	"testing"
 	"testing/fstest"
 
@@ -49,13 +50,19 @@ func stable(t *testing.T, first any, parse func([]byte) (any, error)) {
 
 func FuzzParseFile(f *testing.F) {
 	seeds(f)
+	_, operator, _ := all(f)
+	lowest := floors(config.Compile(nil, operator))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		parse := func(b []byte) (any, error) { return config.ParseFile(config.RepoFile, b) }
 		file, err := config.ParseFile(config.RepoFile, data)
 		file.Resolve(fstest.MapFS{"a/b.yaml": {}}, nil)
 		if err == nil {
 			stable(t, file, parse)
-			evaluable(t, config.Compile(file, nil))
+			beside := config.Compile(file, operator)
+			evaluable(t, beside)
+			if !reflect.DeepEqual(floors(beside), lowest) {
+				t.Fatalf("the floors are %+v", floors(beside))
+			}
 		}
 	})
 }

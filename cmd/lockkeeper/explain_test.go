@@ -54,3 +54,34 @@ func TestARecordedDecisionIsMadeAgain(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a file of facts holds, it is judged or refused, and facts that are
+// judged read back as they are.
+func FuzzReadDecision(f *testing.F) {
+	for _, s := range []string{
+		`{"pull": {}, "commits": [], "changes": []}`, `{"facts": {"commits": []}, "verdict": {"ok": true}}`, `[]`, `null`,
+		`{"seq": 1, "hash": "x", "type": "gate", "facts": {"facts": {"changes": [{"environment": "production", "action": "delete", "ref": {"kind": "Secret"}}]}}}`,
+		`{"votes": [{"user": {"id": 2, "type": "person"}, "kind": "approve"}], "overrides": [{}], "duties": [{}], "bypass": [{}], "ticket": {}}`,
+	} {
+		f.Add([]byte(s))
+	}
+	one := policy.Policy{Default: policy.Requirement{Approvals: 1}}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, err := readDecision("facts.json", data)
+		if err != nil {
+			return
+		}
+		d.adopt(one.Revision())
+		b, err := json.Marshal(d.facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again policy.Facts
+		if err := strictly(b, &again); err != nil {
+			t.Fatalf("%v\n%s", err, b)
+		}
+		if v := policy.Evaluate(one, d.facts); v.OK != policy.Evaluate(one, again).OK {
+			t.Fatalf("another verdict after it was recorded:\n%s", b)
+		}
+	})
+}
