@@ -164,7 +164,8 @@ func (b *Bot) owed(ctx context.Context, g *gathered) error {
 	for _, d := range duties {
 		g.Duties = append(g.Duties, policy.Duty{ID: d.ID, Environment: d.Environment, Pull: d.Number, By: d.By, Opened: d.Opened, Due: d.Due})
 	}
-	return nil
+	g.Bypass, err = b.bypassing(ctx, g)
+	return err
 }
 
 // soaks looks whether what the pull applied, and has to soak, is healthy now. A
@@ -206,7 +207,7 @@ func (b *Bot) people(ctx context.Context, g *gathered) error {
 		speakers[v.User.ID] = v.User
 		votes++
 	}
-	for _, o := range g.Memory.Overrides {
+	for _, o := range g.Overrides() {
 		speakers[o.By.ID] = o.By
 		votes++
 	}

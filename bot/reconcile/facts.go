@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ func (s *State) Facts(changes []policy.Change, blocked []string) policy.Facts {
 		Writers: ids(s.Writers), Admins: ids(s.Admins), Outside: s.outside(),
 		Changes: changes, Waiting: s.waiting(changes), Files: s.Files, OwnersError: s.OwnersError,
 		Checks: s.Checks, Published: s.Memory.shownSince(), Applied: s.applied(), Ticket: s.ticket(),
-		Overrides: s.overrides(), Duties: s.Duties, Bypass: s.bypass(), PolicyChange: s.PolicyChange,
+		Overrides: s.Overrides(), Duties: s.Duties, Bypass: s.bypass(changes), PolicyChange: s.PolicyChange,
 		Blocked: append(slices.Clone(s.Blocked), blocked...), PolicyRevision: s.Policy.Revision(),
 	}
 	if s.Memory.Sync != "" && s.Memory.SyncBy.ID != 0 {
@@ -108,20 +109,19 @@ func (s *State) ticket() *policy.Ticket {
 	return &t.Ticket
 }
 
-// overrides are void if their comment was edited or deleted (threat 11).
-func (s *State) overrides() []policy.Override {
+// Overrides are void if their comment was edited or deleted (threat 11).
+func (s *State) Overrides() []policy.Override {
 	out := slices.Clone(s.Memory.Overrides)
-	for i := range out {
-		if out[i].Void == "" {
-			out[i].Void = s.meddled(out[i].ID, "overrode")
-		}
+	for i, o := range out {
+		by, why := s.speaker(o.ID, o.By, "overrode")
+		out[i].By, out[i].Void = by, cmp.Or(o.Void, why)
 	}
 	return out
 }
 
 // bypass is what came past the gate and is in the plan.
-func (s *State) bypass() []policy.Bypass {
-	out := slices.Clone(s.Bypass)
+func (s *State) bypass(changes []policy.Change) []policy.Bypass {
+	out := Concerning(s.Bypass, changes)
 	if s.Memory.Bypass != nil && s.Kind == PlanMerged {
 		out = append(out, *s.Memory.Bypass)
 	}
@@ -148,9 +148,8 @@ func (s *State) Votes() []policy.Vote {
 		out = append(out, v)
 	}
 	for _, v := range s.Memory.Votes {
-		if v.Void == "" {
-			v.Void = s.meddled(v.ID, "approved")
-		}
+		by, why := s.speaker(v.ID, v.User, "approved")
+		v.User, v.Void = by, cmp.Or(v.Void, why)
 		out = append(out, v)
 	}
 	return out
@@ -166,6 +165,20 @@ func (s *State) bind(v *policy.Vote) {
 	default:
 		v.Digests, v.PolicyRevision, v.Ticket, v.Base = p.Digests, p.PolicyRevision, p.Ticket, s.Pull.Base.Name
 	}
+}
+
+// speaker is who gave a command, by the login that the account has now, and why
+// the command is void, or "". An account that is deleted takes along what it
+// said, whoever has its login next (threat 26).
+func (s *State) speaker(id int64, u forge.User, did string) (by forge.User, void string) {
+	if void = s.meddled(id, did); void != "" {
+		return u, void
+	}
+	now := s.Comments[slices.IndexFunc(s.Comments, func(c forge.Comment) bool { return c.ID == id })].Author
+	if now.ID != u.ID {
+		return u, "the account that " + did + " is gone"
+	}
+	return now, ""
 }
 
 // meddled says that the comment that did something is not what it was, or "".
