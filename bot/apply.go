@@ -58,6 +58,9 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathe
 	if ctx.Err() != nil {
 		return g, errors.Join(b.interrupted(ctx, g, a), context.Cause(ctx))
 	}
+	if failed := b.settleBypasses(ctx, g, p, err); failed != nil {
+		return g, failed
+	}
 	return b.finish(ctx, g, a, err)
 }
 
@@ -128,7 +131,7 @@ func (b *Bot) release(ctx context.Context, g *gathered) error {
 
 // wantOthers has the other known pulls of the repository looked at again.
 func (b *Bot) wantOthers(ctx context.Context, g *gathered) error {
-	return b.store.Want(context.WithoutCancel(ctx), fmt.Sprintf("base/%d/%s", g.key.Repo, g.Pull.Base.Name))
+	return b.store.Want(context.WithoutCancel(ctx), baseKey(g.key.Repo, g.Pull.Base.Name))
 }
 
 func (b *Bot) refuseAndRelease(ctx context.Context, g *gathered, a reconcile.Apply, taken, reasons []string) error {

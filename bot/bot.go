@@ -63,6 +63,8 @@ type Bot struct {
 	ready map[string]bool      // clusters whose namespace and key are there
 
 	clean sync.Map // commit SHA to whether it is a merge that adds nothing
+
+	noticing sync.Mutex // held while what came to a base branch is looked at
 }
 
 // New makes a Bot and asks the forge who it is.
@@ -161,7 +163,7 @@ func (b *Bot) Wants(e forge.Event) []string {
 	case e.HeadSHA != "":
 		return []string{fmt.Sprintf("group/%d/%s", e.Repo.ID, e.HeadSHA)}
 	case e.Branch != "":
-		return []string{fmt.Sprintf("base/%d/%s", e.Repo.ID, e.Branch)}
+		return []string{baseKey(e.Repo.ID, e.Branch)}
 	case e.Commit != "" && e.Sender != b.self.ID:
 		return []string{fmt.Sprintf("commit/%d/%s", e.Repo.ID, e.Commit)}
 	}
@@ -184,7 +186,7 @@ func (b *Bot) Handle(ctx context.Context, key string) error {
 			err = b.Reconcile(ctx, repo, number)
 		}
 	case "base":
-		err = b.wantPulls(ctx, repo, second)
+		err = b.moved(ctx, repo, second)
 	case "sweep":
 		err = b.sweep(ctx, repo)
 	case "commit":

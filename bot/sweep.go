@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"lockkeeper/bot/config"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/forge"
@@ -33,24 +34,21 @@ func (b *Bot) WantAll(ctx context.Context) error {
 	return nil
 }
 
-// sweep has every open pull of a repository looked at, and those that the bot
-// believes open, pending or holding something.
+// sweep has every base branch of a repository looked at, every open pull, and
+// those that the bot believes open, pending or holding something.
 func (b *Bot) sweep(ctx context.Context, repo int64) error {
 	op, ok := b.server.Repository(repo)
 	if !ok {
 		return nil
 	}
-	pulls, err := b.forge.OpenPulls(ctx, op.Ref())
+	r, err := b.repository(ctx, op)
 	if err != nil {
 		return err
 	}
-	for _, p := range pulls {
-		if err := b.store.Want(ctx, reconcile.PullKey{Repo: repo, Number: p.Number}.String()); err != nil {
+	for _, branch := range bases(op, r) {
+		if err := b.store.Want(ctx, baseKey(repo, branch)); err != nil {
 			return err
 		}
-	}
-	if err := b.wantUnfinished(ctx, repo); err != nil {
-		return err
 	}
 	return b.store.WantAt(ctx, fmt.Sprintf("sweep/%d", repo), b.now().Add(time.Duration(b.server.Sweep)))
 }
@@ -82,8 +80,9 @@ func (b *Bot) wantUnfinished(ctx context.Context, repo int64) error {
 	return nil
 }
 
-// wantPulls has the open pulls against a branch that moved planned again.
-func (b *Bot) wantPulls(ctx context.Context, repo int64, branch string) error {
+// moved looks at what came to a base branch, and has the open pulls against it
+// planned again.
+func (b *Bot) moved(ctx context.Context, repo int64, branch string) error {
 	op, ok := b.server.Repository(repo)
 	if !ok {
 		return nil
@@ -95,6 +94,11 @@ func (b *Bot) wantPulls(ctx context.Context, repo int64, branch string) error {
 	if !slices.Contains(bases(op, r), branch) {
 		return nil
 	}
+	// The pulls do not wait for what is wrong with the branch.
+	return errors.Join(b.wantPulls(ctx, op, branch), b.watch(ctx, op, branch))
+}
+
+func (b *Bot) wantPulls(ctx context.Context, op config.Repository, branch string) error {
 	pulls, err := b.forge.OpenPulls(ctx, op.Ref())
 	if err != nil {
 		return err
@@ -103,11 +107,11 @@ func (b *Bot) wantPulls(ctx context.Context, repo int64, branch string) error {
 		if p.Base.Name != branch {
 			continue
 		}
-		if err := b.store.Want(ctx, reconcile.PullKey{Repo: repo, Number: p.Number}.String()); err != nil {
+		if err := b.store.Want(ctx, reconcile.PullKey{Repo: op.ID, Number: p.Number}.String()); err != nil {
 			return err
 		}
 	}
-	return b.wantUnfinished(ctx, repo)
+	return b.wantUnfinished(ctx, op.ID)
 }
 
 // wantHead has the pulls looked at that wait for checks of a commit.

@@ -67,9 +67,9 @@ type State struct {
 	// Checks are those of the head, if the policy asks for any.
 	Checks []policy.Check
 	// Duties are the reviews that are owed in the repository, Bypass the commits
-	// past the gate whose content the plan would bring to a cluster.
+	// that came to the base branch past the gate.
 	Duties []policy.Duty
-	Bypass []policy.Bypass
+	Bypass []Bypassed
 	// Blocked are reasons from gathering: a broken policy file, a merge
 	// conflict.
 	Blocked []string

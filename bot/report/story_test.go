@@ -114,6 +114,13 @@ func play(t *testing.T, inputs []txtar.File) []txtar.File {
 			noError(t, err)
 			sound(t, r.Key, []string{body}, limit)
 			add("reply.md", body)
+		case "bypasses.json":
+			var v Bypasses
+			decode(t, f.Data, &v)
+			body, err := v.Body(limit)
+			noError(t, err)
+			sound(t, v.Key, []string{body}, limit)
+			add("issue.md", v.Title()+"\n---\n"+body)
 		case "plan.json":
 			var o plan.Output
 			decode(t, f.Data, &o)
