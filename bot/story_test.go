@@ -189,6 +189,16 @@ func TestThreat1ForkIsPlannedOnlyWhenAdmitted(t *testing.T) { // threat 1
 	mustContain(t, h.say(second, n, "/plan 0123456"), "refused", "the head is")
 	mustContain(t, h.say(second, n, "/plan "+sha[:7]), "admitted")
 	mustContain(t, h.sticky(n), "+ data.key: two")
+	h.say(reviewer, n, "/approve")
+	// What was admitted is that commit, and not what comes after it.
+	next, err := h.as(outsider).Push(t.Context(), outsider+"/shop", "change", "main", textCommit(map[string]string{"deploy/a.yaml": h.in(configMap("a", "evil"))}))
+	h.must(err)
+	h.settle()
+	mustContain(t, h.sticky(n), "Not planned yet", "/plan "+next[:7])
+	mustNotContain(t, h.sticky(n), "evil")
+	mustContain(t, h.say(second, n, "/apply"), "refused", next[:7])
+	mustContain(t, h.say(second, n, "/plan "+sha[:7]), "refused", "the head is")
+	h.untouched()
 }
 
 func TestDraftIsPlannedOnRequest(t *testing.T) {
@@ -231,13 +241,20 @@ func TestThreat29RetargetingVoidsApprovals(t *testing.T) { // threat 29
 	h.must(h.as(opener).CreateBranch(t.Context(), shop, "next", "main"))
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	h.say(reviewer, n, "/approve")
+	_, err := h.as(reviewer).Review(t.Context(), shop, n, "APPROVE", "")
+	h.must(err)
+	h.settle()
 	mustContain(t, h.sticky(n), "ready for")
 	h.must(h.as(opener).Retarget(t.Context(), shop, n, "next"))
 	h.settle()
 	mustContain(t, h.sticky(n), "not yet allowed")
+	mustContain(t, h.say(second, n, "/apply"), "refused", "1 approval")
 	h.must(h.as(opener).Retarget(t.Context(), shop, n, "main"))
 	h.settle()
-	mustContain(t, h.say(second, n, "/apply"), "refused")
+	mustContain(t, h.say(second, n, "/apply"), "refused", "1 approval", "not counted")
+	h.untouched()
+	mustContain(t, h.say(reviewer, n, "/approve"), "approved")
+	mustContain(t, h.say(second, n, "/apply"), "Merged as")
 }
 
 func TestTwoPullsOnOneTarget(t *testing.T) {

@@ -499,3 +499,26 @@ func TestThreat18AnotherRepositoryDoesNotReachTheCluster(t *testing.T) {
 	}
 	live("name taken")
 }
+
+// TestThreat34MergeThatWasRewrittenAwayIsNotApplied: what an administrator
+// forces off the base branch does not come to a cluster by an approval that
+// arrives late, and a new head of the branch does not bring approvals back.
+func TestThreat34MergeThatWasRewrittenAwayIsNotApplied(t *testing.T) {
+	h := newHouse(t, build{Server: func(s *config.Server) { s.Repositories[0].Apply = config.ApplyOnMerge }})
+	h.must(h.as("owner").CreateBranch(t.Context(), shop, "start", "main"))
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
+	_, err := h.as("owner").Merge(t.Context(), shop, n, "merge")
+	h.must(err)
+	h.settle()
+	mustContain(t, h.sticky(n), "not applied yet")
+	_, err = h.as("owner").ForcePush(t.Context(), shop, "main", "start", textCommit(map[string]string{"less.md": "less\n"}))
+	h.must(err)
+	h.settle()
+	h.say(reviewer, n, "/approve")
+	mustContain(t, h.say(second, n, "/apply"), "refused", "main was rewritten")
+	mustContain(t, h.sticky(n), "main was rewritten")
+	h.must(h.bot.WantAll(t.Context()))
+	h.settle()
+	h.untouched()
+	h.chain()
+}
