@@ -236,43 +236,14 @@ func (p page) Judged() bool {
 }
 
 // Asked lists what the policy asks for, and how far it holds.
-func (p page) Asked() []string {
-	var out []string
-	for _, n := range p.Verdict.Children {
-		if n.OK && len(n.Met)+len(n.NotCounted) == 0 {
-			continue
-		}
-		head := mark(n.OK) + " " + p.Say(n.Title)
-		if len(n.Met) > 0 {
-			head += map[bool]string{true: ", given by ", false: ", so far by "}[n.OK] + p.Say(strings.Join(n.Met, ", "))
-		}
-		out = append(out, head)
-		for _, m := range n.Missing {
-			if m != n.Title {
-				out = append(out, "  missing: "+p.Say(m))
-			}
-		}
-		for _, m := range n.NotCounted {
-			out = append(out, "  not counted: "+p.Say(m))
-		}
-		for _, c := range n.Children {
-			out = append(out, "  "+mark(c.OK)+" "+p.Say(c.Title))
-		}
-	}
-	if len(out) == 0 {
-		out = append(out, mark(true)+" nothing is asked for")
-	}
-	return bullets(p.Pick(out))
-}
+func (p page) Asked() []string { return p.cut(p.outline(p.Verdict, false), p.most) }
 
-// bullets makes list items of lines; indented ones stand below the line before.
-func bullets(items []string) []string {
-	out := make([]string, len(items))
-	for i, s := range items {
-		text := strings.TrimLeft(s, " ")
-		out[i] = s[:len(s)-len(text)] + "- " + text
+// cut keeps the first lines of a list, and counts the rest.
+func (r room) cut(lines []string, most int) []string {
+	if len(lines) <= most+1 {
+		return lines
 	}
-	return out
+	return append(lines[:most:most], fmt.Sprintf("- and %d more", len(lines)-most))
 }
 
 // AllMissing lists what would turn a denial into a pass.
@@ -308,28 +279,7 @@ func mark(ok bool) string {
 
 // tree is a verdict as a nested list, as far as there is room.
 func (r room) tree(v *policy.Verdict) string {
-	all := r.branch(v.Node, 0)
-	if most := 4 * max(r.most, 1); len(all) > most {
-		all = append(all[:most:most], fmt.Sprintf("- and %d more", len(all)-most))
-	}
-	return strings.Join(all, "\n")
-}
-
-func (r room) branch(n policy.Node, depth int) []string {
-	in := strings.Repeat("  ", min(depth, 10))
-	out := []string{in + "- " + mark(n.OK) + " " + r.Say(n.Title)}
-	for _, x := range []struct {
-		word  string
-		items []string
-	}{{"by", n.Met}, {"missing:", n.Missing}, {"not counted:", n.NotCounted}} {
-		for _, m := range x.items {
-			out = append(out, in+"  - "+x.word+" "+r.Say(m))
-		}
-	}
-	for _, c := range n.Children {
-		out = append(out, r.branch(c, depth+1)...)
-	}
-	return out
+	return strings.Join(r.cut(r.outline(*v, true), 4*max(r.most, 1)), "\n")
 }
 
 // Clip bounds a text that is escaped later.
