@@ -69,6 +69,7 @@ type numbered struct {
 
 type checked struct {
 	HeadSHA      string     `json:"head_sha"`
+	Status       string     `json:"status"`
 	PullRequests []numbered `json:"pull_requests"`
 }
 
@@ -187,8 +188,10 @@ func fillCheck(ev *forge.Event, body []byte) error {
 	if err := json.Unmarshal(body, &p); err != nil {
 		return err
 	}
-	// A finished suite tells nothing that its runs did not.
-	if p.Action != "rerequested" && (p.Action != "completed" || ev.Type != "check_run") {
+	// A finished suite tells nothing that its runs did not. A run may be created
+	// as a finished one.
+	finished := p.Action == "completed" || p.Action == "created" && p.CheckRun.Status == "completed"
+	if p.Action != "rerequested" && (!finished || ev.Type != "check_run") {
 		return nil
 	}
 	pulls := append(p.CheckRun.PullRequests, p.CheckSuite.PullRequests...)

@@ -101,6 +101,7 @@ func TestEventsBecomeHints(t *testing.T) {
 		{"check_run", `{"action":"rerequested","check_run":{"pull_requests":[{"number":3}]},` + repo + `}`, pull},
 		{"check_run", `{"action":"completed","check_run":{"pull_requests":[{"number":3}]},` + repo + `}`, pull},
 		{"check_run", `{"action":"created","check_run":{"head_sha":"` + shaHead + `","pull_requests":[{"number":3}]},` + repo + `}`, none},
+		{"check_run", `{"action":"created","check_run":{"status":"completed","head_sha":"` + shaHead + `","pull_requests":[]},` + repo + `}`, commit},
 		// A fork's pull is not named, and of two pulls with one head neither.
 		{"check_run", `{"action":"completed","check_run":{"head_sha":"` + shaHead + `","pull_requests":[]},` + repo + `}`, commit},
 		{"check_run", `{"action":"rerequested","check_run":{"head_sha":"` + shaHead + `","pull_requests":[{"number":3},{"number":4}]},` + repo + `}`, commit},
