@@ -42,6 +42,21 @@ func Eligible(p Policy, f Facts, environment string, u forge.User) bool {
 	return may(p, f, func(e *evaluation) string { return e.eligible(environment, u) }) == ""
 }
 
+// Approving reports whether approvals are missing, and whether those that are
+// have to name the plan's digest to count.
+func Approving(p Policy, f Facts) (missing, byDigest bool) {
+	may(p, f, func(e *evaluation) string {
+		e.overrides()
+		for _, a := range e.asks() {
+			if !e.answer(a).OK {
+				missing, byDigest = true, byDigest || a.apart.Digest
+			}
+		}
+		return ""
+	})
+	return missing, byDigest
+}
+
 // MayReview says why an account may not close a duty with `/reviewed`, or "".
 // The facts are those of the pull that the override was for.
 func MayReview(p Policy, f Facts, d Duty, u forge.User) string {

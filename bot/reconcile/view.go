@@ -195,24 +195,34 @@ func (s *State) next(p report.Phase, v policy.Verdict) []string {
 	switch p {
 	case report.Waiting:
 		return []string{"/plan " + Short(s.Pull.Head.SHA)}
-	case report.Ready, report.Pending, report.Failed, report.Applied:
-		if s.history() {
-			return nil
-		}
-		if s.Memory.Hold != nil {
-			return []string{"/unhold"}
-		}
-		if v.OK {
-			return []string{"/apply"}
-		}
-		return []string{"/approve"}
-	case report.Denied:
-		if s.Memory.Hold != nil {
-			return []string{"/unhold"}
-		}
-		return []string{"/approve", "/apply"}
 	case report.Restoring:
 		return []string{"/unlock restore", "/unlock keep"}
+	case report.Ready, report.Pending, report.Failed, report.Applied, report.Denied:
+	default:
+		return nil
+	}
+	switch {
+	case s.history():
+		return nil
+	case s.Memory.Hold != nil:
+		return []string{"/unhold"}
+	}
+	out := s.approve()
+	byMerge := s.Operator.Apply == config.ApplyOnMerge && s.Kind == PlanPull
+	if !byMerge && (v.OK || p == report.Denied && len(out) > 0 && len(s.Changes()) > 0) {
+		out = append(out, "/apply")
+	}
+	return out
+}
+
+// approve is the command that gives the approvals that are missing, if any are:
+// with the digest where only that counts.
+func (s *State) approve() []string {
+	switch missing, byDigest := policy.Approving(s.Policy, s.Facts(s.Changes(), nil)); {
+	case missing && byDigest && s.digest() != "":
+		return []string{"/approve " + Short(s.digest())}
+	case missing:
+		return []string{"/approve"}
 	}
 	return nil
 }

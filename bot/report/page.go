@@ -51,6 +51,15 @@ func (p page) Rows() []Target {
 	return rows[:p.most]
 }
 
+// DigestOf is what the table calls the plan of a target: where there is but one,
+// what `/approve <digest>` names.
+func (p page) DigestOf(t Target) string {
+	if len(p.Targets) == 1 && p.Digest != "" {
+		return p.Digest
+	}
+	return t.Plan.Digest
+}
+
 // More counts the targets that the table leaves out.
 func (p page) More() int { return len(p.Targets) - len(p.Rows()) }
 

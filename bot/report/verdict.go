@@ -146,7 +146,7 @@ func (o *outline) head(n policy.Node, where string) (head string, lacks []string
 	for _, m := range n.Missing {
 		approvals, lack := lacking(n.Title, m)
 		switch {
-		case !approvals && len(n.Missing) == 1:
+		case !approvals && len(n.Missing) == 1 && !o.all:
 			title = below(where, m) + floor.FindString(n.Title)
 		case lack != "":
 			lacks = append(lacks, lack)
