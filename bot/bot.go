@@ -237,10 +237,20 @@ func (b *Bot) Reconcile(ctx context.Context, repo int64, number int) error {
 	return fmt.Errorf("pull %d of repository %d does not come to rest", number, repo)
 }
 
-// comeBack has the pull looked at again when its plan has to be made anew.
+// comeBack has the pull looked at again when its plan has to be made anew, or
+// when the verdict may be another one by itself: a freeze ends, an override
+// expires.
 func (b *Bot) comeBack(ctx context.Context, g *gathered) error {
-	if p := g.Memory.Plan; p != nil && !p.Again.IsZero() && g.Wanted() && g.Plannable() {
-		return b.store.WantAt(ctx, g.key.String(), p.Again)
+	if g.Memory.Plan == nil || !g.Wanted() || !g.Plannable() {
+		return nil
+	}
+	for _, at := range []time.Time{g.Memory.Plan.Again, g.Verdict().Again} {
+		if at.IsZero() {
+			continue
+		}
+		if err := b.store.WantAt(ctx, g.key.String(), at); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -41,6 +41,42 @@ func TestConditionFreezeWindowEndsByItself(t *testing.T) {
 	h.applied(second, n, "two")
 }
 
+// tick lets the store see that time has passed: the look-alike's clock is not
+// the one its timer runs by.
+func (h *house) tick(d time.Duration) {
+	h.t.Helper()
+	h.forge.Advance(d)
+	h.must(h.store.Want(h.t.Context(), "sweep/0"))
+	h.settle()
+}
+
+// What time changes is shown, and done, without anybody's asking.
+func TestConditionThatTimeSettlesIsLookedAtAgain(t *testing.T) {
+	h := newHouse(t, build{Config: oneTarget + `environments:
+  production:
+    approvals: {required: 1}
+    freeze: [{name: lunch, from: "2026-01-05T08:00", to: "2026-01-05T12:00", zone: UTC}]
+    override: {by: {users: [cho]}, expires: 1h, review: 24h}
+`, Server: func(s *config.Server) { s.Repositories[0].Apply = config.ApplyOnMerge }})
+	n := h.approved()
+	red := func() {
+		t.Helper()
+		mustContain(t, h.sticky(n), "frozen (lunch) until 2026-01-05 12:00")
+		if got := h.check(h.pull(n).Head.SHA); got != "action_required" {
+			t.Fatalf("the check concluded %q", got)
+		}
+	}
+	red()
+	h.say(second, n, "/override the shop is down")
+	mustNotContain(t, h.sticky(n), "frozen (lunch) until")
+	h.tick(time.Hour) // the override ends
+	red()
+	h.tick(2 * time.Hour) // lunch does
+	if got := h.check(h.pull(n).Head.SHA); got != "success" {
+		t.Fatalf("the check concluded %q:\n%s", got, h.sticky(n))
+	}
+}
+
 func TestConditionOverrideGoesThroughAFreeze(t *testing.T) {
 	h := newHouse(t, build{Config: oneTarget + `environments:
   production:
@@ -51,7 +87,7 @@ func TestConditionOverrideGoesThroughAFreeze(t *testing.T) {
 	n := h.approved()
 	h.refused(second, n, "two", "frozen (holidays)")
 	mustContain(t, h.say(second, n, "/override checkout is down"), "overridden")
-	mustContain(t, h.say(outsider, n, "/explain"), "not frozen (holidays)", "cho's override until")
+	mustContain(t, h.say(outsider, n, "/explain"), "not frozen (holidays), lifted by @\u200bcho's override until")
 	h.applied(second, n, "two")
 	_, r := h.gateFacts()
 	mustContain(t, r.Reason, "approved by @bob", "production overridden by @cho (checkout is down)")

@@ -161,8 +161,13 @@ func (o *outline) met(n policy.Node) string {
 		return ""
 	}
 	word := ": "
-	if strings.HasPrefix(n.Met[0], "@") {
-		word = map[bool]string{true: ", given by ", false: ", so far by "}[n.OK]
+	switch {
+	case strings.Contains(n.Met[0], "'s override until "):
+		word = ", lifted by "
+	case strings.HasPrefix(n.Met[0], "@") && n.OK:
+		word = ", given by "
+	case strings.HasPrefix(n.Met[0], "@"):
+		word = ", so far by "
 	}
 	return word + o.Say(strings.Join(n.Met, ", "))
 }
