@@ -326,6 +326,25 @@ rules:
 	}
 }
 
+// A team that cannot read the repository makes the forge refuse the whole
+// request; whoever can is asked all the same.
+func TestConditionReviewIsRequestedOfThoseWhoCanGiveIt(t *testing.T) {
+	h := newHouse(t, build{Config: oneTarget + `environments:
+  production:
+    approvals: {required: 1, from: {teams: [acme/far]}}
+rules:
+  - name: keys
+    require: {approvals: 1, from: {users: [cho]}}
+`})
+	h.forge.AddUser("fay")
+	h.forge.AddTeam("acme", "far", "", "fay")
+	n := h.open(opener, "change", change("two"))
+	if got := h.requested(n); !slices.Equal(got, []string{second}) {
+		t.Fatalf("asked %v, want %s", got, second)
+	}
+	mustContain(t, h.sticky(n), "1 approval from acme/far", "1 approval from @\u200bcho")
+}
+
 func TestConditionFloorsCannotBeLowered(t *testing.T) {
 	h := newHouse(t, build{
 		Config: oneTarget + `environments:

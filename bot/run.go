@@ -280,25 +280,42 @@ func (b *Bot) closeDuty(ctx context.Context, g *gathered, a reconcile.CloseDuty)
 }
 
 // requestReview asks once. People whom the forge does not let review are left
-// alone: the report says who may approve.
+// alone: the report says who may approve. They must not keep the others from
+// being asked, so that each is asked alone if the forge refuses all.
 func (b *Bot) requestReview(ctx context.Context, g *gathered, who []policy.Reviewer) error {
+	for _, r := range who {
+		g.Memory.Reviewers = append(g.Memory.Reviewers, reconcile.ReviewerName(r))
+	}
+	refused, err := b.askForReview(ctx, g, who...)
+	if err != nil || !refused || len(who) == 1 {
+		return err
+	}
+	for _, r := range who {
+		if _, err := b.askForReview(ctx, g, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askForReview reports whether the forge refuses to ask these.
+func (b *Bot) askForReview(ctx context.Context, g *gathered, who ...policy.Reviewer) (refused bool, err error) {
 	var users []forge.User
 	var teams []forge.Team
 	for _, r := range who {
-		g.Memory.Reviewers = append(g.Memory.Reviewers, reconcile.ReviewerName(r))
 		if org, slug, isTeam := strings.Cut(r.Team, "/"); isTeam {
 			teams = append(teams, forge.Team{Org: org, Slug: slug})
 		} else {
 			users = append(users, forge.User{ID: r.ID, Login: r.Login})
 		}
 	}
-	err := b.forge.RequestReview(ctx, g.Operator.Ref(), g.key.Number, users, teams)
+	err = b.forge.RequestReview(ctx, g.Operator.Ref(), g.key.Number, users, teams)
 	switch forge.CodeOf(err) {
 	case forge.Invalid, forge.NotFound, forge.Forbidden:
 		b.log.WarnContext(ctx, "no review requested", "key", g.key.String(), "error", err)
-		return nil
+		return true, nil
 	}
-	return err
+	return false, err
 }
 
 func (b *Bot) setHold(ctx context.Context, g *gathered, a reconcile.SetHold) error {
