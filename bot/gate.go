@@ -232,7 +232,8 @@ func (b *Bot) recordGate(ctx context.Context, g *gathered, a reconcile.Apply, p 
 		Facts: facts(struct {
 			Facts   policy.Facts   `json:"facts"`
 			Verdict policy.Verdict `json:"verdict"`
-		}{p.facts, p.verdict}),
+			Policy  policy.Policy  `json:"policy"`
+		}{p.facts, p.verdict, g.Policy}),
 	}
 	if a.Command != nil {
 		r.CommentID = a.Command.Comment.ID

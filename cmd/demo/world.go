@@ -137,8 +137,10 @@ func (w *world) startForge(ctx context.Context) error {
 		return err
 	}
 	for _, login := range []string{ann, bob, cho} {
+		w.forge.AddMember("acme", login)
 		w.forge.Grant(shop, login, "write")
 	}
+	w.forge.GrantTeam(shop, platform, "write")
 	w.forge.Protect(shop, "main", forgetest.Protection{Checks: []string{"lockkeeper"}})
 	m, err := github.Manifest("http://127.0.0.1", "http://127.0.0.1/done", "lockkeeper")
 	if err != nil {
