@@ -15,7 +15,7 @@ import (
 )
 
 // cases is how many random situations each property is tried on.
-const cases = 800
+const cases = 500
 
 // everyProperty runs check on random situations; a failure names its seed.
 func everyProperty(t *testing.T, check func(t *testing.T, r *rand.Rand, p policy.Policy, f policy.Facts)) {

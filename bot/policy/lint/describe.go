@@ -93,7 +93,7 @@ func ofSelector(s policy.Selector) string {
 func ofRequirement(r policy.Requirement) string {
 	var parts []string
 	if r.Approvals > 0 {
-		parts = append(parts, approvals(r.Approvals)+" from "+r.From.String())
+		parts = append(parts, approvals(r.Approvals)+" from "+ofPeople(r.From))
 	}
 	for _, q := range r.All {
 		parts = append(parts, ofRequirement(q))
@@ -112,6 +112,19 @@ func ofRequirement(r policy.Requirement) string {
 		return parts[0]
 	}
 	return "all of (" + strings.Join(parts, "), (") + ")"
+}
+
+// ofPeople is People.String with account ids: two accounts may have had the same
+// login, and a change of one into the other has to show.
+func ofPeople(p policy.People) string {
+	out := p.String()
+	for _, u := range p.Users {
+		if login, _, ok := strings.Cut(u, "#"); ok {
+			out = strings.Replace(out+" ", "@"+login+" ", "@"+u+" ", 1)
+			out = strings.TrimSuffix(out, " ")
+		}
+	}
+	return out
 }
 
 func approvals(n int) string {
@@ -155,7 +168,7 @@ func ofConditions(e policy.Environment) []string {
 func ofOverride(o policy.BreakGlass) string {
 	who := "nobody"
 	if len(o.By.Users)+len(o.By.Teams)+len(o.By.Groups) > 0 {
-		who = o.By.String()
+		who = ofPeople(o.By)
 	}
 	line := fmt.Sprintf("override by %s for %s, reviewed within %s", who, policy.Span(o.Expires), policy.Span(o.Review))
 	if len(o.Actions)+len(o.Targets) > 0 {

@@ -45,10 +45,10 @@ func lines(p policy.Policy, envs []string) []string {
 		out = append(out, ofRule(r, i))
 	}
 	for _, g := range p.Groups {
-		out = append(out, fmt.Sprintf("group %s: %s%s", g.Name, g.From, marked(g.Floor)))
+		out = append(out, fmt.Sprintf("group %s: %s%s", g.Name, ofPeople(g.From), marked(g.Floor)))
 	}
 	for _, o := range p.Owners {
-		out = append(out, fmt.Sprintf("owners of the policy: %s%s", o.From, marked(o.Floor)))
+		out = append(out, fmt.Sprintf("owners of the policy: %s%s", ofPeople(o.From), marked(o.Floor)))
 	}
 	if len(p.Owners) == 0 {
 		out = append(out, "owners of the policy: accounts with admin access")
