@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/policy/calendar"
+	"lockkeeper/bot/policy/fact"
 	"lockkeeper/bot/policy/match"
 	"lockkeeper/forge"
 )
@@ -69,6 +70,7 @@ func (e *evaluation) freeze(env string, w calendar.Window) Node {
 	return n
 }
 
+// String is the name, and the app if it is pinned.
 func (c RequiredCheck) String() string {
 	if c.App == 0 {
 		return c.Name
@@ -94,11 +96,11 @@ func (e *evaluation) check(env string, want RequiredCheck) Node {
 	n.OK = len(states) == 1 && states[0] == string(forge.Success)
 	switch states = slices.DeleteFunc(states, func(s string) bool { return s == string(forge.Success) }); {
 	case n.OK:
-		n.Met = []string{"on " + short(e.f.Pull.Head.SHA)}
+		n.Met = []string{"on " + fact.Short(e.f.Pull.Head.SHA)}
 	case len(states) == 0:
-		n.Missing = []string{fmt.Sprintf("%s: check %s has to succeed on %s, where it has not run", env, want, short(e.f.Pull.Head.SHA))}
+		n.Missing = []string{fmt.Sprintf("%s: check %s has to succeed on %s, where it has not run", env, want, fact.Short(e.f.Pull.Head.SHA))}
 	default:
-		n.Missing = []string{fmt.Sprintf("%s: check %s has to succeed on %s, where it is %s", env, want, short(e.f.Pull.Head.SHA), strings.Join(states, ", "))}
+		n.Missing = []string{fmt.Sprintf("%s: check %s has to succeed on %s, where it is %s", env, want, fact.Short(e.f.Pull.Head.SHA), strings.Join(states, ", "))}
 	}
 	return n
 }
@@ -277,12 +279,12 @@ func (e *evaluation) attribution() Node {
 	unknown := func(u forge.User) bool { return u.ID == 0 && !e.g.policy.tool(u.Login) }
 	for _, c := range e.f.Commits {
 		if !c.Merge && (c.Author.ID == 0 || c.Committer.ID == 0 || slices.ContainsFunc(c.CoAuthors, unknown)) {
-			n.Missing = append(n.Missing, fmt.Sprintf("commit %s has an author, committer or co-author without an account; add the e-mail address to the account, or amend the commit", short(c.SHA)))
+			n.Missing = append(n.Missing, fmt.Sprintf("commit %s has an author, committer or co-author without an account; add the e-mail address to the account, or amend the commit", fact.Short(c.SHA)))
 		}
 	}
 	for _, b := range e.f.Bypass {
 		if b.By.ID == 0 {
-			n.Missing = append(n.Missing, fmt.Sprintf("commit %s came past the gate, and nobody knows by whom; revert it, or let it come with a pull", short(b.SHA)))
+			n.Missing = append(n.Missing, fmt.Sprintf("commit %s came past the gate, and nobody knows by whom; revert it, or let it come with a pull", fact.Short(b.SHA)))
 		}
 	}
 	slices.Sort(n.Missing)
@@ -302,7 +304,7 @@ func (e *evaluation) signatures() Node {
 	}
 	for _, c := range e.f.Commits {
 		if !c.Verified {
-			n.Missing = append(n.Missing, fmt.Sprintf("commit %s has no verified signature; sign it, and push it again", short(c.SHA)))
+			n.Missing = append(n.Missing, fmt.Sprintf("commit %s has no verified signature; sign it, and push it again", fact.Short(c.SHA)))
 		}
 	}
 	slices.Sort(n.Missing)

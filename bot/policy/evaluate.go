@@ -40,7 +40,7 @@ type evaluation struct {
 func (g *Engine) evaluation(f Facts) *evaluation {
 	e := &evaluation{
 		g: g, f: f, table: match.NewTable(len(f.Changes), attributes, func(i, a int) []string { return values(f.Changes[i], a) }), opinions: fact.Opinions(f.Votes),
-		parts: f.Parts(), envs: environments(f.Changes), lifts: map[string]lift{},
+		parts: f.Parts(), envs: f.Environments(), lifts: map[string]lift{},
 	}
 	for _, o := range e.opinions {
 		e.ballots = append(e.ballots, e.cast(o))
@@ -267,15 +267,6 @@ func (e *evaluation) answer(a ask) Node {
 	return e.lift(n, a.envs, a.floor)
 }
 
-func environments(changes []Change) []string {
-	var out []string
-	for _, c := range changes {
-		out = append(append(out, c.Environment), c.Also...)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
 func count(n int, noun string, fresh bool) string {
 	if fresh {
 		noun = strings.TrimPrefix(noun, "more ")
@@ -284,11 +275,4 @@ func count(n int, noun string, fresh bool) string {
 		noun += "s"
 	}
 	return fmt.Sprintf("%d %s", n, noun)
-}
-
-func short(sha string) string {
-	if len(sha) > 7 {
-		return sha[:7]
-	}
-	return sha
 }

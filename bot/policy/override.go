@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"lockkeeper/bot/policy/fact"
 	"lockkeeper/bot/policy/match"
 	"lockkeeper/forge"
 )
@@ -115,7 +116,7 @@ func (e *evaluation) grant(env string, s environment, o Override) (until time.Ti
 	case why != "":
 		return until, why
 	case o.Head != e.f.Pull.Head.SHA:
-		return until, fmt.Sprintf("given for %s, the head is now %s", short(o.Head), short(e.f.Pull.Head.SHA))
+		return until, fmt.Sprintf("given for %s, the head is now %s", fact.Short(o.Head), fact.Short(e.f.Pull.Head.SHA))
 	case e.f.At.IsZero() || !e.f.At.Before(until):
 		return until, "expired at " + clock(until)
 	}

@@ -31,7 +31,7 @@ func (e *evaluation) cast(o fact.Opinion) []ballot {
 		case v.Base != "" && v.Base != e.f.Pull.Base.Name:
 			b.stale = fmt.Sprintf("approved while the pull aimed at %s", v.Base)
 		case v.Head != e.f.Pull.Head.SHA && !b.merged:
-			b.stale = fmt.Sprintf("approved %s, the head is now %s", short(v.Head), short(e.f.Pull.Head.SHA))
+			b.stale = fmt.Sprintf("approved %s, the head is now %s", fact.Short(v.Head), fact.Short(e.f.Pull.Head.SHA))
 		case len(v.Digests) == 0 && len(e.f.Changes) > 0:
 			b.stale = "approved before a plan was published"
 		case v.PolicyRevision != e.g.revision:
@@ -83,7 +83,7 @@ func (e *evaluation) discount(a *ask, l leaf, b *ballot) string {
 	case b.stale != "":
 		return b.stale
 	case b.merged && a.apart.DropOnMerge:
-		return fmt.Sprintf("approved %s, and the base branch was merged in since", short(b.Head))
+		return fmt.Sprintf("approved %s, and the base branch was merged in since", fact.Short(b.Head))
 	case b.uncovered.Meets(a.changes):
 		return "the plan has changed since that approval"
 	case a.apart.Digest && b.Digest == "":

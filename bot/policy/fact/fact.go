@@ -1,7 +1,7 @@
 // Package fact holds the facts that approvals are judged by: who did what to
 // a pull, what people said about it, what its plan would change, and what the
-// bot knows besides. Records store them as JSON; nothing here reads a clock or
-// does I/O.
+// bot knows besides. Records store them as JSON, of which testdata/facts.json is
+// an example with every field; nothing here reads a clock or does I/O.
 package fact
 
 import (
@@ -313,9 +313,9 @@ type Bypass struct {
 // String is the commit and how it came.
 func (b Bypass) String() string {
 	if b.Pull != 0 {
-		return fmt.Sprintf("%s, #%d merged by @%s", short(b.SHA), b.Pull, b.By.Login)
+		return fmt.Sprintf("%s, #%d merged by @%s", Short(b.SHA), b.Pull, b.By.Login)
 	}
-	return fmt.Sprintf("%s pushed by @%s", short(b.SHA), b.By.Login)
+	return fmt.Sprintf("%s pushed by @%s", Short(b.SHA), b.By.Login)
 }
 
 func stamp(t time.Time) string {

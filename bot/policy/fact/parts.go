@@ -42,20 +42,20 @@ func (f Facts) Parts() map[int64][]Part {
 		add(*f.AskedBy, "", "asked for it")
 	}
 	for _, b := range f.Bypass {
-		add(b.By, "", "brought "+short(b.SHA)+" past the gate")
+		add(b.By, "", "brought "+Short(b.SHA)+" past the gate")
 	}
 	add(f.Pull.Author, Opener, "opened it")
 	for _, c := range f.Commits {
 		if c.Merge {
 			continue
 		}
-		add(c.Author, Author, "author of "+short(c.SHA))
-		add(c.Committer, Committer, "committer of "+short(c.SHA))
+		add(c.Author, Author, "author of "+Short(c.SHA))
+		add(c.Committer, Committer, "committer of "+Short(c.SHA))
 		for _, u := range c.CoAuthors {
 			if c.Suggested {
-				add(u, Suggester, "suggested "+short(c.SHA))
+				add(u, Suggester, "suggested "+Short(c.SHA))
 			} else {
-				add(u, CoAuthor, "co-author of "+short(c.SHA))
+				add(u, CoAuthor, "co-author of "+Short(c.SHA))
 			}
 		}
 	}
@@ -70,7 +70,18 @@ func (f Facts) Parts() map[int64][]Part {
 	return out
 }
 
-func short(sha string) string {
+// Environments are those that the changes concern, sorted.
+func (f Facts) Environments() []string {
+	var out []string
+	for _, c := range f.Changes {
+		out = append(append(out, c.Environment), c.Also...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Short is how people read a commit.
+func Short(sha string) string {
 	if len(sha) > 7 {
 		return sha[:7]
 	}
