@@ -573,6 +573,32 @@ func TestWant10BreakGlassIsAnnouncedAndOwesAReview(t *testing.T) {
 	mustContain(t, h.say(reviewer, n, "/reviewed"), "refused", "owes no review")
 }
 
+// Want 10: an override covers what the policy says, and neither a hold nor a
+// change of the policy itself.
+func TestWant10OverrideReachesNoFurtherThanThePolicySays(t *testing.T) {
+	h := newHouse(t, build{Config: breakGlass, Files: map[string]string{"deploy/b.yaml": configMap("b", "one")}})
+	h.forge.AddTeam("acme", "oncall", "", second)
+	h.live(reviewer)
+	held := h.open(opener, "held", change("two"))
+	h.say(second, held, "/override checkout is down")
+	h.say(reviewer, held, "/hold wait for me")
+	h.refused(second, held, "two", "holds it (wait for me)")
+
+	wider := h.open(opener, "wider", map[string]string{"deploy/a.yaml": configMap("a", "two"), "deploy/b.yaml": ""})
+	h.say(second, wider, "/override checkout is down")
+	h.refused(second, wider, "two", "covers create, update only, and the plan has a delete of ConfigMap "+h.ns+"/b", "1 approval")
+	if h.value("b") != "one" {
+		t.Fatal("b was deleted")
+	}
+
+	policy := h.open(opener, "policy", map[string]string{"deploy/a.yaml": configMap("a", "two"), config.RepoFile: strings.Replace(breakGlass, "48h", "480h", 1)})
+	h.say(second, policy, "/override checkout is down")
+	h.refused(second, policy, "two", "policy: 1 approval from somebody with admin access")
+	if got := h.records(audit.Review); len(got) != 0 || strings.Contains(h.sticky(held), "owes a review") {
+		t.Fatal("an override that was not used owes a review")
+	}
+}
+
 // Want 10: a review that is overdue keeps everybody from applying in that
 // environment, and nobody overrides that.
 func TestWant10OverdueReviewsBlockTheEnvironment(t *testing.T) {
