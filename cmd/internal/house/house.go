@@ -112,6 +112,7 @@ func (h *House) seed(ctx context.Context, repo forgetest.NewRepo) error {
 		return err
 	}
 	for _, login := range []string{Opener, Reviewer, Applier} {
+		h.Forge.AddMember(repo.Owner, login)
 		h.Forge.Grant(h.Repo, login, "write")
 	}
 	m, err := github.Manifest("http://127.0.0.1", "http://127.0.0.1/done", "lockkeeper")
