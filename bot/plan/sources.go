@@ -12,6 +12,7 @@ import (
 	"lockkeeper/bot/config"
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/manifest"
+	"lockkeeper/cluster/manifest/closure"
 )
 
 // Sources are what the targets of one tree are made from.
@@ -61,7 +62,7 @@ func sourceOf(t cluster.Target, r *manifest.Rendering, err error) source {
 	}
 	s.digest = r.Digest
 	for _, a := range r.Closure {
-		if a.Op == manifest.List {
+		if a.Op == closure.List {
 			s.listed[a.Path] = true
 		} else {
 			s.read[a.Path] = true

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"lockkeeper/cluster/manifest/closure"
 	"lockkeeper/cluster/manifest/document"
 )
 
@@ -245,7 +246,7 @@ func TestLinksThatLeaveTheTreeAreErrors(t *testing.T) {
 	tree.MapFS["b/base"] = symlink("/etc")
 	for _, dir := range []string{"p", "k", "b"} {
 		_, err := shared.Render(t.Context(), tree, dir)
-		if !errors.Is(err, errLeaves) && !errors.Is(err, errOutside) || !strings.Contains(err.Error(), "render "+dir) {
+		if !errors.Is(err, errLeaves) && !errors.Is(err, closure.ErrOutside) || !strings.Contains(err.Error(), "render "+dir) {
 			t.Errorf("%s: got %v, want the tree's error", dir, err)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"io/fs"
 	"sync"
+
+	"lockkeeper/cluster/manifest/closure"
 )
 
 const (
@@ -18,7 +20,7 @@ type cache struct {
 	mu       sync.Mutex
 	order    *list.List // of *cached, most recently used first
 	byTarget map[string][]*list.Element
-	memos    map[string]*memo
+	memos    map[string]*closure.Memo
 	roots    []string // of memos, oldest first
 }
 
@@ -28,39 +30,39 @@ type cached struct {
 }
 
 func newCache() *cache {
-	return &cache{order: list.New(), byTarget: map[string][]*list.Element{}, memos: map[string]*memo{}}
+	return &cache{order: list.New(), byTarget: map[string][]*list.Element{}, memos: map[string]*closure.Memo{}}
 }
 
 // tree wraps a file system, with what is known of its answers already.
-func (c *cache) tree(fsys fs.FS) *tree {
-	t := newTree(fsys)
-	root := t.root()
+func (c *cache) tree(fsys fs.FS) *closure.Tree {
+	t := closure.NewTree(fsys)
+	root := t.Root()
 	if root == "" {
 		return t
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m, known := c.memos[root]; known {
-		t.memo = m
+		t.Memo = m
 		return t
 	}
 	if len(c.roots) == maxTrees {
 		delete(c.memos, c.roots[0])
 		c.roots = c.roots[1:]
 	}
-	c.memos[root] = t.memo
+	c.memos[root] = t.Memo
 	c.roots = append(c.roots, root)
 	return t
 }
 
 // find returns a rendering of the target whose closure the tree confirms.
-func (c *cache) find(t *tree, dir string) *remembered {
+func (c *cache) find(t *closure.Tree, dir string) *remembered {
 	c.mu.Lock()
 	candidates := append([]*list.Element(nil), c.byTarget[dir]...)
 	c.mu.Unlock()
 	for i := len(candidates) - 1; i >= 0; i-- {
 		hit := candidates[i].Value.(*cached)
-		if changed, _ := changedIn(hit.closure, t); changed {
+		if changed, _ := closure.Changed(hit.closure, t); changed {
 			continue
 		}
 		c.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"lockkeeper/cluster/manifest/closure"
 	"lockkeeper/cluster/manifest/sandbox"
 )
 
@@ -74,7 +75,7 @@ func serve(pipe io.Reader, out io.Writer) error {
 	}
 }
 
-func work(parent source, o order, data []byte) []outcome {
+func work(parent closure.Source, o order, data []byte) []outcome {
 	if len(o.Files) == 0 {
 		built, err := renderKustomize(parent, o.Path)
 		if err != nil {
@@ -97,18 +98,18 @@ type remote struct {
 	out io.Writer
 }
 
-func (r *remote) ask(op Op, path string) (answer, error) {
+func (r *remote) Ask(op closure.Op, path string) (closure.Answer, error) {
 	if err := send(r.out, request{Op: op, Path: path}, nil); err != nil {
-		return answer{}, err
+		return closure.Answer{}, err
 	}
 	var rep reply
 	body, err := receive(r.in, &rep)
 	if err != nil {
-		return answer{}, err
+		return closure.Answer{}, err
 	}
 	if rep.Error != "" {
-		return answer{}, errors.New(rep.Error)
+		return closure.Answer{}, errors.New(rep.Error)
 	}
-	rep.Answer.data = body
+	rep.Answer.Data = body
 	return rep.Answer, nil
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"lockkeeper/cluster/manifest/closure"
 )
 
 // hashed is a tree that knows the hashes of its objects, as Git trees do, and
@@ -85,7 +87,7 @@ func TestChangedReadsNothingWhereHashesAreEqual(t *testing.T) {
 	base := newHashed(in)
 	got := mustRender(t, newRenderer(t, Limits{}), base, "top")
 	merge := newHashed(with(in, "elsewhere/x", "new"))
-	if changed, why := Changed(got.Closure, merge); changed {
+	if changed, why := closure.Changed(got.Closure, closure.NewTree(merge)); changed {
 		t.Errorf("changed: %s", why)
 	}
 	for p, n := range merge.reads {
@@ -106,7 +108,7 @@ func TestChangedSaysWhy(t *testing.T) {
 		"files were added to or removed from base": without,
 	} {
 		for _, fsys := range []fs.FS{repo(tree), newHashed(tree)} {
-			changed, why := Changed(got.Closure, fsys)
+			changed, why := closure.Changed(got.Closure, closure.NewTree(fsys))
 			if !changed || why != want {
 				t.Errorf("got %v %q, want %q", changed, why, want)
 			}
@@ -117,8 +119,8 @@ func TestChangedSaysWhy(t *testing.T) {
 func TestAppearanceOfWhatWasMissedIsAChange(t *testing.T) {
 	r := newRenderer(t, Limits{})
 	_, err := r.Render(t.Context(), repo(nil), "nope")
-	closure := closureOf(t, r, repo(nil), "nope")
-	if changed, why := Changed(closure, repo(map[string]string{"nope/x.yaml": ""})); err == nil || !changed || why != "nope is new" {
+	asked := closureOf(t, r, repo(nil), "nope")
+	if changed, why := closure.Changed(asked, closure.NewTree(repo(map[string]string{"nope/x.yaml": ""}))); err == nil || !changed || why != "nope is new" {
 		t.Errorf("got %v %q after %v", changed, why, err)
 	}
 }
@@ -130,7 +132,7 @@ func (b broken) Open(string) (fs.File, error) { return nil, b.err }
 
 func TestTreeThatCannotAnswerCountsAsChanged(t *testing.T) {
 	got := mustRender(t, shared, repo(files(layouts["overlay"])), "top")
-	if changed, why := Changed(got.Closure, broken{errors.New("disk on fire")}); !changed || !strings.Contains(why, "disk on fire") {
+	if changed, why := closure.Changed(got.Closure, closure.NewTree(broken{errors.New("disk on fire")})); !changed || !strings.Contains(why, "disk on fire") {
 		t.Errorf("got %v %q", changed, why)
 	}
 	if _, err := shared.Render(t.Context(), broken{errors.New("disk on fire")}, "top"); err == nil || !strings.Contains(err.Error(), "disk on fire") {
@@ -217,15 +219,15 @@ func TestClosureNeverMissesAChange(t *testing.T) {
 		for _, dir := range []string{"top", "plain"} {
 			fresh.cache = newCache()
 			before := describe(t, fresh, repo(in), dir)
-			closure := closureOf(t, fresh, repo(in), dir)
+			asked := closureOf(t, fresh, repo(in), dir)
 			fresh.cache = newCache()
 			now := describe(t, fresh, repo(after), dir)
 			for _, tree := range []fs.FS{repo(after), newHashed(after)} {
-				changed, why := Changed(closure, tree)
+				changed, why := closure.Changed(asked, closure.NewTree(tree))
 				if !changed && before != now {
 					t.Fatalf("%s: %s: missed: output went from\n%s\nto\n%s", dir, what, before, now)
 				}
-				if changed && closureOf(t, fresh, repo(after), dir).Digest() == closure.Digest() {
+				if changed && closureOf(t, fresh, repo(after), dir).Digest() == asked.Digest() {
 					t.Errorf("%s: %s: %s, yet the recorded answers are the same", dir, what, why)
 				}
 				if changed {
@@ -243,7 +245,7 @@ func TestClosureNeverMissesAChange(t *testing.T) {
 }
 
 // closureOf is the closure of the last rendering, good or bad.
-func closureOf(t *testing.T, r *Renderer, tree fs.FS, dir string) Closure {
+func closureOf(t *testing.T, r *Renderer, tree fs.FS, dir string) closure.Closure {
 	t.Helper()
 	found := r.cache.find(r.cache.tree(tree), dir)
 	if found == nil {
@@ -255,7 +257,7 @@ func closureOf(t *testing.T, r *Renderer, tree fs.FS, dir string) Closure {
 func TestCacheForgetsTheOldest(t *testing.T) {
 	c := newCache()
 	for i := range 3 * maxPerTarget {
-		c.add("d", &remembered{closure: Closure{{Op: Read, Path: fmt.Sprint(i)}}})
+		c.add("d", &remembered{closure: closure.Closure{{Op: closure.Read, Path: fmt.Sprint(i)}}})
 	}
 	if n := len(c.byTarget["d"]); n != maxPerTarget {
 		t.Errorf("%d renderings of one target are kept, want %d", n, maxPerTarget)

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"lockkeeper/cluster/manifest/closure"
 	"lockkeeper/cluster/manifest/document"
 )
 
@@ -105,7 +106,7 @@ const maxBatch = 24
 
 // decode finds out what is in files of a tree, in their order. Those that
 // another rendering is decoding at this moment are waited for.
-func (r *Renderer) decode(ctx context.Context, t *tree, files []string) ([]*decoding, error) {
+func (r *Renderer) decode(ctx context.Context, t *closure.Tree, files []string) ([]*decoding, error) {
 	var left allowance
 	left.time.Store(int64(r.limits.Timeout))
 	left.bytes.Store(MaxBytes)
@@ -119,7 +120,7 @@ func (r *Renderer) decode(ctx context.Context, t *tree, files []string) ([]*deco
 		b = batch{}
 	}
 	for i, path := range files {
-		k := fileKey{path, t.object(path)}
+		k := fileKey{path, t.Object(path)}
 		if k.object == "" { // the tree knows no hashes: nothing to remember it by
 			entries[i] = &decoding{done: make(chan struct{})}
 			b.keys, b.entries = append(b.keys, k), append(b.entries, entries[i])
@@ -142,7 +143,7 @@ func (r *Renderer) decode(ctx context.Context, t *tree, files []string) ([]*deco
 
 // await waits for what other renderings are decoding. Where one of them failed,
 // for example because its caller went away, the file is decoded here.
-func (r *Renderer) await(ctx context.Context, t *tree, files []string, entries []*decoding, left *allowance) error {
+func (r *Renderer) await(ctx context.Context, t *closure.Tree, files []string, entries []*decoding, left *allowance) error {
 	for i := range entries {
 		for {
 			select {
@@ -153,7 +154,7 @@ func (r *Renderer) await(ctx context.Context, t *tree, files []string, entries [
 			if entries[i].err == nil {
 				break
 			}
-			k := fileKey{files[i], t.object(files[i])}
+			k := fileKey{files[i], t.Object(files[i])}
 			e, mine := r.decoded.claim(k)
 			entries[i] = e
 			if mine {
@@ -167,7 +168,7 @@ func (r *Renderer) await(ctx context.Context, t *tree, files []string, entries [
 }
 
 // decodeBatch reads files and has a child decode them.
-func (r *Renderer) decodeBatch(ctx context.Context, t *tree, b batch, left *allowance) error {
+func (r *Renderer) decodeBatch(ctx context.Context, t *closure.Tree, b batch, left *allowance) error {
 	contents, err := r.tryBatch(ctx, t, b, left)
 	if err != nil {
 		contents = make([]content, len(b.keys))
@@ -178,7 +179,7 @@ func (r *Renderer) decodeBatch(ctx context.Context, t *tree, b batch, left *allo
 	return err
 }
 
-func (r *Renderer) tryBatch(ctx context.Context, t *tree, b batch, left *allowance) ([]content, error) {
+func (r *Renderer) tryBatch(ctx context.Context, t *closure.Tree, b batch, left *allowance) ([]content, error) {
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
@@ -189,7 +190,7 @@ func (r *Renderer) tryBatch(ctx context.Context, t *tree, b batch, left *allowan
 	for i, k := range b.keys {
 		paths[i] = k.path
 	}
-	answers, err := t.readAll(paths)
+	answers, err := t.ReadAll(paths)
 	if err != nil {
 		return nil, err
 	}
@@ -198,16 +199,16 @@ func (r *Renderer) tryBatch(ctx context.Context, t *tree, b batch, left *allowan
 	var data []byte
 	var sent []int // which of the files the child gets
 	for i, a := range answers {
-		out[i].answer, out[i].size = t.remember(question{Read, paths[i]}, a), len(a.data)
-		if left.bytes.Add(-int64(len(a.data))) < 0 {
+		out[i].answer, out[i].size = t.Remember(closure.Read, paths[i], a), len(a.Data)
+		if left.bytes.Add(-int64(len(a.Data))) < 0 {
 			return nil, fmt.Errorf("its files hold more than %d MiB together; split the target", MaxBytes>>20)
 		}
-		if a.Kind == large {
+		if a.Kind == closure.Large {
 			out[i].problems = []Problem{{Path: paths[i], Message: document.TooLarge}}
 			continue
 		}
-		o.Files = append(o.Files, sized{paths[i], len(a.data)})
-		data = append(data, a.data...)
+		o.Files = append(o.Files, sized{paths[i], len(a.Data)})
+		data = append(data, a.Data...)
 		sent = append(sent, i)
 	}
 	if len(sent) == 0 {

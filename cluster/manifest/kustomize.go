@@ -18,11 +18,12 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
+	"lockkeeper/cluster/manifest/closure"
 	"lockkeeper/cluster/manifest/document"
 )
 
 // renderKustomize builds a kustomization, once it holds nothing refused.
-func renderKustomize(src source, dir string) (outcome, error) {
+func renderKustomize(src closure.Source, dir string) (outcome, error) {
 	v := newVetter(src)
 	if err := v.kustomization(dir); err != nil {
 		return outcome{}, err
@@ -79,17 +80,17 @@ func build(fsys *kustomizeFS, dir string) (m resmap.ResMap, err error) {
 // findPlaces says where each resource came from. Kustomize tells when asked for
 // origin annotations, but those can change what patches of annotations do. So
 // they come from a second build, and only serve to name sources.
-func findPlaces(src source, dir, top string, m resmap.ResMap) []place {
+func findPlaces(src closure.Source, dir, top string, m resmap.ResMap) []place {
 	fallback := path.Join(dir, top)
 	places := make([]place, m.Size())
 	for i := range places {
 		places[i].path = fallback
 	}
-	data, err := src.ask(Read, fallback)
+	data, err := src.Ask(closure.Read, fallback)
 	if err != nil {
 		return places
 	}
-	overridden, err := withOrigins(data.data)
+	overridden, err := withOrigins(data.Data)
 	if err != nil {
 		return places
 	}
@@ -134,7 +135,7 @@ func withOrigins(kustomization []byte) ([]byte, error) {
 
 // finder finds the documents that resources were made from.
 type finder struct {
-	src       source
+	src       closure.Source
 	documents map[string][]document.Document
 }
 
@@ -149,8 +150,8 @@ func (f *finder) place(dir string, r *resource.Resource, fallback string) place 
 	at := inTree(dir, origin.Path, fallback)
 	docs, known := f.documents[at]
 	if !known {
-		if a, err := f.src.ask(Read, at); err == nil && a.Kind == file {
-			docs, _ = document.Decode(at, a.data)
+		if a, err := f.src.Ask(closure.Read, at); err == nil && a.Kind == closure.File {
+			docs, _ = document.Decode(at, a.Data)
 		}
 		f.documents[at] = docs
 	}
@@ -192,18 +193,18 @@ func toAbs(p string) string { return path.Join(treeRoot, p) }
 
 // kustomizeFS is the tree as Kustomize's file system. It cannot be written.
 type kustomizeFS struct {
-	src      source
+	src      closure.Source
 	override map[string][]byte // contents that stand in for files
 	problems []Problem
 	err      error // the first question that could not be answered
 }
 
-func (k *kustomizeFS) ask(op Op, abs string) (answer, string, error) {
+func (k *kustomizeFS) ask(op closure.Op, abs string) (closure.Answer, string, error) {
 	p, err := fromAbs(abs)
 	if err != nil {
-		return answer{}, "", err
+		return closure.Answer{}, "", err
 	}
-	a, err := k.src.ask(op, p)
+	a, err := k.src.Ask(op, p)
 	if err != nil && k.err == nil {
 		k.err = err
 	}
@@ -218,14 +219,14 @@ func fromAbs(abs string) (string, error) {
 	}
 	p, inside := strings.CutPrefix(clean, treeRoot+"/")
 	if !inside {
-		return "", fmt.Errorf("%s %w", strings.TrimPrefix(clean, "/"), errOutside)
+		return "", fmt.Errorf("%s %w", strings.TrimPrefix(clean, "/"), closure.ErrOutside)
 	}
 	return p, nil
 }
 
 // ReadFile reads a file, and refuses one whose aliases are a bomb.
 func (k *kustomizeFS) ReadFile(abs string) ([]byte, error) {
-	a, p, err := k.ask(Read, abs)
+	a, p, err := k.ask(closure.Read, abs)
 	if err != nil {
 		return nil, err
 	}
@@ -233,41 +234,41 @@ func (k *kustomizeFS) ReadFile(abs string) ([]byte, error) {
 		return data, nil
 	}
 	switch a.Kind {
-	case file:
-	case missing:
+	case closure.File:
+	case closure.Missing:
 		return nil, &fs.PathError{Op: "read", Path: p, Err: fs.ErrNotExist}
-	case large:
+	case closure.Large:
 		k.problems = append(k.problems, Problem{Path: p, Message: document.TooLarge})
 		return nil, errors.New(p + " " + document.TooLarge)
 	default:
 		return nil, &fs.PathError{Op: "read", Path: p, Err: errors.New("is not a file")}
 	}
-	if problem := document.Bomb(p, a.data); problem != nil {
+	if problem := document.Bomb(p, a.Data); problem != nil {
 		k.problems = append(k.problems, *problem)
 		return nil, errors.New(problem.String())
 	}
-	return a.data, nil
+	return a.Data, nil
 }
 
 // IsDir reports whether a path is a directory.
 func (k *kustomizeFS) IsDir(abs string) bool {
-	a, _, err := k.ask(Stat, abs)
-	return err == nil && a.Kind == folder
+	a, _, err := k.ask(closure.Stat, abs)
+	return err == nil && a.Kind == closure.Folder
 }
 
 // Exists reports whether something is at a path.
 func (k *kustomizeFS) Exists(abs string) bool {
-	a, _, err := k.ask(Stat, abs)
-	return err == nil && a.Kind != missing
+	a, _, err := k.ask(closure.Stat, abs)
+	return err == nil && a.Kind != closure.Missing
 }
 
 // ReadDir lists the names in a directory.
 func (k *kustomizeFS) ReadDir(abs string) ([]string, error) {
-	a, p, err := k.ask(List, abs)
+	a, p, err := k.ask(closure.List, abs)
 	if err != nil {
 		return nil, err
 	}
-	if a.Kind != folder {
+	if a.Kind != closure.Folder {
 		return nil, &fs.PathError{Op: "readdir", Path: p, Err: fs.ErrNotExist}
 	}
 	names := make([]string, len(a.Entries))
@@ -280,17 +281,17 @@ func (k *kustomizeFS) ReadDir(abs string) ([]string, error) {
 // CleanedAbs follows links, so that what a base refers to is relative to where
 // the base really is.
 func (k *kustomizeFS) CleanedAbs(abs string) (filesys.ConfirmedDir, string, error) {
-	a, _, err := k.ask(Real, abs)
+	a, _, err := k.ask(closure.Real, abs)
 	if err != nil {
 		return "", "", err
 	}
-	at, p, err := k.ask(Stat, toAbs(a.Real))
+	at, p, err := k.ask(closure.Stat, toAbs(a.Real))
 	switch {
 	case err != nil:
 		return "", "", err
-	case at.Kind == folder:
+	case at.Kind == closure.Folder:
 		return filesys.ConfirmedDir(toAbs(p)), "", nil
-	case at.Kind == missing:
+	case at.Kind == closure.Missing:
 		return "", "", &fs.PathError{Op: "open", Path: p, Err: fs.ErrNotExist}
 	}
 	return filesys.ConfirmedDir(toAbs(path.Dir(p))), path.Base(p), nil

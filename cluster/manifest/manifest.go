@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/manifest/closure"
 	"lockkeeper/cluster/manifest/document"
 )
 
@@ -26,7 +27,6 @@ import (
 const (
 	MaxObjects = 10_000  // objects of one target
 	MaxBytes   = 1 << 28 // bytes of the files of one plain target
-	maxAsked   = 100_000 // questions that one rendering may ask
 )
 
 // Problem is one thing wrong with a target's files.
@@ -54,7 +54,7 @@ func (e *Errors) Error() string {
 // for it: treat it as read-only.
 type Rendering struct {
 	Objects []cluster.Object
-	Closure Closure
+	Closure closure.Closure
 	// Digest tells whether two renderings have equal objects, whatever their
 	// order and sources. It covers secret values without a key: keep it in memory.
 	Digest string

@@ -9,17 +9,18 @@ import (
 	"sigs.k8s.io/kustomize/api/konfig"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/manifest/closure"
 	"lockkeeper/cluster/manifest/document"
 )
 
-// maxFolders bounds how deep directories nest, should a tree lie about itself.
-const maxFolders = 100
+// MaxFolders bounds how deep directories nest, should a tree lie about itself.
+const MaxFolders = 100
 
-// kustomization is the name of the kustomization file in a listing, or "".
-func kustomization(entries []entry) string {
+// KustomizationFile is the name of the kustomization file in a listing, or "".
+func KustomizationFile(entries []closure.Entry) string {
 	for _, name := range konfig.RecognizedKustomizationFileNames() {
 		for _, e := range entries {
-			if e.Name == name && e.Kind != folder {
+			if e.Name == name && e.Kind != closure.Folder {
 				return name
 			}
 		}
@@ -27,8 +28,8 @@ func kustomization(entries []entry) string {
 	return ""
 }
 
-// isManifest reports whether a plain directory takes a file for a manifest.
-func isManifest(name string) bool {
+// IsManifest reports whether a plain directory takes a file for a manifest.
+func IsManifest(name string) bool {
 	if strings.HasPrefix(name, ".") {
 		return false
 	}
@@ -40,19 +41,19 @@ func isManifest(name string) bool {
 }
 
 // plain renders a directory of manifests.
-func (r *Renderer) plain(ctx context.Context, rec *recorder, dir string, entries []entry) (*remembered, error) {
+func (r *Renderer) plain(ctx context.Context, rec *closure.Recorder, dir string, entries []closure.Entry) (*remembered, error) {
 	w := walk{rec: rec}
 	if err := w.directory(dir, entries, 0); err != nil {
 		return nil, err
 	}
-	found, err := r.decode(ctx, rec.tree, w.files)
+	found, err := r.decode(ctx, rec.Tree, w.files)
 	if err != nil {
 		return nil, err
 	}
 	all := result{problems: w.problems}
 	seen := map[cluster.Ref]string{}
 	for i, f := range found {
-		if err := rec.note(question{Read, w.files[i]}, f.answer, false); err != nil {
+		if err := rec.NoteRead(w.files[i], f.answer); err != nil {
 			return nil, err
 		}
 		all.problems = append(all.problems, f.problems...)
@@ -61,7 +62,7 @@ func (r *Renderer) plain(ctx context.Context, rec *recorder, dir string, entries
 		}
 	}
 	all.problems = sorted(all.problems)
-	return finish(dir, all, rec.closure()), nil
+	return finish(dir, all, rec.Closure()), nil
 }
 
 // add takes an object of one of the files of a target, unless it is too much.
@@ -90,7 +91,7 @@ func tooMany(path string, line int) Problem {
 
 // walk finds the manifests of a plain directory.
 type walk struct {
-	rec      *recorder
+	rec      *closure.Recorder
 	files    []string
 	problems []Problem
 }
@@ -99,9 +100,9 @@ func (w *walk) fail(path, format string, args ...any) {
 	w.problems = append(w.problems, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
 }
 
-func (w *walk) directory(dir string, entries []entry, depth int) error {
-	if depth > maxFolders {
-		w.fail(dir, "directories nest deeper than %d", maxFolders)
+func (w *walk) directory(dir string, entries []closure.Entry, depth int) error {
+	if depth > MaxFolders {
+		w.fail(dir, "directories nest deeper than %d", MaxFolders)
 		return nil
 	}
 	for _, e := range entries {
@@ -110,12 +111,12 @@ func (w *walk) directory(dir string, entries []entry, depth int) error {
 			continue
 		}
 		k := e.Kind
-		if k == link {
-			a, err := w.rec.ask(Stat, at)
+		if k == closure.Link {
+			a, err := w.rec.Ask(closure.Stat, at)
 			if err != nil {
 				return err
 			}
-			if k = a.Kind; k == folder {
+			if k = a.Kind; k == closure.Folder {
 				w.fail(at, "is a link to a directory, which a plain directory does not follow; make it a target of its own, or use a kustomization")
 				continue
 			}
@@ -127,28 +128,28 @@ func (w *walk) directory(dir string, entries []entry, depth int) error {
 	return nil
 }
 
-func (w *walk) visit(at string, k kind, depth int) error {
-	switch manifest := isManifest(path.Base(at)); {
-	case k == folder:
+func (w *walk) visit(at string, k closure.Kind, depth int) error {
+	switch manifest := IsManifest(path.Base(at)); {
+	case k == closure.Folder:
 		return w.enter(at, depth+1)
-	case k == other:
+	case k == closure.Other:
 		w.fail(at, "is a submodule or another kind of entry whose files are not in this repository; move it out of the target")
-	case k == missing && manifest:
+	case k == closure.Missing && manifest:
 		w.fail(at, "is a link to a file that does not exist")
-	case k == file && path.Base(at) == "Chart.yaml":
+	case k == closure.File && path.Base(at) == "Chart.yaml":
 		w.fail(at, "is a Helm chart, which is not supported yet; render it with `helm template` and commit the result")
-	case k == file && manifest:
+	case k == closure.File && manifest:
 		w.files = append(w.files, at)
 	}
 	return nil
 }
 
 func (w *walk) enter(dir string, depth int) error {
-	list, err := w.rec.ask(List, dir)
+	list, err := w.rec.Ask(closure.List, dir)
 	if err != nil {
 		return err
 	}
-	if name := kustomization(list.Entries); name != "" {
+	if name := KustomizationFile(list.Entries); name != "" {
 		w.fail(path.Join(dir, name), "a kustomization inside a plain directory; make %s a target of its own, or list it in a kustomization of the target", dir)
 		return nil
 	}
@@ -156,9 +157,9 @@ func (w *walk) enter(dir string, depth int) error {
 }
 
 // decodeAnswer decodes what a tree said to Read.
-func decodeAnswer(path string, a answer) ([]document.Document, []Problem) {
-	if a.Kind == large {
+func decodeAnswer(path string, a closure.Answer) ([]document.Document, []Problem) {
+	if a.Kind == closure.Large {
 		return nil, []Problem{{Path: path, Message: document.TooLarge}}
 	}
-	return document.Decode(path, a.data)
+	return document.Decode(path, a.Data)
 }

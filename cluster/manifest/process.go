@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"lockkeeper/cluster/manifest/closure"
 )
 
 // Reasons why a rendering has no result, apart from problems in the files.
@@ -134,7 +136,7 @@ func (c *child) killOn(ctx context.Context, after, total time.Duration) (stop fu
 // work has the child carry out an order, for at most some time, and answers its
 // questions meanwhile. spent says that the child must not be used again; nor
 // must it after an error.
-func (c *child) work(ctx context.Context, rec *recorder, o order, data []byte, most time.Duration, limits Limits) (results []result, spent bool, err error) {
+func (c *child) work(ctx context.Context, rec *closure.Recorder, o order, data []byte, most time.Duration, limits Limits) (results []result, spent bool, err error) {
 	if most <= 0 {
 		return nil, false, fmt.Errorf("%w (after %s)", ErrTimeout, limits.Timeout)
 	}
@@ -154,7 +156,7 @@ func (c *child) work(ctx context.Context, rec *recorder, o order, data []byte, m
 	return results, spent, err
 }
 
-func (c *child) converse(rec *recorder, o order, data []byte) ([]outcome, []byte, error) {
+func (c *child) converse(rec *closure.Recorder, o order, data []byte) ([]outcome, []byte, error) {
 	if err := send(c.in, o, data); err != nil {
 		return nil, nil, err
 	}
@@ -171,12 +173,12 @@ func (c *child) converse(rec *recorder, o order, data []byte) ([]outcome, []byte
 			return nil, nil, errors.New("it asked for more than it was given")
 		}
 		var rep reply
-		a, err := rec.ask(req.Op, req.Path)
+		a, err := rec.Ask(req.Op, req.Path)
 		if err != nil {
 			rep.Error = err.Error()
 		}
 		rep.Answer = a
-		if err := send(c.in, rep, a.data); err != nil {
+		if err := send(c.in, rep, a.Data); err != nil {
 			return nil, nil, err
 		}
 	}

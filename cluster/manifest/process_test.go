@@ -222,21 +222,6 @@ func TestChildEndsWhenItsParentHangsUp(t *testing.T) {
 	}
 }
 
-func TestRunawayQuestionsAreStopped(t *testing.T) {
-	rec := &recorder{tree: newTree(repo(nil)), asked: map[question]Asked{}}
-	for i := range maxAsked {
-		if _, err := rec.ask(Stat, fmt.Sprint("x", i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := rec.ask(Stat, "x0"); err != nil {
-		t.Errorf("a question asked before: %v", err)
-	}
-	if _, err := rec.ask(Stat, "one more"); err == nil || rec.err == nil {
-		t.Error("a question over the limit was answered")
-	}
-}
-
 func TestChildStartsNoChildren(t *testing.T) {
 	t.Setenv(marker, "1")
 	r := newRenderer(t, Limits{})

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/manifest/closure"
 )
 
 // Limits of one rendering. Zero values stand for the defaults.
@@ -109,36 +110,36 @@ func (r *Renderer) Render(ctx context.Context, fsys fs.FS, dir string) (*Renderi
 
 // render renders the target at dir: with Kustomize if it has a kustomization
 // file, else as plain files.
-func (r *Renderer) render(ctx context.Context, t *tree, dir string) (*remembered, error) {
-	rec := &recorder{tree: t, asked: map[question]Asked{}}
-	at, err := rec.ask(Stat, dir)
+func (r *Renderer) render(ctx context.Context, t *closure.Tree, dir string) (*remembered, error) {
+	rec := closure.NewRecorder(t)
+	at, err := rec.Ask(closure.Stat, dir)
 	if err != nil {
 		return nil, err
 	}
 	switch at.Kind {
-	case missing:
-		return rec.broken(dir, "there is no such directory"), nil
-	case folder:
+	case closure.Missing:
+		return absent(rec, dir, "there is no such directory"), nil
+	case closure.Folder:
 	default:
-		return rec.broken(dir, "is not a directory"), nil
+		return absent(rec, dir, "is not a directory"), nil
 	}
-	list, err := rec.ask(List, dir)
+	list, err := rec.Ask(closure.List, dir)
 	if err != nil {
 		return nil, err
 	}
-	if kustomization(list.Entries) != "" {
+	if KustomizationFile(list.Entries) != "" {
 		return r.build(ctx, rec, dir)
 	}
 	return r.plain(ctx, rec, dir, list.Entries)
 }
 
-// broken is the rendering of a target that is not there.
-func (r *recorder) broken(dir, why string) *remembered {
-	return &remembered{problems: &Errors{dir, []Problem{{Path: dir, Message: why}}}, closure: r.closure()}
+// absent is the rendering of a target that is not there.
+func absent(rec *closure.Recorder, dir, why string) *remembered {
+	return &remembered{problems: &Errors{dir, []Problem{{Path: dir, Message: why}}}, closure: rec.Closure()}
 }
 
 // build has a child build a kustomization.
-func (r *Renderer) build(ctx context.Context, rec *recorder, dir string) (*remembered, error) {
+func (r *Renderer) build(ctx context.Context, rec *closure.Recorder, dir string) (*remembered, error) {
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
@@ -155,16 +156,16 @@ func (r *Renderer) build(ctx context.Context, rec *recorder, dir string) (*remem
 	}
 	if err != nil {
 		c.kill()
-		if rec.err != nil {
-			return nil, rec.err
+		if rec.Err != nil {
+			return nil, rec.Err
 		}
 		return nil, err
 	}
 	r.release(c, spent)
-	if rec.err != nil {
-		return nil, rec.err
+	if rec.Err != nil {
+		return nil, rec.Err
 	}
-	return finish(dir, results[0], rec.closure()), nil
+	return finish(dir, results[0], rec.Closure()), nil
 }
 
 // maxRenderings is how often a child is used: what Kustomize keeps for good
@@ -210,7 +211,7 @@ func (r *Renderer) release(c *child, spent bool) {
 type remembered struct {
 	rendering *Rendering
 	problems  *Errors
-	closure   Closure
+	closure   closure.Closure
 }
 
 func (m *remembered) result() (*Rendering, error) {
@@ -221,11 +222,11 @@ func (m *remembered) result() (*Rendering, error) {
 }
 
 // finish makes a rendering of what was found in a target.
-func finish(dir string, found result, closure Closure) *remembered {
+func finish(dir string, found result, from closure.Closure) *remembered {
 	if len(found.problems) > 0 {
-		return &remembered{problems: &Errors{dir, found.problems}, closure: closure}
+		return &remembered{problems: &Errors{dir, found.problems}, closure: from}
 	}
-	r := &Rendering{Objects: make([]cluster.Object, len(found.objects)), Closure: closure}
+	r := &Rendering{Objects: make([]cluster.Object, len(found.objects)), Closure: from}
 	sums := make([]string, len(found.objects))
 	for i, p := range found.objects {
 		r.Objects[i], sums[i] = p.object, hex.EncodeToString(p.sum[:])
@@ -233,7 +234,7 @@ func finish(dir string, found result, closure Closure) *remembered {
 	slices.Sort(sums)
 	all := sha256.Sum256([]byte(strings.Join(sums, "\n")))
 	r.Digest = hex.EncodeToString(all[:])
-	return &remembered{rendering: r, closure: closure}
+	return &remembered{rendering: r, closure: from}
 }
 
 // refOf reads the ref of an object that the child has checked.

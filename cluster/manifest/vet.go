@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"sigs.k8s.io/kustomize/api/types"
 
+	"lockkeeper/cluster/manifest/closure"
 	"lockkeeper/cluster/manifest/document"
 )
 
@@ -20,7 +21,7 @@ import (
 // and refuses by name what would run code or leave the tree (threats 3 and 5).
 // The child's containment would stop it too, but could not explain it.
 type vetter struct {
-	src        source
+	src        closure.Source
 	top        string // name of the first kustomization file
 	seen       map[string]bool
 	problems   []Problem
@@ -28,7 +29,7 @@ type vetter struct {
 	customised bool // an OpenAPI schema replaces Kustomize's process-wide one
 }
 
-func newVetter(src source) *vetter {
+func newVetter(src closure.Source) *vetter {
 	return &vetter{src: src, seen: map[string]bool{}, secrets: secrets{}}
 }
 
@@ -42,7 +43,7 @@ type config struct {
 // kustomization vets the kustomization in dir. An error means that a question
 // could not be answered.
 func (v *vetter) kustomization(dir string) error {
-	real, err := v.src.ask(Real, dir)
+	real, err := v.src.Ask(closure.Real, dir)
 	if err != nil {
 		return err
 	}
@@ -51,11 +52,11 @@ func (v *vetter) kustomization(dir string) error {
 		return nil
 	}
 	v.seen[dir] = true
-	list, err := v.src.ask(List, dir)
+	list, err := v.src.Ask(closure.List, dir)
 	if err != nil {
 		return err
 	}
-	name := kustomization(list.Entries)
+	name := KustomizationFile(list.Entries)
 	if name == "" {
 		return nil // Kustomize says that there is none
 	}
@@ -63,11 +64,11 @@ func (v *vetter) kustomization(dir string) error {
 		v.top = name
 	}
 	c := config{vetter: v, dir: dir, file: path.Join(dir, name)}
-	a, err := v.src.ask(Read, c.file)
+	a, err := v.src.Ask(closure.Read, c.file)
 	if err != nil {
 		return err
 	}
-	k := c.parse(a.data)
+	k := c.parse(a.Data)
 	if k == nil {
 		return nil
 	}
@@ -230,17 +231,17 @@ func (c *config) sources(field string, s types.KvPairSources, secret bool) {
 // content looks into a file that a generator reads: what is encrypted would be
 // applied as it stands, and what is secret must not show up in errors.
 func (c *config) content(field, f string, secret bool) {
-	a, err := c.src.ask(Read, path.Join(c.dir, f))
-	if err != nil || a.Kind != file {
+	a, err := c.src.Ask(closure.Read, path.Join(c.dir, f))
+	if err != nil || a.Kind != closure.File {
 		return // Kustomize meets it again, and says so
 	}
-	if bytes.Contains(a.data, []byte("ENC[AES256_GCM,")) && bytes.Contains(a.data, []byte("sops")) {
+	if bytes.Contains(a.Data, []byte("ENC[AES256_GCM,")) && bytes.Contains(a.Data, []byte("sops")) {
 		c.refuseValue(field, f, "%s: %s is encrypted with SOPS, which is not supported yet", field, f)
 	}
-	if !secret || len(a.data) > 1<<20 {
+	if !secret || len(a.Data) > 1<<20 {
 		return
 	}
-	for line := range strings.SplitSeq(string(a.data), "\n") {
+	for line := range strings.SplitSeq(string(a.Data), "\n") {
 		c.secrets.add(line)
 		if _, v, cut := strings.Cut(line, "="); cut {
 			c.secrets.add(v)
@@ -254,7 +255,7 @@ func (c *config) local(field, ref string) bool {
 	if ref == "" {
 		return false
 	}
-	if isRemote(ref) {
+	if IsRemote(ref) {
 		c.refuseValue(field, ref, "%s: %s is remote; only files of this repository are used, so copy it in", field, printable(ref))
 		return false
 	}
@@ -272,9 +273,9 @@ func printable(ref string) string {
 
 var userInfo = regexp.MustCompile(`(://)[^/@\s]*@`)
 
-// isRemote reports whether Kustomize might fetch ref instead of reading it. It
+// IsRemote reports whether Kustomize might fetch ref instead of reading it. It
 // errs on the side of refusing: it is wider than Kustomize's own parser.
-func isRemote(ref string) bool {
+func IsRemote(ref string) bool {
 	lower := strings.ToLower(strings.TrimSpace(ref))
 	switch {
 	case strings.Contains(lower, "://"), strings.HasPrefix(lower, "git::"),
@@ -297,16 +298,16 @@ func (c *config) resource(field, ref string) error {
 		return nil
 	}
 	p := path.Join(c.dir, ref)
-	at, err := c.src.ask(Stat, p)
+	at, err := c.src.Ask(closure.Stat, p)
 	if err != nil {
 		return err
 	}
 	switch at.Kind {
-	case folder:
+	case closure.Folder:
 		return c.kustomization(p)
-	case missing:
+	case closure.Missing:
 		c.refuseValue(field, ref, "%s: there is no %s", field, p)
-	case file:
+	case closure.File:
 		return c.manifest(p)
 	}
 	return nil
@@ -319,7 +320,7 @@ func (c *config) manifest(p string) error {
 		return nil
 	}
 	c.seen[p] = true
-	a, err := c.src.ask(Read, p)
+	a, err := c.src.Ask(closure.Read, p)
 	if err != nil {
 		return err
 	}
@@ -354,14 +355,14 @@ func (c *config) plugin(field, ref string) error {
 		return nil
 	}
 	p := path.Join(c.dir, ref)
-	at, err := c.src.ask(Stat, p)
+	at, err := c.src.Ask(closure.Stat, p)
 	if err != nil {
 		return err
 	}
-	if at.Kind == folder {
+	if at.Kind == closure.Folder {
 		return c.kustomization(p)
 	}
-	a, err := c.src.ask(Read, p)
+	a, err := c.src.Ask(closure.Read, p)
 	if err != nil {
 		return err
 	}
@@ -424,10 +425,10 @@ func (c *config) pluginFiles(field string, v any) {
 // pluginFile refuses remote files. "path" is also the name of field paths such
 // as spec/replicas, so anything else is left to Kustomize and its file system.
 func (c *config) pluginFile(field, s string) {
-	if _, after, cut := strings.Cut(s, "="); cut && isRemote(after) {
+	if _, after, cut := strings.Cut(s, "="); cut && IsRemote(after) {
 		s = after
 	}
-	if isRemote(s) {
+	if IsRemote(s) {
 		c.local(field, s)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	k8sjson "k8s.io/apimachinery/pkg/util/json"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/manifest/closure"
 	"lockkeeper/cluster/manifest/document"
 )
 
@@ -52,16 +53,16 @@ type sized struct {
 // request is what the child says while it works. Op is a question's, or done;
 // then Results has what each file led to, or the kustomization.
 type request struct {
-	Op      Op
+	Op      closure.Op
 	Path    string
 	Results []outcome
 }
 
-const done Op = "done"
+const done closure.Op = "done"
 
 // reply answers a question; its body is the content of a file.
 type reply struct {
-	Answer answer
+	Answer closure.Answer
 	Error  string
 }
 

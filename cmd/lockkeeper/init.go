@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"lockkeeper/bot/config"
-	"lockkeeper/cluster/manifest"
+	"lockkeeper/cluster/manifest/discover"
 )
 
 func initCommand(_ context.Context, c *call) error {
@@ -28,7 +28,7 @@ func initCommand(_ context.Context, c *call) error {
 		return fmt.Errorf("init: %w", err)
 	}
 	defer root.Close()
-	found, err := manifest.Discover(root.FS())
+	found, err := discover.Targets(root.FS())
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func initCommand(_ context.Context, c *call) error {
 
 // repoFileText is .lockkeeper.yaml for what was found. A directory whose path
 // names no environment goes to production, which asks for the most.
-func repoFileText(found []manifest.Found, clusterName string) string {
+func repoFileText(found []discover.Found, clusterName string) string {
 	var b strings.Builder
 	b.WriteString("# What lockkeeper renders and applies; see `lockkeeper check`.\ntargets:\n")
 	var environments []string

@@ -1,12 +1,40 @@
-package manifest
+package discover
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
+
+	"lockkeeper/cluster/manifest"
 )
+
+func TestMain(m *testing.M) {
+	manifest.Child()
+	os.Exit(m.Run())
+}
+
+// repo makes a tree from a map of paths to contents.
+func repo(files map[string]string) fstest.MapFS {
+	m := fstest.MapFS{}
+	for p, content := range files {
+		m[p] = &fstest.MapFile{Data: []byte(content)}
+	}
+	return m
+}
+
+func configMap(name string) string {
+	return "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: " + name + "\n  namespace: shop\n"
+}
+
+// broken answers nothing.
+type broken struct{ err error }
+
+func (b broken) Open(string) (fs.File, error) { return nil, b.err }
 
 func TestDiscoverFindsWhatCouldBeTargets(t *testing.T) {
 	tree := repo(map[string]string{
@@ -31,7 +59,7 @@ func TestDiscoverFindsWhatCouldBeTargets(t *testing.T) {
 		"helm/kustomization.yaml":                          "helmCharts: [{name: x}]\n",
 		"broken/kustomization.yaml":                        "a: b: c\n",
 	})
-	found, err := Discover(tree)
+	found, err := Targets(tree)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,18 +85,27 @@ func TestDiscoverFindsWhatCouldBeTargets(t *testing.T) {
 }
 
 func TestDiscoverRendersWhatItFinds(t *testing.T) {
-	in := files(shop + "-- top/kustomization.yaml --\nresources: [../base]\n-- plain/a.yaml --\n" + configMap("a"))
-	found, err := Discover(repo(in))
+	in := map[string]string{
+		"base/kustomization.yaml": "resources: [web.yaml]\n",
+		"base/web.yaml":           configMap("web"),
+		"top/kustomization.yaml":  "resources: [../base]\n",
+		"plain/a.yaml":            configMap("a"),
+	}
+	found, err := Targets(repo(in))
 	if err != nil || len(found) != 2 {
 		t.Fatalf("got %v %v", found, err)
 	}
+	r := manifest.New(manifest.Limits{})
+	defer r.Close()
 	for _, f := range found {
-		mustRender(t, shared, repo(in), f.Path)
+		if _, err := r.Render(t.Context(), repo(in), f.Path); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
 func TestDiscoverGivesUniqueNames(t *testing.T) {
-	found, err := Discover(repo(map[string]string{
+	found, err := Targets(repo(map[string]string{
 		"deploy/a.yaml": configMap("a"), "k8s/a.yaml": configMap("a"), "A/b/x.yaml": configMap("a"), "a-b/x.yaml": configMap("a"), "a_b/x.yaml": configMap("x"),
 	}))
 	seen := map[string]bool{}
@@ -84,7 +121,7 @@ func TestDiscoverGivesUniqueNames(t *testing.T) {
 }
 
 func TestDiscoverPassesErrorsOn(t *testing.T) {
-	if _, err := Discover(broken{errors.New("disk on fire")}); err == nil || !strings.Contains(err.Error(), "disk on fire") {
+	if _, err := Targets(broken{errors.New("disk on fire")}); err == nil || !strings.Contains(err.Error(), "disk on fire") {
 		t.Errorf("got %v", err)
 	}
 }

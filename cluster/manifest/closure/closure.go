@@ -1,13 +1,18 @@
-package manifest
+// Package closure asks a tree questions, and writes down the questions and the
+// hashes of the answers. That record, the Closure, tells whether a result that
+// came from one tree holds for another.
+package closure
 
 import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"slices"
 )
+
+// maxAsked is how many questions one rendering may ask.
+const maxAsked = 100_000
 
 // Asked is one question that rendering asked, and the digest of the answer.
 // Object is the hash of the Git object behind the path, where the tree knew it:
@@ -36,13 +41,9 @@ func (c Closure) Digest() string {
 // Changed asks the closure's questions again of another tree. It reports
 // whether any answer differs, and which. A tree that cannot answer counts as
 // changed: an error is never read as "no change".
-func Changed(c Closure, fsys fs.FS) (changed bool, why string) {
-	return changedIn(c, newTree(fsys))
-}
-
-func changedIn(c Closure, t *tree) (bool, string) {
+func Changed(c Closure, t *Tree) (changed bool, why string) {
 	for _, a := range c {
-		if a.Object != "" && t.object(a.Path) == a.Object {
+		if a.Object != "" && t.Object(a.Path) == a.Object {
 			continue
 		}
 		sum, err := t.digest(question{a.Op, a.Path})
@@ -58,7 +59,7 @@ func changedIn(c Closure, t *tree) (bool, string) {
 
 func difference(a Asked) string {
 	switch {
-	case a.Answer == answer{}.digest():
+	case a.Answer == Answer{}.digest():
 		return a.Path + " is new"
 	case a.Op == List:
 		return "files were added to or removed from " + a.Path
@@ -68,43 +69,55 @@ func difference(a Asked) string {
 	return a.Path + " has come, gone or moved"
 }
 
-// recorder passes questions on to a tree and writes them down.
-type recorder struct {
-	tree  *tree
+// Recorder passes questions on to a tree and writes them down.
+type Recorder struct {
+	Tree  *Tree
 	asked map[question]Asked
-	// err is the first question that the tree could not answer: then there is
+	// Err is the first question that the tree could not answer: then there is
 	// no closure, and nothing may be concluded from what the child says.
-	err error
+	Err error
 }
 
-func (r *recorder) ask(op Op, path string) (answer, error) {
-	a, err := r.tree.ask(op, path)
+// NewRecorder records what is asked of a tree.
+func NewRecorder(t *Tree) *Recorder { return &Recorder{Tree: t, asked: map[question]Asked{}} }
+
+// Ask passes a question on. An error is the tree's, or says that too much was
+// asked.
+func (r *Recorder) Ask(op Op, path string) (Answer, error) {
+	a, err := r.Tree.Ask(op, path)
 	if err == nil {
-		err = r.note(question{op, path}, r.tree.remember(question{op, path}, a), a.Kind == missing)
+		err = r.note(question{op, path}, r.Tree.Remember(op, path, a), a.Kind == Missing)
 	}
 	if err != nil {
-		if r.err == nil {
-			r.err = err
+		if r.Err == nil {
+			r.Err = err
 		}
-		return answer{}, err
+		return Answer{}, err
 	}
 	return a, nil
 }
 
+// NoteRead writes down that a file was read, by the digest of the answer: for
+// answers that are remembered, and not asked for again.
+func (r *Recorder) NoteRead(path, sum string) error {
+	return r.note(question{Read, path}, sum, false)
+}
+
 // note writes down a question and the digest of its answer.
-func (r *recorder) note(q question, sum string, missing bool) error {
+func (r *Recorder) note(q question, sum string, missing bool) error {
 	if _, known := r.asked[q]; !known && len(r.asked) >= maxAsked {
 		return fmt.Errorf("more than %d files and directories were asked for", maxAsked)
 	}
 	asked := Asked{Op: q.op, Path: q.path, Answer: sum}
 	if q.op != Real && !missing {
-		asked.Object = r.tree.object(q.path)
+		asked.Object = r.Tree.Object(q.path)
 	}
 	r.asked[q] = asked
 	return nil
 }
 
-func (r *recorder) closure() Closure {
+// Closure is what has been written down.
+func (r *Recorder) Closure() Closure {
 	c := make(Closure, 0, len(r.asked))
 	for _, a := range r.asked {
 		c = append(c, a)

@@ -1,6 +1,7 @@
 //lint:file-ignore SA1019 repositories still use the deprecated fields of kustomizations
 
-package manifest
+// Package discover looks through a repository for what could be targets.
+package discover
 
 import (
 	"bytes"
@@ -15,6 +16,8 @@ import (
 
 	"sigs.k8s.io/kustomize/api/types"
 
+	"lockkeeper/cluster/manifest"
+	"lockkeeper/cluster/manifest/closure"
 	"lockkeeper/cluster/manifest/document"
 )
 
@@ -28,11 +31,11 @@ type Found struct {
 	Note string
 }
 
-// Discover finds directories that could be targets: kustomizations that no
+// Targets finds directories that could be targets: kustomizations that no
 // other kustomization builds on, and the topmost directories that hold plain
 // manifests. Hidden and vendored directories and Helm charts are left out.
-func Discover(fsys fs.FS) ([]Found, error) {
-	s := scan{src: newTree(fsys), used: map[string]bool{}, kustomizations: map[string]*types.Kustomization{}}
+func Targets(fsys fs.FS) ([]Found, error) {
+	s := scan{src: closure.NewTree(fsys), used: map[string]bool{}, kustomizations: map[string]*types.Kustomization{}}
 	if err := s.walk(".", 0); err != nil {
 		return nil, fmt.Errorf("look for targets: %w", err)
 	}
@@ -47,7 +50,7 @@ func Discover(fsys fs.FS) ([]Found, error) {
 
 // scan is what one walk over a tree has seen.
 type scan struct {
-	src            source
+	src            closure.Source
 	kustomizations map[string]*types.Kustomization // by directory; nil if it cannot be read
 	manifests      []string                        // files outside of kustomization directories
 	used           map[string]bool                 // files and directories that kustomizations refer to
@@ -57,16 +60,16 @@ type scan struct {
 var skipped = map[string]bool{"node_modules": true, "vendor": true, "testdata": true}
 
 func (s *scan) walk(dir string, depth int) error {
-	list, err := s.src.ask(List, dir)
-	if err != nil || depth > maxFolders {
+	list, err := s.src.Ask(closure.List, dir)
+	if err != nil || depth > manifest.MaxFolders {
 		return err
 	}
-	if name := kustomization(list.Entries); name != "" {
+	if name := manifest.KustomizationFile(list.Entries); name != "" {
 		if err := s.read(dir, name); err != nil {
 			return err
 		}
 	}
-	if slices.Contains(list.Entries, entry{"Chart.yaml", file}) {
+	if slices.Contains(list.Entries, closure.Entry{Name: "Chart.yaml", Kind: closure.File}) {
 		return nil
 	}
 	_, kustomized := s.kustomizations[dir]
@@ -74,11 +77,11 @@ func (s *scan) walk(dir string, depth int) error {
 		at := path.Join(dir, e.Name)
 		switch {
 		case strings.HasPrefix(e.Name, ".") || skipped[e.Name]:
-		case e.Kind == folder:
+		case e.Kind == closure.Folder:
 			if err := s.walk(at, depth+1); err != nil {
 				return err
 			}
-		case e.Kind == file && isManifest(e.Name) && !kustomized:
+		case e.Kind == closure.File && manifest.IsManifest(e.Name) && !kustomized:
 			s.manifests = append(s.manifests, at)
 		}
 	}
@@ -87,12 +90,12 @@ func (s *scan) walk(dir string, depth int) error {
 
 func (s *scan) read(dir, name string) error {
 	s.kustomizations[dir] = nil
-	a, err := s.src.ask(Read, path.Join(dir, name))
+	a, err := s.src.Ask(closure.Read, path.Join(dir, name))
 	if err != nil {
 		return err
 	}
 	k := &types.Kustomization{}
-	if document.Bomb(name, a.data) == nil && document.Safely(func() error { return k.Unmarshal(a.data) }) == nil {
+	if document.Bomb(name, a.Data) == nil && document.Safely(func() error { return k.Unmarshal(a.Data) }) == nil {
 		k.FixKustomization()
 		s.kustomizations[dir] = k
 	}
@@ -126,10 +129,10 @@ func (s *scan) followReferences() error {
 
 func (s *scan) use(dir, ref string) error {
 	p := path.Join(dir, ref)
-	if ref == "" || isRemote(ref) || strings.Contains(ref, "\n") || !fs.ValidPath(p) {
+	if ref == "" || manifest.IsRemote(ref) || strings.Contains(ref, "\n") || !fs.ValidPath(p) {
 		return nil
 	}
-	real, err := s.src.ask(Real, p)
+	real, err := s.src.Ask(closure.Real, p)
 	if err != nil {
 		return err
 	}
@@ -194,11 +197,11 @@ var (
 // looksLikeObject tells manifests from other YAML and JSON files, which
 // repositories have many of. It does not have to be exact: rendering is.
 func (s *scan) looksLikeObject(f string) bool {
-	a, err := s.src.ask(Read, f)
-	if err != nil || bytes.Contains(a.data, []byte("{{")) {
+	a, err := s.src.Ask(closure.Read, f)
+	if err != nil || bytes.Contains(a.Data, []byte("{{")) {
 		return false
 	}
-	return hasVersion.Match(a.data) && hasKind.Match(a.data)
+	return hasVersion.Match(a.Data) && hasKind.Match(a.Data)
 }
 
 // environments are the words in paths that tell an environment.
