@@ -327,15 +327,16 @@ func (b *Bot) finish(ctx context.Context, g *gathered, a reconcile.Apply, failur
 	return next, b.runAll(ctx, next, next.Reply(*a.Command, report.Reply{Kind: kind, Text: last.Says(), Items: failures(g.Results)}))
 }
 
-// noteApplied remembers which targets of an open pull stand as planned: what
-// has to soak there begins to.
+// noteApplied remembers what a pull brought to targets: what has to soak there
+// begins to. One that is not well is remembered too, or else the pull would pass
+// for one that changes nothing there.
 func (b *Bot) noteApplied(g *gathered) {
-	if g.Memory.Last.Kind != reconcile.PlanPull {
+	if kind := g.Memory.Last.Kind; kind != reconcile.PlanPull && kind != reconcile.PlanMerged {
 		return
 	}
 	for _, r := range g.Results {
-		if r.OK() {
-			a := policy.Applied{Target: r.Target.Name, Environment: r.Target.Environment, At: b.now(), Healthy: true}
+		if r.OK() || !untouched([]cluster.Result{r}) {
+			a := policy.Applied{Target: r.Target.Name, Environment: r.Target.Environment, At: b.now(), Healthy: r.OK()}
 			g.Memory.NoteApplied(reconcile.Applied{Applied: a, Cluster: r.Target.Cluster, Head: g.Pull.Head.SHA})
 		}
 	}

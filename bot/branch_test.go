@@ -204,6 +204,8 @@ func TestPolicyPushedDirectlyCountsForEveryPull(t *testing.T) {
 	mustContain(t, h.report().Body, sha[:8], "**targets and policy**", "`"+config.RepoFile+"`")
 	mustContain(t, h.say(second, n, "/apply"), "refused", "bypass")
 	mustContain(t, h.say(reviewer, n, "/approve"), "approved")
+	mustContain(t, h.say(second, n, "/apply"), "refused", "policy: 1 approval") // a writer is no owner of the policy
+	mustContain(t, h.say("owner", n, "/approve"), "approved")
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")
 	h.quiet()
 }

@@ -58,32 +58,36 @@ func (b *Bot) evidence(ctx context.Context, g *gathered) error {
 	return b.owed(ctx, g)
 }
 
-// merges finds the merge commits that add nothing, and the earlier heads that
-// only such merges of the base branch lie after.
+// merges finds the merges of the base branch that add nothing, and the earlier
+// heads that only such merges lie after. A merge of another branch is no such
+// thing, however clean: whoever makes it decides what comes into the pull, and
+// the commits that it brings may name anybody as their author.
 func (b *Bot) merges(ctx context.Context, g *gathered) error {
 	g.CleanMerges, g.EquivalentHeads = map[string]bool{}, nil
-	bySHA := map[string]forge.Commit{}
+	base := g.BaseSHA
+	if g.Kind == reconcile.PlanMerged { // by now the base contains the pull itself
+		base = g.src.baseSHA
+	}
+	first := map[string]string{}
 	for _, c := range g.Commits {
-		bySHA[c.SHA] = c
 		if len(c.Parents) != 2 {
 			continue
 		}
+		first[c.SHA] = c.Parents[0]
 		clean, err := b.cleanMerge(ctx, g.src.repo, c.SHA)
 		if err != nil {
 			return err
 		}
-		g.CleanMerges[c.SHA] = clean
+		if clean {
+			clean, err = g.src.repo.IsAncestor(ctx, c.Parents[1], base)
+			if err != nil && !errors.Is(err, git.ErrNoRevision) {
+				return err
+			}
+		}
+		g.CleanMerges[c.SHA] = clean && err == nil
 	}
 	for at := g.Pull.Head.SHA; g.CleanMerges[at]; {
-		c := bySHA[at]
-		fromBase, err := g.src.repo.IsAncestor(ctx, c.Parents[1], g.BaseSHA)
-		if err != nil {
-			return err
-		}
-		if !fromBase {
-			return nil
-		}
-		at = c.Parents[0]
+		at = first[at]
 		g.EquivalentHeads = append(g.EquivalentHeads, at)
 	}
 	return nil
@@ -171,7 +175,7 @@ func (b *Bot) owed(ctx context.Context, g *gathered) error {
 // soaks looks whether what the pull applied, and has to soak, is healthy now. A
 // cluster that does not answer has nothing that is known to be.
 func (b *Bot) soaks(ctx context.Context, g *gathered) error {
-	if g.Pull.State != forge.Open || !slices.ContainsFunc(g.Policy.Environments, func(e policy.Environment) bool { return e.Soak != nil }) {
+	if g.Pull.State != forge.Open && g.Kind != reconcile.PlanMerged || !slices.ContainsFunc(g.Policy.Environments, func(e policy.Environment) bool { return e.Soak != nil }) {
 		return nil
 	}
 	for i := range g.Memory.Applies {
@@ -299,11 +303,13 @@ func (b *Bot) checks(ctx context.Context, g *gathered) error {
 }
 
 // reviewDuties opens the reviews that applying by a verdict owes. That is
-// stored before anything is touched.
-func (b *Bot) reviewDuties(ctx context.Context, g *gathered, uses []policy.Use) error {
+// stored before anything is touched. Each operation owes its own, or else one
+// that follows a review could use the same override unseen; an operation that
+// is resumed owes what it did before.
+func (b *Bot) reviewDuties(ctx context.Context, g *gathered, operation string, uses []policy.Use) error {
 	for _, u := range uses {
 		d := store.Duty{
-			ID: reconcile.Hash("duty", g.key.String(), u.Environment, fmt.Sprint(u.ID)), RepoID: g.key.Repo, Number: g.key.Number,
+			ID: reconcile.Hash("duty", operation, u.Environment, fmt.Sprint(u.ID)), RepoID: g.key.Repo, Number: g.key.Number,
 			Environment: u.Environment, By: u.By, Reason: u.Reason, CommentID: u.ID, Opened: b.now(), Due: u.Due,
 		}
 		if err := b.store.OpenDuty(ctx, d); err != nil {

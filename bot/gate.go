@@ -75,7 +75,7 @@ func (b *Bot) gate(ctx context.Context, g *gathered, a reconcile.Apply) (*permit
 	if !p.verdict.OK {
 		return nil, &refusal{whyNot(p.verdict)}, nil
 	}
-	return p, nil, b.reviewDuties(ctx, g, p.verdict.Overrides)
+	return p, nil, b.reviewDuties(ctx, g, a.ID, p.verdict.Overrides)
 }
 
 // whyNot is what a denial lacks, and which approvals it does not count and

@@ -61,7 +61,7 @@ func (b *Bot) gather(ctx context.Context, key reconcile.PullKey) (*gathered, err
 		return nil, err
 	}
 	if !slices.Contains(bases(op, repo), pull.Base.Name) {
-		return nil, nil
+		return nil, b.leftBase(ctx, key, pull.Base.Name)
 	}
 	g := &gathered{key: key, State: &reconcile.State{
 		Now: b.now(), Self: b.self, Operator: op, CheckName: b.checkName, Limits: b.forge.Limits(), Pull: pull,
@@ -76,6 +76,28 @@ func (b *Bot) gather(ctx context.Context, key reconcile.PullKey) (*gathered, err
 		return nil, err
 	}
 	return g, b.people(ctx, g)
+}
+
+// leftBase notes that a pull that is known aims at a branch that is not ours to
+// handle: what was said before is void when it comes back (threat 29).
+func (b *Bot) leftBase(ctx context.Context, key reconcile.PullKey, base string) error {
+	doc, version, err := b.store.LoadPull(ctx, key.Repo, key.Number)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	m, err := reconcile.DecodeMemory(doc)
+	if err != nil || m.Base == base {
+		return err
+	}
+	m.Retarget(base)
+	if doc, err = json.Marshal(m); err != nil {
+		return fmt.Errorf("save what is known of %s: %w", key, err)
+	}
+	_, err = b.store.SavePull(ctx, key.Repo, key.Number, doc, version)
+	return err
 }
 
 // bases are the branches that the operator lets pulls aim at.

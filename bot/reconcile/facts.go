@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"lockkeeper/bot/config"
 	"lockkeeper/bot/policy"
+	"lockkeeper/cluster"
 	"lockkeeper/forge"
 )
 
@@ -24,7 +26,7 @@ func (s *State) Facts(changes []policy.Change, blocked []string) policy.Facts {
 		Writers: ids(s.Writers), Admins: ids(s.Admins), Outside: s.outside(),
 		Changes: changes, Waiting: s.waiting(changes), Files: s.Files, OwnersError: s.OwnersError,
 		Checks: s.Checks, Published: s.Memory.shownSince(), Applied: s.applied(), Ticket: s.ticket(),
-		Overrides: s.Overrides(), Duties: s.Duties, Bypass: s.bypass(changes), PolicyChange: s.PolicyChange,
+		Overrides: s.Overrides(), Duties: s.Duties, Bypass: s.bypass(changes), PolicyChange: slices.Concat(s.PolicyChange, s.policyBypassed(changes)),
 		Blocked: append(slices.Clone(s.Blocked), blocked...), PolicyRevision: s.Policy.Revision(),
 	}
 	if s.Memory.Sync != "" && s.Memory.SyncBy.ID != 0 {
@@ -78,12 +80,18 @@ func (s *State) outside() []int64 {
 }
 
 // waiting are the targets of the current plan with changes that are not among
-// those asked about.
+// those asked about, and those that an earlier head was applied to: that the
+// plan has nothing left there does not mean that this head was tried there.
 func (s *State) waiting(changes []policy.Change) []policy.Waiting {
 	found := map[policy.Waiting]bool{}
 	for _, c := range s.Changes() {
 		if !slices.ContainsFunc(changes, func(o policy.Change) bool { return o.Target == c.Target }) {
 			found[policy.Waiting{Target: c.Target, Environment: c.Environment}] = true
+		}
+	}
+	for _, a := range s.Memory.Applies {
+		if a.Head != s.Pull.Head.SHA && slices.ContainsFunc(s.Targets(), func(t cluster.Target) bool { return t.Name == a.Target }) {
+			found[policy.Waiting{Target: a.Target, Environment: a.Environment}] = true
 		}
 	}
 	return slices.SortedFunc(maps.Keys(found), func(a, b policy.Waiting) int { return strings.Compare(a.Target, b.Target) })
@@ -124,6 +132,18 @@ func (s *State) bypass(changes []policy.Change) []policy.Bypass {
 	out := Concerning(s.Bypass, changes)
 	if s.Memory.Bypass != nil && s.Kind == PlanMerged {
 		out = append(out, *s.Memory.Bypass)
+	}
+	return out
+}
+
+// policyBypassed are changes of the policy that came past the gate: they too
+// need its owners, or else pushing them would take less than a pull does.
+func (s *State) policyBypassed(changes []policy.Change) []string {
+	var out []string
+	for _, b := range s.Bypass {
+		if len(changes) > 0 && slices.Contains(b.Targets, config.RepoFile) {
+			out = append(out, b.String()+" past the gate: it changes targets, policy or CODEOWNERS")
+		}
 	}
 	return out
 }

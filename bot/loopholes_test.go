@@ -1,0 +1,90 @@
+package bot_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"lockkeeper/bot/config"
+)
+
+// Who merges a side branch into a pull brings in what it holds, whoever its
+// commits name as their author (threats 10, 13).
+func TestCleanMergeOfASideBranchContributes(t *testing.T) {
+	h := newHouse(t, build{})
+	n := h.open(opener, "change", change("two"))
+	h.push(opener, "side", map[string]string{"deploy/b.yaml": configMap("b", "smuggled")})
+	h.mergeBranch(reviewer, "change", "side")
+	h.settle()
+	mustContain(t, h.say(reviewer, n, "/approve"), "refused", "contributed to this pull")
+	h.refused(second, n, "two", "1 approval")
+}
+
+// A review closes what was done until then; using the override again owes
+// another.
+func TestOverrideThatIsUsedAgainOwesAnotherReview(t *testing.T) {
+	h := newHouse(t, build{Config: twoTargets + "    override: {by: {users: [cho]}, expires: 1h, review: 24h}\n",
+		Files: map[string]string{"more/b.yaml": configMap("b", "one")}})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two"), "more/b.yaml": configMap("b", "two")})
+	h.say(second, n, "/override checkout is down")
+	mustContain(t, h.say(second, n, "/apply "+h.ns), "🚀")
+	mustContain(t, h.say(reviewer, n, "/reviewed"), "reviewed", "closed")
+	mustContain(t, h.say(second, n, "/apply "+h.ns+"-more"), "🚀")
+	mustContain(t, h.sticky(n), "owes a review")
+}
+
+const lenientSoak = `targets:
+  - {name: NS, path: deploy, cluster: main, environment: production}
+  - {name: NS-stage, path: stage, cluster: main, environment: staging}
+environments:
+  staging:
+    approvals: {required: 0}
+  production:
+    approvals: {required: 0}
+    soak: {in: staging, for: 30m, untouched: allow}
+`
+
+// That nothing is left to change in staging does not mean that the pull changed
+// nothing there: an earlier head did.
+func TestPushDoesNotEndASoak(t *testing.T) {
+	h := newHouse(t, build{Config: lenientSoak})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two"), "stage/b.yaml": configMap("b", "two")})
+	mustContain(t, h.say(second, n, "/apply "+h.ns+"-stage"), "🚀")
+	h.push(opener, "change", map[string]string{"README.md": "another head\n"})
+	h.settle()
+	h.refused(second, n, "two", "apply "+h.ns+"-stage in staging first")
+	mustContain(t, h.say(second, n, "/apply "+h.ns+"-stage"), "🚀")
+	h.refused(second, n, "two", "has to soak in staging until")
+	h.forge.Advance(31 * time.Minute)
+	h.applied(second, n, "two")
+}
+
+func TestMergedPullSoaks(t *testing.T) {
+	h := newHouse(t, build{Config: strings.Replace(lenientSoak, "production:\n    approvals: {required: 0}", "production:\n    approvals: {required: 1}", 1),
+		Server: func(s *config.Server) { s.Repositories[0].Apply = config.ApplyOnMerge }})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two"), "stage/b.yaml": configMap("b", "two")})
+	_, err := h.as("owner").Merge(t.Context(), shop, n, "merge")
+	h.must(err)
+	h.settle()
+	h.say(reviewer, n, "/approve")
+	mustContain(t, h.say(second, n, "/apply "+h.ns+"-stage"), "🚀")
+	h.refused(second, n, "two", "has to soak in staging until")
+	h.forge.Advance(31 * time.Minute)
+	h.say(second, n, "/apply")
+	if got := h.value("a"); got != "two" {
+		t.Fatalf("after the soak a is %q:\n%s", got, h.sticky(n))
+	}
+}
+
+// A pull that aims elsewhere for a while, at a branch that is not looked after,
+// comes back without its approvals (threat 29).
+func TestRetargetingToABranchThatIsNotLookedAfterVoidsApprovals(t *testing.T) {
+	h := newHouse(t, build{})
+	h.push("owner", "elsewhere", map[string]string{"README.md": "elsewhere\n"})
+	n := h.approved()
+	for _, base := range []string{"elsewhere", "main"} {
+		h.must(h.as(opener).Retarget(t.Context(), shop, n, base))
+		h.settle()
+	}
+	h.refused(second, n, "two", "retargeted")
+}
