@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
@@ -62,6 +63,24 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathe
 		return g, failed
 	}
 	return b.finish(ctx, g, a, err)
+}
+
+// settleBypasses settles what a permitted plan brought to clusters, if all of it
+// was applied: the gate asked for somebody else's approval of it. A target is as
+// the base branch says after a sync, and after a pull that left none of its
+// objects out.
+func (b *Bot) settleBypasses(ctx context.Context, g *gathered, p *permit, failure error) error {
+	if word, _ := outcome(g.Results, failure); word != "succeeded" || len(p.facts.Bypass) == 0 {
+		return nil
+	}
+	brought := []string{config.RepoFile}
+	for _, t := range p.out.Targets {
+		if g.Kind == reconcile.PlanSync || t.Plan.Unadopted == 0 {
+			brought = append(brought, t.Plan.Target.Name)
+		}
+	}
+	how := sentence([]string{fmt.Sprintf("applied with #%d", g.key.Number), listed("approved by ", p.verdict.Approvers())})
+	return b.bypass.Settle(ctx, g.Operator, g.Pull.Base.Name, p.facts.Bypass, brought, how)
 }
 
 func clusterNames(g *gathered) []string {
@@ -131,7 +150,7 @@ func (b *Bot) release(ctx context.Context, g *gathered) error {
 
 // wantOthers has the other known pulls of the repository looked at again.
 func (b *Bot) wantOthers(ctx context.Context, g *gathered) error {
-	return b.store.Want(context.WithoutCancel(ctx), baseKey(g.key.Repo, g.Pull.Base.Name))
+	return b.store.Want(context.WithoutCancel(ctx), bypass.Key(g.key.Repo, g.Pull.Base.Name))
 }
 
 func (b *Bot) refuseAndRelease(ctx context.Context, g *gathered, a reconcile.Apply, taken, reasons []string) error {
@@ -203,7 +222,7 @@ func (b *Bot) start(ctx context.Context, g *gathered, a reconcile.Apply, p *perm
 		}
 	}
 	if g.Kind == reconcile.PlanPull {
-		g.Memory.Applied = g.src.tree
+		g.Memory.Applied = g.src.Tree
 	}
 	g.Memory.Last = &reconcile.Operation{ID: a.ID, Kind: g.Kind, Actor: a.Actor.Login, Head: g.Pull.Head.SHA, Plan: g.Memory.Plan.Digest, Outcome: "running"}
 	g.Operation = nil

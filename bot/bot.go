@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/history"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
@@ -50,6 +52,7 @@ type Bot struct {
 	store     *store.Store
 	mirrors   *git.Cache
 	planner   *plan.Planner
+	bypass    *bypass.Watcher
 	clusters  map[string]cluster.Cluster
 	log       *slog.Logger
 	now       func() time.Time
@@ -62,9 +65,7 @@ type Bot struct {
 	repos map[int64]forge.Repo // forgotten when the process ends
 	ready map[string]bool      // clusters whose namespace and key are there
 
-	clean sync.Map // commit SHA to whether it is a merge that adds nothing
-
-	noticing sync.Mutex // held while what came to a base branch is looked at
+	merges history.Merges
 }
 
 // New makes a Bot and asks the forge who it is.
@@ -88,6 +89,14 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 		b.progress = 3 * time.Second
 	}
 	b.planner = &plan.Planner{Renderer: c.Renderer, Clusters: b.cluster, MaxDeletes: c.Server.MaxDeletes}
+	b.bypass = &bypass.Watcher{
+		Forge: b.forge, Store: b.store, Mirrors: b.mirrors, Planner: b.planner, Log: b.log, Now: b.now,
+		Repository: b.repository,
+		Record: func(ctx context.Context, by forge.User, r audit.Record) error {
+			r.Actor = b.actor(by)
+			return b.write(ctx, r)
+		},
+	}
 	return b, nil
 }
 
@@ -163,7 +172,7 @@ func (b *Bot) Wants(e forge.Event) []string {
 	case e.HeadSHA != "":
 		return []string{fmt.Sprintf("group/%d/%s", e.Repo.ID, e.HeadSHA)}
 	case e.Branch != "":
-		return []string{baseKey(e.Repo.ID, e.Branch)}
+		return []string{bypass.Key(e.Repo.ID, e.Branch)}
 	case e.Commit != "" && e.Sender != b.self.ID:
 		return []string{fmt.Sprintf("commit/%d/%s", e.Repo.ID, e.Commit)}
 	}
@@ -267,7 +276,7 @@ func (b *Bot) save(ctx context.Context, g *gathered) error {
 
 // record appends to the audit trail, with what every record of a pull carries.
 func (b *Bot) record(ctx context.Context, g *gathered, r audit.Record) error {
-	r.Repo, r.Pull, r.Tool, r.Time = g.Operator.Ref(), g.key.Number, b.version, b.now()
+	r.Repo, r.Pull = g.Operator.Ref(), g.key.Number
 	if r.Head == "" {
 		r.Head = g.Pull.Head.SHA
 	}
@@ -278,6 +287,12 @@ func (b *Bot) record(ctx context.Context, g *gathered, r audit.Record) error {
 		r.PlanDigest = g.Memory.Plan.Digest
 	}
 	r.PolicyRevision = g.Policy.Revision()
+	return b.write(ctx, r)
+}
+
+// write appends to the audit trail.
+func (b *Bot) write(ctx context.Context, r audit.Record) error {
+	r.Tool, r.Time = b.version, b.now()
 	_, err := b.store.AppendRecord(context.WithoutCancel(ctx), r)
 	return err
 }

@@ -11,8 +11,15 @@
 //  4. and asks again, until there is nothing left to do.
 //
 // What is decided is in bot/reconcile, what is done about it here. What is said
-// to people is a view of the state, written by bot/report. What a change of trees means for clusters is bot/plan's. Who has
-// to agree is bot/policy's, which is pure as well.
+// to people is a view of the state, written by bot/report. What Git knows of a
+// pull, the trees to compare among it, is read by bot/history; what a change of
+// trees means for clusters is bot/plan's. Who has to agree is bot/policy's,
+// which is pure as well.
+//
+// Base branches are watched too (bot/bypass): a commit that no merged pull
+// brought came past the gate. It is recorded, and an issue of the repository
+// reports it. Until what it did is undone, a plan that would bring it to a
+// cluster needs the approval of somebody who did not push it.
 //
 // # Invariants
 //

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/history"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/policy/lint"
@@ -25,7 +26,7 @@ import (
 // policy compiles the policy of the base branch. A broken file blocks: the
 // policy that somebody meant is not known.
 func (b *Bot) policy(g *gathered) {
-	file, _, err := plan.Load(g.src.rules, &g.Operator)
+	file, _, err := plan.Load(g.src.Rules, &g.Operator)
 	var problems config.Problems
 	if err != nil && (file == nil || !errors.As(err, &problems)) {
 		g.Blocked = append(g.Blocked, fmt.Sprintf(
@@ -33,10 +34,10 @@ func (b *Bot) policy(g *gathered) {
 			config.RepoFile, err))
 	}
 	g.Policy = config.Compile(file, b.server)
-	if g.src.merge == nil || g.Kind != reconcile.PlanPull && g.Kind != reconcile.PlanMerged {
+	if g.src.Merge == nil || g.Kind != reconcile.PlanPull && g.Kind != reconcile.PlanMerged {
 		return
 	}
-	after, _, err := plan.Load(g.src.merge, &g.Operator)
+	after, _, err := plan.Load(g.src.Merge, &g.Operator)
 	if err != nil && !errors.As(err, &problems) {
 		return // the plan has the problem
 	}
@@ -45,10 +46,10 @@ func (b *Bot) policy(g *gathered) {
 
 // evidence reads from Git what the commits are and change.
 func (b *Bot) evidence(ctx context.Context, g *gathered) error {
-	if err := b.merges(ctx, g); err != nil {
+	if err := b.merges.Find(ctx, g.src, g.State); err != nil {
 		return err
 	}
-	b.pushers(g)
+	g.Pushers = history.Pushers(g.State, g.pushes)
 	if err := b.files(ctx, g); err != nil {
 		return err
 	}
@@ -58,87 +59,18 @@ func (b *Bot) evidence(ctx context.Context, g *gathered) error {
 	return b.owed(ctx, g)
 }
 
-// merges finds the merges of the base branch that add nothing, and the earlier
-// heads that only such merges lie after. A merge of another branch is no such
-// thing, however clean: whoever makes it decides what comes into the pull, and
-// the commits that it brings may name anybody as their author.
-func (b *Bot) merges(ctx context.Context, g *gathered) error {
-	g.CleanMerges, g.EquivalentHeads = map[string]bool{}, nil
-	base := g.BaseSHA
-	if g.Kind == reconcile.PlanMerged { // by now the base contains the pull itself
-		base = g.src.baseSHA
-	}
-	first := map[string]string{}
-	for _, c := range g.Commits {
-		if len(c.Parents) != 2 {
-			continue
-		}
-		first[c.SHA] = c.Parents[0]
-		clean, err := b.cleanMerge(ctx, g.src.repo, c.SHA)
-		if err != nil {
-			return err
-		}
-		if clean {
-			clean, err = g.src.repo.IsAncestor(ctx, c.Parents[1], base)
-			if err != nil && !errors.Is(err, git.ErrNoRevision) {
-				return err
-			}
-		}
-		g.CleanMerges[c.SHA] = clean && err == nil
-	}
-	for at := g.Pull.Head.SHA; g.CleanMerges[at]; {
-		at = first[at]
-		g.EquivalentHeads = append(g.EquivalentHeads, at)
-	}
-	return nil
-}
-
-// cleanMerge asks Git once: a commit never changes.
-func (b *Bot) cleanMerge(ctx context.Context, repo *git.Mirror, sha string) (bool, error) {
-	if known, ok := b.clean.Load(sha); ok {
-		return known.(bool), nil
-	}
-	clean, err := repo.IsCleanMerge(ctx, sha)
-	if errors.Is(err, git.ErrNoRevision) {
-		return false, nil // the forge knows more than was fetched: not proven
-	}
-	if err != nil {
-		return false, err
-	}
-	b.clean.Store(sha, clean)
-	return clean, nil
-}
-
-// pushers are who pushed to the head, but for who only updated it from the base
-// branch with a merge that adds nothing.
-func (b *Bot) pushers(g *gathered) {
-	parents := map[string][]string{}
-	for _, c := range g.Commits {
-		parents[c.SHA] = c.Parents
-	}
-	g.Pushers = nil
-	for _, p := range g.pushes {
-		if g.CleanMerges[p.After] && parents[p.After][0] == p.Before && p.Kind == forge.PlainPush {
-			continue
-		}
-		if !slices.ContainsFunc(g.Pushers, func(u forge.User) bool { return u.ID == p.By.ID }) {
-			g.Pushers = append(g.Pushers, p.By)
-		}
-	}
-}
-
 // files are what the pull changes, and who owns them by the base branch's
 // CODEOWNERS. A change of CODEOWNERS is one of the policy.
 func (b *Bot) files(ctx context.Context, g *gathered) error {
 	g.Files, g.OwnersError = nil, ""
-	if g.src.merge == nil || g.Kind != reconcile.PlanPull && g.Kind != reconcile.PlanMerged {
+	if g.src.Merge == nil || g.Kind != reconcile.PlanPull && g.Kind != reconcile.PlanMerged {
 		return nil
 	}
-	paths, err := g.src.repo.ChangedFiles(ctx, g.src.base.(*git.Tree).SHA(), g.src.tree)
+	paths, err := g.src.Repo.ChangedFiles(ctx, g.src.Base.(*git.Tree).SHA(), g.src.Tree)
 	if err != nil {
 		return err
 	}
-	who, err := config.ReadOwners(g.src.rules, owners.GitHub)
+	who, err := config.ReadOwners(g.src.Rules, owners.GitHub)
 	if err != nil {
 		g.OwnersError = err.Error()
 	}
@@ -168,7 +100,7 @@ func (b *Bot) owed(ctx context.Context, g *gathered) error {
 	for _, d := range duties {
 		g.Duties = append(g.Duties, policy.Duty{ID: d.ID, Environment: d.Environment, Pull: d.Number, By: d.By, Opened: d.Opened, Due: d.Due})
 	}
-	g.Bypass, err = b.bypassing(ctx, g)
+	g.Bypass, err = b.bypass.Open(ctx, g.Operator, g.Pull.Base.Name, g.BaseSHA)
 	return err
 }
 
@@ -270,7 +202,7 @@ func (b *Bot) teams(ctx context.Context, g *gathered) error {
 // may ask about this pull. The plan is not made yet.
 func (g *gathered) environments() []string {
 	var out []string
-	for _, tree := range []fs.FS{g.src.rules, g.src.merge} {
+	for _, tree := range []fs.FS{g.src.Rules, g.src.Merge} {
 		if tree == nil {
 			continue
 		}

@@ -212,7 +212,7 @@ func (b *Bot) waitsFor(ctx context.Context, g *gathered, number int) ([]string, 
 	if err != nil || m.PendingMerge == "" || m.PendingMerge == g.Pull.MergeSHA {
 		return nil, err
 	}
-	before, err := g.src.repo.IsAncestor(ctx, m.PendingMerge, g.Pull.MergeSHA)
+	before, err := g.src.Repo.IsAncestor(ctx, m.PendingMerge, g.Pull.MergeSHA)
 	if err != nil || !before {
 		return nil, err
 	}

@@ -5,16 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/history"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
@@ -26,22 +25,12 @@ import (
 // example during an outage, is answered with "please repeat" instead of run.
 const lateCommand = 2 * time.Hour
 
-// sources are the trees that a plan of the pull compares, and where they are.
-type sources struct {
-	repo        *git.Mirror
-	base, merge fs.FS
-	rules       fs.FS  // the tree of the base branch whose policy holds
-	baseSHA     string // commit that base is the tree of
-	tree        string // SHA of the merge tree
-	revision    string // what the inventory will call the applied state
-}
-
 // gathered is a State with what only the runner needs.
 type gathered struct {
 	*reconcile.State
 	key     reconcile.PullKey
 	version int64 // of the stored memory
-	src     *sources
+	src     *history.Trees
 	pushes  []forge.BranchPush // to the head
 }
 
@@ -246,7 +235,7 @@ func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
 	if err != nil {
 		return err
 	}
-	g.BaseSHA, g.src = shas[0], &sources{repo: mirror}
+	g.BaseSHA, g.src = shas[0], &history.Trees{Repo: mirror}
 	if g.version == 0 && g.Pull.Merged && g.Pull.MergeSHA != g.BaseSHA {
 		// Merged before the bot came, and built upon since: history.
 		g.Memory.Settled, g.Memory.MergedSeen = true, true
@@ -255,15 +244,15 @@ func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
 		return err
 	}
 	g.Kind = g.WantedKind()
-	if err := b.trees(ctx, g); err != nil {
+	if err := g.src.Find(ctx, g.State); err != nil {
 		return err
 	}
 	b.policy(g)
 	if err := b.evidence(ctx, g); err != nil {
 		return err
 	}
-	if g.src.merge != nil {
-		g.PlanKey = reconcile.Hash(string(g.Kind), g.Memory.Sync, g.Pull.Head.SHA, g.src.baseSHA, g.src.tree, b.operatorDigest(g.Operator))
+	if g.src.Merge != nil {
+		g.PlanKey = reconcile.Hash(string(g.Kind), g.Memory.Sync, g.Pull.Head.SHA, g.src.BaseSHA, g.src.Tree, b.operatorDigest(g.Operator))
 	}
 	return b.holders(ctx, g)
 }
@@ -272,7 +261,7 @@ func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
 func (b *Bot) watchBase(ctx context.Context, g *gathered) error {
 	old := g.Memory.BaseSHA
 	if old != "" && old != g.BaseSHA && g.Pull.State == forge.Open {
-		grown, err := g.src.repo.IsAncestor(ctx, old, g.BaseSHA)
+		grown, err := g.src.Repo.IsAncestor(ctx, old, g.BaseSHA)
 		if err != nil && !errors.Is(err, git.ErrNoRevision) {
 			return err
 		}
@@ -283,146 +272,6 @@ func (b *Bot) watchBase(ctx context.Context, g *gathered) error {
 	}
 	g.Memory.BaseSHA = g.BaseSHA
 	return nil
-}
-
-// trees finds the two trees that the plan compares.
-func (b *Bot) trees(ctx context.Context, g *gathered) error {
-	base, head := g.BaseSHA, g.Pull.Head.SHA
-	switch g.Kind {
-	case reconcile.PlanMerged:
-		return b.mergedTrees(ctx, g)
-	case reconcile.PlanSync:
-		return b.setTrees(ctx, g, base, base, base)
-	case reconcile.PlanRestore:
-		return b.restoreTrees(ctx, g)
-	}
-	tree, conflicts, err := g.src.repo.MergeTree(ctx, base, head)
-	switch {
-	case errors.Is(err, git.ErrUnrelated):
-		g.Blocked = append(g.Blocked, "the head and the base branch have no common history")
-		return b.setTrees(ctx, g, base, "", "")
-	case err != nil:
-		return err
-	case len(conflicts) > 0:
-		g.Blocked = append(g.Blocked, "the head conflicts with "+g.Pull.Base.Name+" in "+strings.Join(conflicts, ", ")+"; merge or rebase, and push")
-		return b.setTrees(ctx, g, base, "", "")
-	}
-	return b.setTrees(ctx, g, base, tree, head)
-}
-
-// restoreTrees compares what was applied with the base branch, which is to come
-// back and whose policy judges that.
-func (b *Bot) restoreTrees(ctx context.Context, g *gathered) error {
-	if err := b.setTrees(ctx, g, g.BaseSHA, g.BaseSHA, g.BaseSHA); err != nil {
-		return err
-	}
-	applied, err := g.src.repo.Tree(ctx, g.Memory.Applied)
-	if err != nil {
-		// The mirror was thrown away since: the same merge has the same tree.
-		tree, conflicts, err := g.src.repo.MergeTree(ctx, g.BaseSHA, g.Pull.Head.SHA)
-		if err != nil && !errors.Is(err, git.ErrUnrelated) {
-			return err
-		}
-		if err != nil || len(conflicts) > 0 {
-			g.Blocked = append(g.Blocked, "what was applied cannot be told any more, because the head no longer merges with "+g.Pull.Base.Name+"; `/unlock keep` gives its targets up, and `/sync TARGET` on another pull brings "+g.Pull.Base.Name+" back")
-			g.src.merge, g.src.tree = nil, ""
-			return nil
-		}
-		if applied, err = g.src.repo.Tree(ctx, tree); err != nil {
-			return err
-		}
-	}
-	g.src.base = applied
-	g.src.baseSHA = applied.SHA()
-	return nil
-}
-
-// mergedTrees compares the base branch before and after the merge.
-func (b *Bot) mergedTrees(ctx context.Context, g *gathered) error {
-	merge := g.Pull.MergeSHA
-	there, err := g.src.repo.IsAncestor(ctx, merge, g.BaseSHA)
-	if err != nil {
-		return err
-	}
-	before := ""
-	if there {
-		if before, err = b.beforeMerge(ctx, g); err != nil {
-			return err
-		}
-	}
-	if before == "" {
-		g.Blocked = append(g.Blocked, fmt.Sprintf("%s was rewritten: what the merge %s added to it cannot be told any more", g.Pull.Base.Name, reconcile.Short(merge)))
-		return b.setTrees(ctx, g, g.BaseSHA, "", "")
-	}
-	return b.setTrees(ctx, g, before, merge, merge)
-}
-
-// beforeMerge finds the tip of the base branch before the merge. That is the
-// first parent, except after a rebase, which puts all commits of the pull onto
-// the base under their own messages: the parent of the first of them.
-func (b *Bot) beforeMerge(ctx context.Context, g *gathered) (string, error) {
-	at, first := g.Pull.MergeSHA, ""
-	for _, c := range slices.Backward(g.Commits) {
-		if len(c.Parents) > 1 {
-			continue // a rebase leaves merge commits out
-		}
-		on, err := g.src.repo.ReadCommit(ctx, at)
-		if err != nil {
-			return "", err
-		}
-		if first == "" && len(on.Parents) > 0 {
-			first = on.Parents[0]
-		}
-		if len(on.Parents) != 1 || on.Subject() != strings.TrimSpace(c.Subject) {
-			return first, nil
-		}
-		at = on.Parents[0]
-	}
-	if first != "" {
-		return at, nil
-	}
-	on, err := g.src.repo.ReadCommit(ctx, at)
-	if err != nil || len(on.Parents) == 0 {
-		return "", err
-	}
-	return on.Parents[0], nil
-}
-
-// setTrees opens both trees; merge may be a tree, a commit, or "" for none.
-func (b *Bot) setTrees(ctx context.Context, g *gathered, base, merge, revision string) error {
-	open := func(rev string) (*git.Tree, error) {
-		tree, err := g.src.repo.TreeOf(ctx, rev)
-		if err != nil {
-			return nil, err
-		}
-		return g.src.repo.Tree(ctx, tree)
-	}
-	bt, err := open(base)
-	if err != nil {
-		return err
-	}
-	g.src.base, g.src.rules, g.src.baseSHA, g.src.revision = bt, bt, base, revision
-	if merge == "" {
-		return nil
-	}
-	mt, err := openTreeish(ctx, g.src.repo, merge)
-	if err != nil {
-		return err
-	}
-	g.src.merge, g.src.tree = mt, mt.SHA()
-	return nil
-}
-
-// openTreeish opens a tree by its own SHA or by its commit's.
-func openTreeish(ctx context.Context, repo *git.Mirror, rev string) (*git.Tree, error) {
-	if tree, err := repo.Tree(ctx, rev); err == nil {
-		return tree, nil
-	}
-	tree, err := repo.TreeOf(ctx, rev)
-	if err != nil {
-		return nil, err
-	}
-	return repo.Tree(ctx, tree)
 }
 
 // operatorDigest makes plans stale when the operator changes what is allowed.

@@ -194,7 +194,7 @@ func (b *Bot) liveChanges(ctx context.Context, g *gathered, out *plan.Output) er
 // plan asks the planner, for some targets or all that are affected.
 func (b *Bot) plan(ctx context.Context, g *gathered, only []string) (*plan.Output, error) {
 	in := plan.Input{
-		Base: g.src.base, Merge: g.src.merge, MergeRevision: g.src.revision, Repository: &g.Operator, Only: only,
+		Base: g.src.Base, Merge: g.src.Merge, MergeRevision: g.src.Revision, Repository: &g.Operator, Only: only,
 		// What this pull applied and did not see merged is part of its plan,
 		// even if a push since then left the target alone.
 		Held: func(t cluster.Target) bool { return slices.Contains(g.Memory.Leases, reconcile.TargetKey(t)) },
@@ -216,8 +216,8 @@ func (b *Bot) keep(ctx context.Context, g *gathered, out *plan.Output) error {
 		return fmt.Errorf("store the plan of %s: %w", g.key, err)
 	}
 	p := &reconcile.Planned{
-		Key: g.PlanKey, Kind: g.Kind, Head: g.Pull.Head.SHA, Base: g.src.baseSHA, At: b.now(),
-		Digest: reconcile.PlanDigest(out), Tree: g.src.tree,
+		Key: g.PlanKey, Kind: g.Kind, Head: g.Pull.Head.SHA, Base: g.src.BaseSHA, At: b.now(),
+		Digest: reconcile.PlanDigest(out), Tree: g.src.Tree,
 	}
 	if slices.ContainsFunc(out.Targets, func(t plan.Target) bool { return t.Unasked }) {
 		p.Remake(g.Memory.Plan)

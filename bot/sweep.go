@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
@@ -46,7 +47,7 @@ func (b *Bot) sweep(ctx context.Context, repo int64) error {
 		return err
 	}
 	for _, branch := range bases(op, r) {
-		if err := b.store.Want(ctx, baseKey(repo, branch)); err != nil {
+		if err := b.store.Want(ctx, bypass.Key(repo, branch)); err != nil {
 			return err
 		}
 	}
@@ -95,7 +96,7 @@ func (b *Bot) moved(ctx context.Context, repo int64, branch string) error {
 		return nil
 	}
 	// The pulls do not wait for what is wrong with the branch.
-	return errors.Join(b.wantPulls(ctx, op, branch), b.watch(ctx, op, branch))
+	return errors.Join(b.wantPulls(ctx, op, branch), b.bypass.Watch(ctx, op, branch))
 }
 
 func (b *Bot) wantPulls(ctx context.Context, op config.Repository, branch string) error {

@@ -1,7 +1,8 @@
-package bot
+package bypass
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,88 +21,51 @@ import (
 	"lockkeeper/forge/git"
 )
 
-const (
-	// lateForge is how long a forge may take to tell whose a commit is after it
-	// shows it on the branch, and who pushed it.
-	lateForge = time.Hour
-	// askAgain is when a forge that has not told yet is asked again.
-	askAgain = time.Minute
-	// clockSkew is by how much the forge's clock may be behind ours.
-	clockSkew = 5 * time.Minute
-)
-
-// watched is a base branch with its objects here.
-type watched struct {
-	op   config.Repository
-	name string
-	tip  string
-	repo *git.Mirror
-}
-
-// watch looks at what came to a base branch, and reports what came past the
-// gate. It runs once at a time for a branch, under the key of baseKey.
-func (b *Bot) watch(ctx context.Context, op config.Repository, branch string) error {
-	w, err := b.notice(ctx, op, branch)
-	if err != nil {
-		return err
-	}
-	open, err := b.store.Bypasses(ctx, op.ID, branch)
-	if err != nil {
-		return err
-	}
-	if open, err = b.recheck(ctx, w, open); err != nil {
-		return err
-	}
-	return b.reportBypasses(ctx, w, open)
-}
-
-func baseKey(repo int64, branch string) string { return fmt.Sprintf("base/%d/%s", repo, branch) }
-
 // notice brings the branch here and notes what came to it since the last time:
 // commits that no merged pull of the branch explains are stored and recorded.
 // What a branch has when it is first seen came before lockkeeper.
-func (b *Bot) notice(ctx context.Context, op config.Repository, branch string) (*watched, error) {
-	b.noticing.Lock()
-	defer b.noticing.Unlock()
-	w, err := b.fetchBranch(ctx, op, branch)
+func (w *Watcher) notice(ctx context.Context, op config.Repository, branch string) (*watched, error) {
+	w.noticing.Lock()
+	defer w.noticing.Unlock()
+	at, err := w.fetchBranch(ctx, op, branch)
 	if err != nil {
 		return nil, err
 	}
-	now := store.Branch{RepoID: op.ID, Name: branch, SHA: w.tip}
-	last, err := b.store.Branch(ctx, op.ID, branch)
+	now := store.Branch{RepoID: op.ID, Name: branch, SHA: at.tip}
+	last, err := w.Store.Branch(ctx, op.ID, branch)
 	if errors.Is(err, store.ErrNotFound) {
-		return w, b.store.SetBranch(ctx, now, "", nil)
+		return at, w.Store.SetBranch(ctx, now, "", nil)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if last.SHA == w.tip {
-		return w, nil
+	if last.SHA == at.tip {
+		return at, nil
 	}
-	found, err := b.came(ctx, w, last)
+	found, err := w.came(ctx, at, last)
 	if err != nil {
 		return nil, fmt.Errorf("look at what came to %s: %w", branch, err)
 	}
 	// Recorded first: a crash in between records it twice rather than never.
 	for _, f := range found {
-		if err := b.recordBypass(ctx, w, f, "found", foundReason(f)); err != nil {
+		if err := w.record(ctx, at, f, "found", foundReason(f)); err != nil {
 			return nil, err
 		}
 	}
 	found = slices.DeleteFunc(found, func(f store.Bypass) bool { return len(f.Targets) == 0 })
-	return w, b.store.SetBranch(ctx, now, last.SHA, found)
+	return at, w.Store.SetBranch(ctx, now, last.SHA, found)
 }
 
-func (b *Bot) fetchBranch(ctx context.Context, op config.Repository, branch string) (*watched, error) {
-	repo, err := b.repository(ctx, op)
+func (w *Watcher) fetchBranch(ctx context.Context, op config.Repository, branch string) (*watched, error) {
+	repo, err := w.Repository(ctx, op)
 	if err != nil {
 		return nil, err
 	}
-	auth, err := b.forge.GitAuth(ctx, op.Ref())
+	auth, err := w.Forge.GitAuth(ctx, op.Ref())
 	if err != nil {
 		return nil, err
 	}
-	mirror := b.mirrors.Mirror(strconv.FormatInt(op.ID, 10))
+	mirror := w.Mirrors.Mirror(strconv.FormatInt(op.ID, 10))
 	shas, err := mirror.Fetch(ctx, repo.CloneURL, auth, "refs/heads/"+branch)
 	if err != nil {
 		return nil, err
@@ -111,25 +75,25 @@ func (b *Bot) fetchBranch(ctx context.Context, op config.Repository, branch stri
 
 // came lists what came past the gate since the branch was last looked at, with
 // no targets where it touched none.
-func (b *Bot) came(ctx context.Context, w *watched, last store.Branch) ([]store.Bypass, error) {
-	from, rewritten, err := w.fork(ctx, last.SHA)
+func (w *Watcher) came(ctx context.Context, at *watched, last store.Branch) ([]store.Bypass, error) {
+	from, rewritten, err := at.fork(ctx, last.SHA)
 	if err != nil {
 		return nil, err
 	}
 	line := []git.Commit{}
-	if from != "" && from != w.tip {
-		if line, err = w.repo.FirstParents(ctx, from, w.tip); err != nil {
+	if from != "" && from != at.tip {
+		if line, err = at.repo.FirstParents(ctx, from, at.tip); err != nil {
 			return nil, err
 		}
 	}
 	if len(line) == 0 { // set back, or to a history that shares nothing
-		tip, err := w.repo.ReadCommit(ctx, w.tip)
+		tip, err := at.repo.ReadCommit(ctx, at.tip)
 		if err != nil {
 			return nil, err
 		}
 		line = append(line, tip)
 	}
-	unexplained, err := b.unexplained(ctx, w, line)
+	unexplained, err := w.unexplained(ctx, at, line)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +103,7 @@ func (b *Bot) came(ctx context.Context, w *watched, last store.Branch) ([]store.
 	if len(unexplained) == 0 {
 		return nil, nil
 	}
-	pushes, err := b.pushes(ctx, w, last.Looked)
+	pushes, err := w.pushes(ctx, at, last.Looked)
 	if err != nil {
 		return nil, err
 	}
@@ -152,20 +116,20 @@ func (b *Bot) came(ctx context.Context, w *watched, last store.Branch) ([]store.
 		}
 		found = append(found, f)
 	}
-	return found, b.touched(ctx, w, last.SHA, found)
+	return found, w.touched(ctx, at, last.SHA, found)
 }
 
 // fork finds where the branch left what it was: there, unless it was rewritten,
 // and then where both histories part; "" if nowhere.
-func (w *watched) fork(ctx context.Context, old string) (from string, rewritten bool, err error) {
-	grown, err := w.repo.IsAncestor(ctx, old, w.tip)
+func (at *watched) fork(ctx context.Context, old string) (from string, rewritten bool, err error) {
+	grown, err := at.repo.IsAncestor(ctx, old, at.tip)
 	if errors.Is(err, git.ErrNoRevision) {
 		return "", true, nil // thrown away, and the mirror with it
 	}
 	if err != nil || grown {
 		return old, false, err
 	}
-	from, err = w.repo.MergeBase(ctx, old, w.tip)
+	from, err = at.repo.MergeBase(ctx, old, at.tip)
 	if errors.Is(err, git.ErrUnrelated) {
 		return "", true, nil
 	}
@@ -181,17 +145,17 @@ func shas(line []git.Commit) []string {
 }
 
 // unexplained lists the places in line of the commits of no pull.
-func (b *Bot) unexplained(ctx context.Context, w *watched, line []git.Commit) ([]int, error) {
+func (w *Watcher) unexplained(ctx context.Context, at *watched, line []git.Commit) ([]int, error) {
 	steps := make([]reconcile.Step, len(line))
 	for i, c := range line {
-		pulls, err := b.forge.CommitPulls(ctx, w.op.Ref(), c.SHA)
+		pulls, err := w.Forge.CommitPulls(ctx, at.op.Ref(), c.SHA)
 		if err != nil {
 			return nil, err
 		}
 		steps[i] = reconcile.Step{SHA: c.SHA, Pulls: pulls}
 	}
 	var out []int
-	for i, number := range reconcile.Explained(w.op.ID, w.name, steps) {
+	for i, number := range reconcile.Explained(at.op.ID, at.name, steps) {
 		if number == 0 {
 			out = append(out, i)
 		}
@@ -201,8 +165,8 @@ func (b *Bot) unexplained(ctx context.Context, w *watched, line []git.Commit) ([
 
 // pushes are what moved the branch since it was last looked at; nil where the
 // forge does not tell.
-func (b *Bot) pushes(ctx context.Context, w *watched, since time.Time) ([]forge.BranchPush, error) {
-	pushes, ok, err := b.forge.BranchPushes(ctx, w.op.Ref(), w.name, since.Add(-clockSkew))
+func (w *Watcher) pushes(ctx context.Context, at *watched, since time.Time) ([]forge.BranchPush, error) {
+	pushes, ok, err := w.Forge.BranchPushes(ctx, at.op.Ref(), at.name, since.Add(-clockSkew))
 	if err != nil || !ok {
 		return nil, err
 	}
@@ -211,18 +175,18 @@ func (b *Bot) pushes(ctx context.Context, w *watched, since time.Time) ([]forge.
 
 // touched works out which targets, and whether policy, each commit changed: by
 // what rendering the targets read, before and now.
-func (b *Bot) touched(ctx context.Context, w *watched, old string, found []store.Bypass) error {
-	now, err := b.sources(ctx, w, w.tip)
+func (w *Watcher) touched(ctx context.Context, at *watched, old string, found []store.Bypass) error {
+	now, err := w.sources(ctx, at, at.tip)
 	if err != nil {
 		return err
 	}
-	before, err := b.sources(ctx, w, old)
+	before, err := w.sources(ctx, at, old)
 	if err != nil && !errors.Is(err, git.ErrNoRevision) {
 		return err
 	}
 	for i := range found {
 		f := &found[i]
-		files, err := w.changes(ctx, f.SHA, f.Lost)
+		files, err := at.changes(ctx, f.SHA, f.Lost)
 		if errors.Is(err, git.ErrNoRevision) { // what was lost is not here: nobody knows
 			f.Targets = append(now.Names(), config.RepoFile)
 			continue
@@ -252,30 +216,34 @@ func (b *Bot) touched(ctx context.Context, w *watched, old string, found []store
 // policyFile reports whether a file decides by which rules pulls are judged.
 func policyFile(name string) bool { return name == config.RepoFile || owners.Is(name) }
 
-func (b *Bot) sources(ctx context.Context, w *watched, commit string) (*plan.Sources, error) {
-	tree, err := openTreeish(ctx, w.repo, commit)
+func (w *Watcher) sources(ctx context.Context, at *watched, commit string) (*plan.Sources, error) {
+	sha, err := at.repo.TreeOf(ctx, commit)
 	if err != nil {
 		return nil, err
 	}
-	return b.planner.Sources(ctx, tree, &w.op)
+	tree, err := at.repo.Tree(ctx, sha)
+	if err != nil {
+		return nil, err
+	}
+	return w.Planner.Sources(ctx, tree, &at.op)
 }
 
 // changes lists the files that a commit changed: beside its first parent, or
 // beside what it threw away.
-func (w *watched) changes(ctx context.Context, sha, lost string) ([]string, error) {
-	before, err := w.before(ctx, sha, lost)
+func (at *watched) changes(ctx context.Context, sha, lost string) ([]string, error) {
+	before, err := at.before(ctx, sha, lost)
 	if err != nil {
 		return nil, err
 	}
-	return w.repo.ChangedFiles(ctx, before, sha)
+	return at.repo.ChangedFiles(ctx, before, sha)
 }
 
 // before is the commit that the branch was at before a commit came.
-func (w *watched) before(ctx context.Context, sha, lost string) (string, error) {
+func (at *watched) before(ctx context.Context, sha, lost string) (string, error) {
 	if lost != "" {
 		return lost, nil
 	}
-	c, err := w.repo.ReadCommit(ctx, sha)
+	c, err := at.repo.ReadCommit(ctx, sha)
 	if err != nil {
 		return "", err
 	}
@@ -300,16 +268,18 @@ func foundReason(f store.Bypass) string {
 	return what + "; it touches " + strings.Join(f.Targets, ", ")
 }
 
-// recordBypass writes to the audit trail what was found, or how it was settled.
-func (b *Bot) recordBypass(ctx context.Context, w *watched, f store.Bypass, outcome, reason string) error {
-	_, err := b.store.AppendRecord(context.WithoutCancel(ctx), audit.Record{
-		Type: audit.Bypass, Time: b.now(), Tool: b.version, Repo: w.op.Ref(), Pull: f.Number, Actor: b.actor(f.By),
-		Head: f.SHA, Base: f.Lost, Target: strings.Join(f.Targets, ","), Outcome: outcome, Reason: reason,
-		Facts: facts(struct {
-			Branch string   `json:"branch"`
-			Kind   string   `json:"kind"`
-			Files  []string `json:"files,omitempty"`
-		}{w.name, f.Kind, f.Files}),
+// record writes to the audit trail what was found, or how it was settled.
+func (w *Watcher) record(ctx context.Context, at *watched, f store.Bypass, outcome, reason string) error {
+	facts, err := json.Marshal(struct {
+		Branch string   `json:"branch"`
+		Kind   string   `json:"kind"`
+		Files  []string `json:"files,omitempty"`
+	}{at.name, f.Kind, f.Files})
+	if err != nil {
+		return fmt.Errorf("record commit %s of %s: %w", f.SHA, at.name, err)
+	}
+	return w.Record(ctx, f.By, audit.Record{
+		Type: audit.Bypass, Repo: at.op.Ref(), Pull: f.Number, Head: f.SHA, Base: f.Lost,
+		Target: strings.Join(f.Targets, ","), Outcome: outcome, Reason: reason, Facts: facts,
 	})
-	return err
 }
