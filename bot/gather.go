@@ -11,10 +11,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"lockkeeper/bot/audit"
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/history"
 	"lockkeeper/bot/plan"
+	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/forge"
@@ -237,8 +239,9 @@ func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
 	}
 	g.BaseSHA, g.src = shas[0], &history.Trees{Repo: mirror}
 	if g.version == 0 && g.Pull.Merged && g.Pull.MergeSHA != g.BaseSHA {
-		// Merged before the bot came, and built upon since: history.
-		g.Memory.Settled, g.Memory.MergedSeen = true, true
+		if err := b.meetMerged(ctx, g); err != nil {
+			return err
+		}
 	}
 	if err := b.watchBase(ctx, g); err != nil {
 		return err
@@ -299,4 +302,30 @@ func (b *Bot) holders(ctx context.Context, g *gathered) error {
 		}
 	}
 	return nil
+}
+
+// meetMerged makes a pull history that was merged before the bot looked at it,
+// and built upon since. If that was after the bot began to watch the branch,
+// nobody knows whether the policy had allowed it (threat 27).
+func (b *Bot) meetMerged(ctx context.Context, g *gathered) error {
+	g.Memory.Settled, g.Memory.MergedSeen, g.Memory.Judged = true, true, true
+	branch, err := b.store.Branch(ctx, g.key.Repo, g.Pull.Base.Name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	before, err := g.src.Repo.IsAncestor(ctx, g.Pull.MergeSHA, branch.First)
+	if err != nil && !errors.Is(err, git.ErrNoRevision) {
+		return err
+	}
+	if before {
+		return nil
+	}
+	g.Memory.Bypass = &policy.Bypass{SHA: g.Pull.MergeSHA, Kind: policy.UnapprovedMerge, By: g.Pull.MergedBy, Pull: g.Pull.Number}
+	return b.record(ctx, g, audit.Record{
+		Type: audit.Bypass, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged unseen",
+		Reason: "as " + g.Pull.MergeSHA + ", before lockkeeper looked at it", Facts: facts(g.Memory.Bypass),
+	})
 }

@@ -1,11 +1,16 @@
 package bot_test
 
 import (
+	"io/fs"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
+	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/policy/owners"
 )
 
 // Who merges a side branch into a pull brings in what it holds, whoever its
@@ -87,4 +92,54 @@ func TestRetargetingToABranchThatIsNotLookedAfterVoidsApprovals(t *testing.T) {
 		h.settle()
 	}
 	h.refused(second, n, "two", "retargeted")
+}
+
+// Threat 27: what an administrator merges while lockkeeper is down, and others
+// build upon, is found, recorded and said, and not applied.
+func TestMergesWhileLockkeeperWasDownAreFound(t *testing.T) {
+	h := newHouse(t, build{})
+	h.seedLive()
+	h.stop()
+	var numbers []int
+	for _, value := range []string{"two", "three"} {
+		h.push(opener, "to-"+value, map[string]string{"deploy/a.yaml": configMap("a", value)})
+		n, err := h.as(opener).OpenPull(t.Context(), shop, "main", "to-"+value, value, "")
+		h.must(err)
+		_, err = h.as("owner").Merge(t.Context(), shop, n, "merge")
+		h.must(err)
+		numbers = append(numbers, n)
+	}
+	h.start()
+	h.must(h.store.Want(t.Context(), "base/"+strconv.FormatInt(h.server.Repositories[0].ID, 10)+"/main"))
+	h.settle()
+	mustContain(t, h.sticky(numbers[0]), "before lockkeeper had looked at it", "That is recorded")
+	mustContain(t, h.sticky(numbers[1]), "owner", "not applied yet")
+	if h.value("a") != "one" {
+		t.Fatalf("a is %q: applied without an approval", h.value("a"))
+	}
+	if got := h.records(audit.Bypass); len(got) < 2 {
+		t.Errorf("%d merges past the gate are recorded, want both", len(got))
+	}
+	h.chain()
+}
+
+// Threat 4: who changes what a link points to would change the policy, or who
+// owns which files, without touching either.
+func TestPolicyBehindALinkIsRefused(t *testing.T) {
+	for _, link := range []string{".lockkeeper.yaml", "CODEOWNERS", ".github"} {
+		tree := fstest.MapFS{
+			"elsewhere/.lockkeeper.yaml": {Data: []byte(plainConfig)}, "elsewhere/CODEOWNERS": {Data: []byte("* @ann\n")},
+			link: {Mode: fs.ModeSymlink, Data: []byte("elsewhere/" + link)},
+		}
+		if link == ".github" {
+			tree[link] = &fstest.MapFile{Mode: fs.ModeSymlink, Data: []byte("elsewhere")}
+		}
+		_, err := config.ReadFile(tree)
+		if link != ".lockkeeper.yaml" {
+			_, err = config.ReadOwners(tree, owners.GitHub)
+		}
+		if err == nil || !strings.Contains(err.Error(), link+" is a symbolic link") {
+			t.Errorf("%s: got %v, want to be told of the link", link, err)
+		}
+	}
 }

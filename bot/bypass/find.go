@@ -158,9 +158,23 @@ func (w *Watcher) unexplained(ctx context.Context, at *watched, line []git.Commi
 	for i, number := range reconcile.Explained(at.op.ID, at.name, steps) {
 		if number == 0 {
 			out = append(out, i)
+			continue
+		}
+		if err := w.meet(ctx, reconcile.PullKey{Repo: at.op.ID, Number: number}); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// meet has a pull looked at that was merged before the bot ever saw it: its
+// webhooks were lost, and nothing else would tell of it.
+func (w *Watcher) meet(ctx context.Context, key reconcile.PullKey) error {
+	_, version, err := w.Store.LoadPull(ctx, key.Repo, key.Number)
+	if err != nil && !errors.Is(err, store.ErrNotFound) || version != 0 {
+		return err
+	}
+	return w.Store.Want(ctx, key.String())
 }
 
 // pushes are what moved the branch since it was last looked at; nil where the

@@ -104,15 +104,8 @@ func (p pair) affected() bool {
 // Load reads and resolves the targets of a tree. A tree without a file has no
 // targets.
 func Load(tree fs.FS, r *config.Repository) (*config.File, []cluster.Target, error) {
-	data, err := fs.ReadFile(tree, config.RepoFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", config.RepoFile, err)
-	}
-	f, err := config.ParseFile(config.RepoFile, data)
-	if err != nil {
+	f, err := config.ReadFile(tree)
+	if f == nil || err != nil {
 		return nil, nil, err
 	}
 	targets, problems := f.Resolve(tree, r)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/policy"
@@ -182,6 +183,10 @@ func answerReviewed(s *State, c Command) []Action {
 	var closed, why []string
 	for _, d := range s.Duties {
 		if d.Pull != s.Pull.Number {
+			continue
+		}
+		if c.Comment.CreatedAt.Before(d.Opened.Truncate(time.Second)) {
+			why = append(why, d.Environment+": you said that before the override was used; look at what it did, and say it again")
 			continue
 		}
 		if reason := policy.MayReview(s.Policy, s.Facts(s.Changes(), nil), d, c.Comment.Author); reason != "" {

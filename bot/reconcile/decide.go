@@ -280,7 +280,7 @@ func publish(s *State) []Action {
 func (s *State) silent() bool {
 	if s.Pull.Merged {
 		quiet := s.history() || s.Operator.Apply == config.ApplyOnComment && len(s.Changes()) == 0
-		return len(s.Memory.Sticky) == 0 && quiet
+		return len(s.Memory.Sticky) == 0 && quiet && s.Memory.Bypass == nil
 	}
 	return len(s.Memory.Sticky) == 0 && s.Pull.State == forge.Closed && len(s.Memory.Leases) == 0
 }

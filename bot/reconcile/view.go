@@ -135,6 +135,9 @@ func (s *State) notices() []string {
 	if s.Pull.Merged && s.Operator.Apply == config.ApplyOnComment && s.Memory.Last == nil && len(s.Changes()) > 0 {
 		out = append(out, "This was merged without `/apply`: nothing of it has been applied yet.")
 	}
+	if b := s.Memory.Bypass; b != nil && s.history() && s.Plan == nil {
+		out = append(out, fmt.Sprintf("@%s merged this before lockkeeper had looked at it, and %s has moved on since: nobody knows whether the policy had allowed it. That is recorded. Nothing of it is applied by itself; `/sync TARGET` plans what %s says now.", b.By.Login, s.Pull.Base.Name, s.Pull.Base.Name))
+	}
 	if b := s.Memory.Bypass; b != nil && s.Kind == PlanMerged && (len(s.Changes()) > 0 || len(s.PolicyChange) > 0) {
 		out = append(out, fmt.Sprintf("@%s merged this although the policy had not allowed it. That is recorded, and somebody who did not contribute has to approve what is left to apply.", b.By.Login))
 	}

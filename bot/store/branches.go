@@ -16,6 +16,7 @@ type Branch struct {
 	RepoID int64
 	Name   string
 	SHA    string    // the last commit looked at
+	First  string    // the first one; set by SetBranch
 	Looked time.Time // when; set by SetBranch
 }
 
@@ -48,8 +49,8 @@ type Bypass struct {
 func (s *Store) Branch(ctx context.Context, repoID int64, name string) (Branch, error) {
 	b := Branch{RepoID: repoID, Name: name}
 	var looked int64
-	err := s.db.QueryRowContext(ctx, "SELECT sha, looked FROM branches WHERE repo_id = ? AND branch = ?", repoID, name).
-		Scan(&b.SHA, &looked)
+	err := s.db.QueryRowContext(ctx, "SELECT sha, first, looked FROM branches WHERE repo_id = ? AND branch = ?", repoID, name).
+		Scan(&b.SHA, &b.First, &looked)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = ErrNotFound
 	}
@@ -69,8 +70,8 @@ func (s *Store) SetBranch(ctx context.Context, b Branch, old string, found []Byp
 		query, args := "UPDATE branches SET sha = ?, looked = ? WHERE repo_id = ? AND branch = ? AND sha = ?",
 			[]any{b.SHA, micros(s.now()), b.RepoID, b.Name, old}
 		if old == "" {
-			query, args = `INSERT INTO branches (sha, looked, repo_id, branch) VALUES (?, ?, ?, ?)
-				ON CONFLICT (repo_id, branch) DO NOTHING`, args[:4]
+			query, args = `INSERT INTO branches (sha, looked, repo_id, branch, first) VALUES (?, ?, ?, ?, ?)
+				ON CONFLICT (repo_id, branch) DO NOTHING`, append(args[:4], b.SHA)
 		}
 		res, err := tx.ExecContext(ctx, query, args...)
 		if err != nil {

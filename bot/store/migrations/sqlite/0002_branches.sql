@@ -2,7 +2,8 @@
 CREATE TABLE branches (
     repo_id INTEGER NOT NULL,
     branch  TEXT    NOT NULL,
-    sha     TEXT    NOT NULL,
+    sha     TEXT    NOT NULL, -- the last commit
+    first   TEXT    NOT NULL, -- the first one
     looked  INTEGER NOT NULL,
     PRIMARY KEY (repo_id, branch)
 ) STRICT;
