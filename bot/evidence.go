@@ -56,6 +56,10 @@ func (b *Bot) evidence(ctx context.Context, g *gathered) error {
 	if err := b.soaks(ctx, g); err != nil {
 		return err
 	}
+	var err error
+	if g.Extra, err = g.src.Extra(ctx, g.State); err != nil {
+		return err
+	}
 	return b.owed(ctx, g)
 }
 

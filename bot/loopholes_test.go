@@ -143,3 +143,30 @@ func TestPolicyBehindALinkIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// Threat 27: to the forge, a push that contains a pull's head merges the pull.
+// What else it brings along was approved by nobody, and who pushed it cannot.
+func TestPushedMergeThatHoldsMoreThanThePullWaits(t *testing.T) {
+	h := newHouse(t, build{Server: func(s *config.Server) { s.Repositories[0].Apply = config.ApplyOnMerge }})
+	h.seedLive()
+	n := h.open(opener, "change", change("two"))
+	h.say(reviewer, n, "/approve")
+	h.push(opener, "evil", map[string]string{"deploy/a.yaml": configMap("a", "two"), "deploy/b.yaml": configMap("b", "smuggled")})
+	dir := h.clone()
+	merge := h.git(dir, "-c", "user.name=owner", "-c", "user.email=owner@example.com",
+		"commit-tree", "evil^{tree}", "-p", "main", "-p", "change", "-m", "Merge")
+	h.must(h.as("owner").PushFrom(t.Context(), dir, shop, merge+":refs/heads/main"))
+	h.settle()
+	if !h.pull(n).Merged {
+		t.Fatal("the look-alike does not take the push for a merge")
+	}
+	mustContain(t, h.sticky(n), "merged this although the policy had not allowed it")
+	mustContain(t, h.say("owner", n, "/approve"), "refused")
+	if h.value("a") != "one" || h.value("b") != "" {
+		t.Fatalf("a is %q, b is %q: applied without an approval", h.value("a"), h.value("b"))
+	}
+	if len(h.records(audit.Bypass)) == 0 {
+		t.Error("nothing is recorded")
+	}
+	h.chain()
+}

@@ -98,6 +98,20 @@ func (t *Trees) merged(ctx context.Context, s *reconcile.State) error {
 	return t.set(ctx, before, merge, merge)
 }
 
+// Extra reports whether a merged pull's merge holds anything else than merging
+// the pull gives: a direct push that contains the head is a merge to the forge,
+// and may bring along what it likes.
+func (t *Trees) Extra(ctx context.Context, s *reconcile.State) (bool, error) {
+	if s.Kind != reconcile.PlanMerged || t.Merge == nil {
+		return false, nil
+	}
+	tree, conflicts, err := t.Repo.MergeTree(ctx, t.BaseSHA, s.Pull.Head.SHA)
+	if err != nil && !errors.Is(err, git.ErrUnrelated) {
+		return false, err
+	}
+	return err != nil || len(conflicts) > 0 || tree != t.Tree, nil
+}
+
 // beforeMerge finds the tip of the base branch before the merge. That is the
 // first parent, except after a rebase, which puts all commits of the pull onto
 // the base under their own messages: the parent of the first of them.

@@ -206,6 +206,10 @@ func judgeMerge(s *State) []Action {
 	if !seen && !(s.Kind == PlanMerged && s.Fresh()) {
 		return nil
 	}
+	by := &policy.Bypass{SHA: s.Pull.MergeSHA, Kind: policy.UnapprovedMerge, By: s.Pull.MergedBy, Pull: s.Pull.Number}
+	if s.Extra {
+		return []Action{JudgeMerge{Bypass: by, Why: []string{fmt.Sprintf("%s holds more than merging the pull gives", Short(s.Pull.MergeSHA))}}}
+	}
 	if len(s.Changes()) == 0 && !s.judgedByFiles() {
 		return []Action{JudgeMerge{}}
 	}
@@ -213,7 +217,6 @@ func judgeMerge(s *State) []Action {
 	if v.OK {
 		return []Action{JudgeMerge{}}
 	}
-	by := &policy.Bypass{SHA: s.Pull.MergeSHA, Kind: policy.UnapprovedMerge, By: s.Pull.MergedBy, Pull: s.Pull.Number}
 	return []Action{JudgeMerge{Bypass: by, Why: v.AllMissing()}}
 }
 

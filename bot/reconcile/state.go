@@ -70,6 +70,9 @@ type State struct {
 	// that came to the base branch past the gate.
 	Duties []policy.Duty
 	Bypass []Bypassed
+	// Extra is set for a merge that holds anything else than merging the pull
+	// gives: somebody pushed it.
+	Extra bool
 	// Blocked are reasons from gathering: a broken policy file, a merge
 	// conflict.
 	Blocked []string
