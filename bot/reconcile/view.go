@@ -62,7 +62,8 @@ func (s *State) phase(v policy.Verdict) report.Phase {
 		return report.Waiting
 	case len(s.Blocked) > 0 || s.Plan == nil || len(PlanProblems(s.Plan)) > 0:
 		return report.Broken
-	case last != nil && last.Kind == PlanPull && last.Outcome == "succeeded" && last.Head == s.Pull.Head.SHA && !last.Merged && len(s.Changes()) == 0:
+	case last != nil && last.Kind == PlanPull && last.Outcome == "succeeded" && last.Head == s.Pull.Head.SHA && !last.Merged && len(s.Changes()) == 0 &&
+		(v.OK || len(s.PolicyChange) == 0): // a policy that nobody agreed to must not turn the check green
 		return report.Applied
 	case last != nil && last.Outcome == "failed" && last.Head == s.Pull.Head.SHA && last.Kind == s.Kind:
 		return report.Failed
