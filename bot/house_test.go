@@ -31,6 +31,11 @@ import (
 
 var plane = clustertest.Shared{Options: clustertest.Options{Nodes: 1}}
 
+// renderer is shared by the stories: starting its children under the race
+// detector would take longer than most of what they render. They end with this
+// process.
+var renderer = manifest.New(manifest.Limits{})
+
 func TestMain(m *testing.M) {
 	manifest.Child()
 	plane.Main(m)
@@ -199,7 +204,6 @@ func (h *house) start() {
 	h.must(err)
 	h.github, err = github.New(ctx, github.Config{APIURL: h.forge.URL + "/api/v3", AppID: h.app.ID, PrivateKey: []byte(h.app.Key), UserAgent: "lockkeeper-test"})
 	h.must(err)
-	renderer := manifest.New(manifest.Limits{})
 	h.bot, err = bot.New(ctx, bot.Config{
 		Server: h.server, Forge: h.github, Store: h.store, Mirrors: mirrors, Renderer: renderer,
 		Clusters: h.clusters, Log: h.log, Now: h.forge.Now, Version: "test", Progress: time.Nanosecond,
@@ -220,7 +224,6 @@ func (h *house) start() {
 	go func() {
 		err := h.store.Run(ctx, 4, h.bot.Handle)
 		hooks.Close()
-		renderer.Close()
 		_ = mirrors.Close()
 		h.ran <- err
 	}()

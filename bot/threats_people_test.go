@@ -212,8 +212,12 @@ func TestThreat26LoginsAreNotPeople(t *testing.T) {
 	// From now on, a rule names the people, and their numbers.
 	h.push("owner", "main", map[string]string{config.RepoFile: plainConfig + rule})
 	h.settle()
+	h.forge.AddUser("dora") // another administrator, for what was pushed past the gate
+	h.forge.AddMember("acme", "dora")
+	h.forge.Grant(shop, "dora", "admin")
 	other := h.open(opener, "other", map[string]string{"deploy/a.yaml": configMap("a", "three")})
 	mustContain(t, h.say(reviewer, other, "/approve"), "refused", "does not count")
+	h.say("dora", other, "/approve")
 	h.say(second, other, "/approve")
 	_, err := h.as(second).Review(t.Context(), shop, other, "APPROVE", "")
 	h.must(err)
