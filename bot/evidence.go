@@ -26,7 +26,7 @@ import (
 // policy compiles the policy of the base branch. A broken file blocks: the
 // policy that somebody meant is not known.
 func (b *Bot) policy(g *gathered) {
-	file, _, err := plan.Load(g.src.Rules, &g.Operator)
+	file, targets, err := plan.Load(g.src.Rules, &g.Operator)
 	var problems config.Problems
 	if err != nil && (file == nil || !errors.As(err, &problems)) {
 		g.Blocked = append(g.Blocked, fmt.Sprintf(
@@ -34,13 +34,15 @@ func (b *Bot) policy(g *gathered) {
 			config.RepoFile, err))
 	}
 	g.Policy = config.Compile(file, b.server)
+	g.targets = targets
 	if g.src.Merge == nil || g.Kind != reconcile.PlanPull && g.Kind != reconcile.PlanMerged {
 		return
 	}
-	after, _, err := plan.Load(g.src.Merge, &g.Operator)
+	after, targets, err := plan.Load(g.src.Merge, &g.Operator)
 	if err != nil && !errors.As(err, &problems) {
 		return // the plan has the problem
 	}
+	g.targets = append(g.targets, targets...)
 	g.PolicyChange = slices.Concat(config.DiffTargets(file, after), lint.Diff(g.Policy, config.Compile(after, b.server)))
 }
 
@@ -205,20 +207,12 @@ func (b *Bot) teams(ctx context.Context, g *gathered) error {
 // environments are all that the targets of both trees are in: what the policy
 // may ask about this pull. The plan is not made yet.
 func (g *gathered) environments() []string {
-	var out []string
-	for _, tree := range []fs.FS{g.src.Rules, g.src.Merge} {
-		if tree == nil {
-			continue
-		}
-		_, targets, _ := plan.Load(tree, &g.Operator)
-		for _, t := range targets {
-			if !slices.Contains(out, t.Environment) {
-				out = append(out, t.Environment)
-			}
-		}
+	out := make([]string, len(g.targets))
+	for i, t := range g.targets {
+		out[i] = t.Environment
 	}
 	slices.Sort(out)
-	return out
+	return slices.Compact(out)
 }
 
 // checks reads those of the head, if the policy asks for any.

@@ -19,6 +19,7 @@ import (
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
+	"lockkeeper/cluster"
 	"lockkeeper/forge"
 	"lockkeeper/forge/git"
 )
@@ -34,6 +35,7 @@ type gathered struct {
 	version int64 // of the stored memory
 	src     *history.Trees
 	pushes  []forge.BranchPush // to the head
+	targets []cluster.Target   // of both trees
 }
 
 // gather reads everything about a pull. It returns nil when the pull is not

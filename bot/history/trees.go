@@ -98,11 +98,11 @@ func (t *Trees) merged(ctx context.Context, s *reconcile.State) error {
 	return t.set(ctx, before, merge, merge)
 }
 
-// Extra reports whether a merged pull's merge holds anything else than merging
-// the pull gives: a direct push that contains the head is a merge to the forge,
-// and may bring along what it likes.
+// Extra reports whether a merge that is not judged yet holds anything else than
+// merging the pull gives: a direct push that contains the head is a merge to the
+// forge, and may bring along what it likes.
 func (t *Trees) Extra(ctx context.Context, s *reconcile.State) (bool, error) {
-	if s.Kind != reconcile.PlanMerged || t.Merge == nil {
+	if s.Kind != reconcile.PlanMerged || s.Memory.Judged || t.Merge == nil {
 		return false, nil
 	}
 	tree, conflicts, err := t.Repo.MergeTree(ctx, t.BaseSHA, s.Pull.Head.SHA)

@@ -94,7 +94,9 @@ func (s *State) waiting(changes []policy.Change) []policy.Waiting {
 			found[policy.Waiting{Target: a.Target, Environment: a.Environment}] = true
 		}
 	}
-	return slices.SortedFunc(maps.Keys(found), func(a, b policy.Waiting) int { return strings.Compare(a.Target, b.Target) })
+	return slices.SortedFunc(maps.Keys(found), func(a, b policy.Waiting) int {
+		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Environment, b.Environment))
+	})
 }
 
 // applied are the applies of the present head.

@@ -1,0 +1,115 @@
+package bot_test
+
+import (
+	"encoding/json"
+	"regexp"
+
+	"lockkeeper/bot/audit"
+	"lockkeeper/bot/policy"
+	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge/forgetest/bare"
+)
+
+// What people do in several stories.
+
+// approve approves with a review rather than with a command.
+func (h *house) approve(login string, number int) {
+	h.t.Helper()
+	_, err := h.as(login).Review(h.t.Context(), shop, number, "APPROVE", "")
+	h.must(err)
+	h.settle()
+}
+
+// land brings files to the base branch by a pull that the owner approves and
+// somebody else merges: the way of changes that touch no object.
+func (h *house) land(branch string, files map[string]string) {
+	h.t.Helper()
+	n := h.open(opener, branch, files)
+	h.approve("owner", n)
+	if got := h.check(h.pull(n).Head.SHA); got != "success" {
+		h.t.Fatalf("check of #%d concluded %q:\n%s", n, got, h.sticky(n))
+	}
+	_, err := h.as(second).Merge(h.t.Context(), shop, n, "squash")
+	h.must(err)
+	h.settle()
+}
+
+// live brings the base branch to the cluster, as the owner, with the approvals
+// that the story's policy asks for.
+func (h *house) live(approvers ...string) {
+	h.t.Helper()
+	n := h.open(opener, "seed", map[string]string{"README.md": "seed\n"})
+	h.say("owner", n, "/sync "+h.ns)
+	for _, a := range approvers {
+		h.say(a, n, "/approve")
+	}
+	mustContain(h.t, h.say("owner", n, "/apply"), "🚀")
+	h.must(h.as(opener).Close(h.t.Context(), shop, n))
+	h.settle()
+}
+
+// refused checks that an apply is refused for these reasons, and that the
+// cluster does not have what the pull would bring.
+func (h *house) refused(login string, number int, unwanted string, reasons ...string) {
+	h.t.Helper()
+	mustContain(h.t, h.say(login, number, "/apply"), append([]string{"refused"}, reasons...)...)
+	if got := h.value("a"); got == unwanted {
+		h.t.Fatalf("the cluster has %q, which nobody let through", got)
+	}
+}
+
+// applied checks that an apply and its merge succeed.
+func (h *house) applied(login string, number int, value string) {
+	h.t.Helper()
+	mustContain(h.t, h.say(login, number, "/apply"), "Merged as")
+	if got := h.value("a"); got != value {
+		h.t.Fatalf("the cluster has %q, want %q", got, value)
+	}
+}
+
+// gateFacts are the facts and the outcome of the last record of the gate.
+func (h *house) gateFacts() (policy.Facts, audit.Record) {
+	h.t.Helper()
+	all := h.records(audit.Gate)
+	if len(all) == 0 {
+		h.t.Fatal("the gate left no record")
+	}
+	last := all[len(all)-1]
+	var doc struct{ Facts policy.Facts }
+	h.must(json.Unmarshal(last.Facts, &doc))
+	return doc.Facts, last
+}
+
+// mergeBranch merges one branch into another, as git does on somebody's desk.
+func (h *house) mergeBranch(login, into, other string) {
+	h.t.Helper()
+	ctx := h.t.Context()
+	local, err := bare.Init(ctx, h.t.TempDir()+"/repo.git", "main")
+	h.must(err)
+	_, err = local.Git(ctx, nil, "", "fetch", "-q", h.forge.Dir(shop), "+refs/heads/*:refs/heads/*")
+	h.must(err)
+	who := h.forge.Signature(login)
+	sha, err := local.Merge(ctx, h.forge.Head(shop, into), h.forge.Head(shop, other), "Merge "+other, who, who)
+	h.must(err)
+	h.must(h.as(login).PushFrom(ctx, local.Dir, shop, sha+":refs/heads/"+into))
+}
+
+// pushAs commits to a branch what somebody else is named for.
+func (h *house) pushAs(login, branch string, c forgetest.Commit) {
+	h.t.Helper()
+	c.Files = forgetest.Text(map[string]string{"deploy/" + branch + ".yaml": h.in(configMap(branch, c.Message[:3]))})
+	_, err := h.as(login).Push(h.t.Context(), shop, branch, "main", c)
+	h.must(err)
+}
+
+var digests = regexp.MustCompile("digest `([0-9a-f]{8})`")
+
+// digest is what the report calls the plan.
+func (h *house) digest(number int) string {
+	h.t.Helper()
+	m := digests.FindStringSubmatch(h.sticky(number))
+	if m == nil {
+		h.t.Fatalf("the report names no digest:\n%s", h.sticky(number))
+	}
+	return m[1]
+}
