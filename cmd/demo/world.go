@@ -77,7 +77,7 @@ func newWorld(ctx context.Context, t terminal) (*world, error) {
 		what string
 		do   func(context.Context) error
 	}{
-		{"building lockkeeper and the control plane (minutes the first time)", w.build},
+		{"building lockkeeper and what it needs", w.build},
 		{"starting two Kubernetes control planes, staging and production", w.startClusters},
 		{"starting the GitHub look-alike with " + shop, w.startForge},
 		{"starting lockkeeper serve", w.startBot},
