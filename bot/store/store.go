@@ -1,6 +1,6 @@
 // Package store keeps what neither Git, nor the cluster, nor the forge can
 // tell: deliveries seen, work wanted, the bot's own state of each pull, plans,
-// commands acted on, leases, operations and the audit trail. It hides SQL and
+// commands acted on, leases, operations, drifts and the audit trail. It hides SQL and
 // the job queue (River) behind a small set of methods.
 //
 // Every method is one transaction. Once a method returned without an error,
