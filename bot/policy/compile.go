@@ -17,7 +17,7 @@ type Engine struct {
 	policy       Policy
 	revision     string
 	environments []environment
-	rules        []rule
+	rules        []compiledRule
 	fallback     requirement
 	owners       []owner
 }
@@ -29,7 +29,7 @@ type environment struct {
 	override  people
 }
 
-type rule struct {
+type compiledRule struct {
 	name    string
 	when    selector
 	require requirement
@@ -79,7 +79,7 @@ func Compile(p Policy) (*Engine, error) {
 	}
 	g.fallback = c.requirement("the default", p.Default, false)
 	for _, o := range p.Owners {
-		if o.From.empty() {
+		if o.From.Empty() {
 			c.add("owners", errors.New("nobody is named"))
 			continue
 		}
@@ -89,10 +89,6 @@ func Compile(p Policy) (*Engine, error) {
 		g.owners = []owner{{people: people{admins: true, who: "somebody with admin access who did not contribute"}}}
 	}
 	return g, errors.Join(c.problems...)
-}
-
-func (p People) empty() bool {
-	return len(p.Users)+len(p.Teams)+len(p.Groups) == 0 && !p.CodeOwners
 }
 
 // compiler collects problems.
@@ -107,8 +103,8 @@ func (c *compiler) add(where string, err error) {
 	}
 }
 
-func (c *compiler) rule(i int, r Rule) rule {
-	out := rule{name: r.Name, floor: r.Floor}
+func (c *compiler) rule(i int, r Rule) compiledRule {
+	out := compiledRule{name: r.Name, floor: r.Floor}
 	if out.name == "" {
 		out.name = fmt.Sprintf("rule %d", i+1)
 	}
@@ -162,29 +158,8 @@ func (c *compiler) requirement(where string, r Requirement, floor bool) requirem
 	return out
 }
 
-// String is how sentences call these people.
-func (p People) String() string {
-	if p.empty() {
-		return "somebody with write access who did not contribute"
-	}
-	var names []string
-	for _, u := range p.Users {
-		names = append(names, "@"+parseNamed(u).login)
-	}
-	names = append(names, p.Teams...)
-	for _, name := range p.Groups {
-		names = append(names, "group "+name)
-	}
-	if p.CodeOwners {
-		names = append(names, codeOwners)
-	}
-	return strings.Join(names, " or ")
-}
-
-const codeOwners = "the code owners"
-
 func (c *compiler) people(p People, floor bool) people {
-	out := people{codeOwners: p.CodeOwners, writers: p.empty(), who: p.String(), teams: slices.Clone(p.Teams)}
+	out := people{codeOwners: p.CodeOwners, writers: p.Empty(), who: p.String(), teams: slices.Clone(p.Teams)}
 	users := slices.Clone(p.Users)
 	for _, name := range p.Groups {
 		group, ok := c.policy.Group(name, floor)
@@ -205,21 +180,4 @@ func parseNamed(s string) named {
 		id = "?" // nobody
 	}
 	return named{login, id}
-}
-
-// Group finds a group. The operator's rules see only the operator's groups, so
-// that no repository decides who is meant; the repository's rules see its own
-// before the operator's.
-func (p Policy) Group(name string, floor bool) (People, bool) {
-	for _, operators := range []bool{false, true} {
-		if floor && !operators {
-			continue
-		}
-		for _, g := range p.Groups {
-			if g.Name == name && g.Floor == operators {
-				return g.From, true
-			}
-		}
-	}
-	return People{}, false
 }

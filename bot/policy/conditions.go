@@ -70,14 +70,6 @@ func (e *evaluation) freeze(env string, w calendar.Window) Node {
 	return n
 }
 
-// String is the name, and the app if it is pinned.
-func (c RequiredCheck) String() string {
-	if c.App == 0 {
-		return c.Name
-	}
-	return fmt.Sprintf("%s (app %d)", c.Name, c.App)
-}
-
 func (e *evaluation) check(env string, want RequiredCheck) Node {
 	n := Node{Title: fmt.Sprintf("%s: check %s succeeded", env, want)}
 	var states []string
@@ -261,9 +253,9 @@ func (e *evaluation) people(asks []ask) []Node {
 		out = append(out, e.signatures())
 	}
 	for _, env := range e.envs {
-		all, operator := e.g.policy.said(env)
-		if all.fill().ContributorApart {
-			out = append(out, e.applier(env, operator.fill().ContributorApart))
+		all, operator := e.g.policy.Said(env)
+		if all.Fill().ContributorApart {
+			out = append(out, e.applier(env, operator.Fill().ContributorApart))
 		}
 	}
 	return out
@@ -276,7 +268,7 @@ func (e *evaluation) attribution() Node {
 	if len(e.f.Commits) == 0 {
 		return Node{Title: n.Title, Missing: []string{"the forge lists no commits between the base and the head, so nobody knows whose changes these are"}}
 	}
-	unknown := func(u forge.User) bool { return u.ID == 0 && !e.g.policy.tool(u.Login) }
+	unknown := func(u forge.User) bool { return u.ID == 0 && !e.g.policy.Tool(u.Login) }
 	for _, c := range e.f.Commits {
 		if !c.Merge && (c.Author.ID == 0 || c.Committer.ID == 0 || slices.ContainsFunc(c.CoAuthors, unknown)) {
 			n.Missing = append(n.Missing, fmt.Sprintf("commit %s has an author, committer or co-author without an account; add the e-mail address to the account, or amend the commit", fact.Short(c.SHA)))
@@ -290,11 +282,6 @@ func (e *evaluation) attribution() Node {
 	slices.Sort(n.Missing)
 	n.OK = len(n.Missing) == 0
 	return n
-}
-
-// tool reports whether a co-author without an account is a configured tool.
-func (p Policy) tool(name string) bool {
-	return slices.ContainsFunc(p.ServiceNames, func(s string) bool { return s != "" && strings.EqualFold(s, name) })
 }
 
 func (e *evaluation) signatures() Node {

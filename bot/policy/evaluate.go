@@ -175,6 +175,18 @@ func (e *evaluation) own(env string) []ask {
 	return out
 }
 
+// restrictions are the strictest of several environments; of none, the default.
+func (g *Engine) restrictions(environments []string, floor bool) Restrictions {
+	if len(environments) == 0 {
+		return Separation{}.Fill()
+	}
+	d := g.policy.Restrictions(environments[0], floor)
+	for _, env := range environments[1:] {
+		d = d.Strictest(g.policy.Restrictions(env, floor))
+	}
+	return d
+}
+
 func (e *evaluation) ask(where string, q requirement, floor bool, changes match.Set, files []File) ask {
 	a := ask{title: where, where: where, require: q, floor: floor, changes: changes, files: files}
 	for _, env := range e.envs {
@@ -212,14 +224,14 @@ func (e *evaluation) special() []ask {
 		out = append(out, a)
 	}
 	for i := range out {
-		out[i].apart, out[i].lasting = out[i].apart.strictest(Separation{}.fill()), true
+		out[i].apart, out[i].lasting = out[i].apart.Strictest(Separation{}.Fill()), true
 	}
 	return out
 }
 
 // selected finds what a rule selects. One with files needs a file that matches:
 // a changed one, or one that a selected object comes from.
-func (e *evaluation) selected(r rule) (ask, bool) {
+func (e *evaluation) selected(r compiledRule) (ask, bool) {
 	changes := r.when.pick(e.table, len(e.f.Changes))
 	touched := e.f.Files
 	if len(r.when.files) > 0 {

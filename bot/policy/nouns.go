@@ -1,6 +1,9 @@
 package policy
 
-import "lockkeeper/bot/policy/fact"
+import (
+	"lockkeeper/bot/policy/fact"
+	"lockkeeper/bot/policy/rule"
+)
 
 // The facts have a room of their own, and are called here as rules speak of
 // them.
@@ -45,4 +48,22 @@ const (
 	CoAuthor  = fact.CoAuthor
 	Pusher    = fact.Pusher
 	Suggester = fact.Suggester
+)
+
+// What policies say has a room of its own as well.
+type (
+	Policy        = rule.Policy
+	Group         = rule.Group
+	Owners        = rule.Owners
+	People        = rule.People
+	Requirement   = rule.Requirement
+	Rule          = rule.Rule
+	Selector      = rule.Selector
+	Environment   = rule.Environment
+	RequiredCheck = rule.RequiredCheck
+	Soak          = rule.Soak
+	TicketRule    = rule.TicketRule
+	BreakGlass    = rule.BreakGlass
+	Separation    = rule.Separation
+	Restrictions  = rule.Restrictions
 )

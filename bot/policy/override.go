@@ -153,7 +153,7 @@ func (e *evaluation) mayOverride(s environment, u forge.User) string {
 	if why := e.nobody(u); why != "" {
 		return why
 	}
-	if s.Override.By.empty() {
+	if s.Override.By.Empty() {
 		return "nobody may override in " + s.Name
 	}
 	return e.ineligible(s.override, nil, u, e.g.policy.Restrictions(s.Name, s.Floor))

@@ -9,6 +9,7 @@ import (
 
 	"lockkeeper/bot/policy/fact"
 	"lockkeeper/bot/policy/match"
+	"lockkeeper/bot/policy/rule"
 )
 
 // ballot is an approval with what about it is the same for all rules.
@@ -216,7 +217,7 @@ type share struct {
 
 func withoutOwners(who string) []string {
 	names := strings.Split(who, " or ")
-	return slices.DeleteFunc(names, func(s string) bool { return s == codeOwners })
+	return slices.DeleteFunc(names, func(s string) bool { return s == rule.CodeOwners })
 }
 
 // names are the owners as sentences call them.

@@ -1,4 +1,4 @@
-package policy
+package rule
 
 import (
 	"slices"
@@ -12,7 +12,7 @@ import (
 // rule concerns several environments, the strictest holds.
 type Separation struct {
 	// Contributors are the roles that may not approve; default all.
-	Contributors []Role `json:"contributors,omitempty"`
+	Contributors []fact.Role `json:"contributors,omitempty"`
 	// ApproverMayApply and ContributorMayApply default to true.
 	ApproverMayApply    *bool `json:"approverMayApply,omitempty"`
 	ContributorMayApply *bool `json:"contributorMayApply,omitempty"`
@@ -82,7 +82,8 @@ type Restrictions struct {
 	NoOutside        bool    // collaborators may approve
 }
 
-func (s Separation) fill() Restrictions {
+// Fill adds the defaults.
+func (s Separation) Fill() Restrictions {
 	is := func(b *bool, otherwise bool) bool {
 		if b == nil {
 			return otherwise
@@ -90,7 +91,7 @@ func (s Separation) fill() Restrictions {
 		return *b
 	}
 	d := Restrictions{
-		PusherNamed:      slices.Contains(s.Contributors, Pusher),
+		PusherNamed:      slices.Contains(s.Contributors, fact.Pusher),
 		ApproverApart:    !is(s.ApproverMayApply, true),
 		ContributorApart: !is(s.ContributorMayApply, true),
 		Signed:           is(s.Signatures, false),
@@ -105,7 +106,8 @@ func (s Separation) fill() Restrictions {
 	return d
 }
 
-func (d Restrictions) strictest(o Restrictions) Restrictions {
+// Strictest has what either has.
+func (d Restrictions) Strictest(o Restrictions) Restrictions {
 	for i := range d.Barred {
 		d.Barred[i] = d.Barred[i] || o.Barred[i]
 	}
@@ -120,8 +122,8 @@ func (d Restrictions) strictest(o Restrictions) Restrictions {
 	return d
 }
 
-// said is what all entries, and those of the operator, say of an environment.
-func (p Policy) said(environment string) (all, operator Separation) {
+// Said is what all entries, and those of the operator, say of an environment.
+func (p Policy) Said(environment string) (all, operator Separation) {
 	for _, e := range p.Environments {
 		if match.Glob(e.Name, environment) {
 			all = all.merge(e.Separation)
@@ -138,21 +140,9 @@ func (p Policy) said(environment string) (all, operator Separation) {
 // operator says, with defaults for the rest, and by what the repository adds: a
 // repository cannot loosen by it what the operator asks for.
 func (p Policy) Restrictions(environment string, floor bool) Restrictions {
-	all, operator := p.said(environment)
+	all, operator := p.Said(environment)
 	if floor {
-		return all.fill().strictest(operator.fill())
+		return all.Fill().Strictest(operator.Fill())
 	}
-	return all.fill()
-}
-
-// restrictions are the strictest of several environments; of none, the default.
-func (g *Engine) restrictions(environments []string, floor bool) Restrictions {
-	if len(environments) == 0 {
-		return Separation{}.fill()
-	}
-	d := g.policy.Restrictions(environments[0], floor)
-	for _, env := range environments[1:] {
-		d = d.strictest(g.policy.Restrictions(env, floor))
-	}
-	return d
+	return all.Fill()
 }

@@ -1,10 +1,15 @@
-package policy
+// Package rule holds what a policy says, as plain data: who has to agree to
+// what, and which conditions have to hold. What it amounts to for a pull is
+// worked out by package policy.
+package rule
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"lockkeeper/bot/policy/calendar"
@@ -137,6 +142,14 @@ type RequiredCheck struct {
 	App  int64  `json:"app,omitempty"`
 }
 
+// String is the name, and the app if it is pinned.
+func (c RequiredCheck) String() string {
+	if c.App == 0 {
+		return c.Name
+	}
+	return fmt.Sprintf("%s (app %d)", c.Name, c.App)
+}
+
 // Soak asks that the pull was applied in another environment, and has been
 // healthy there for a time.
 type Soak struct {
@@ -174,4 +187,54 @@ func (p Policy) Revision() string {
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
+}
+
+// Empty reports whether nobody is named.
+func (p People) Empty() bool {
+	return len(p.Users)+len(p.Teams)+len(p.Groups) == 0 && !p.CodeOwners
+}
+
+// String is how sentences call these people.
+func (p People) String() string {
+	if p.Empty() {
+		return "somebody with write access who did not contribute"
+	}
+	var names []string
+	for _, u := range p.Users {
+		login, _, _ := strings.Cut(u, "#")
+		names = append(names, "@"+login)
+	}
+	names = append(names, p.Teams...)
+	for _, name := range p.Groups {
+		names = append(names, "group "+name)
+	}
+	if p.CodeOwners {
+		names = append(names, CodeOwners)
+	}
+	return strings.Join(names, " or ")
+}
+
+// CodeOwners is how sentences call code owners.
+const CodeOwners = "the code owners"
+
+// Group finds a group. The operator's rules see only the operator's groups, so
+// that no repository decides who is meant; the repository's rules see its own
+// before the operator's.
+func (p Policy) Group(name string, floor bool) (People, bool) {
+	for _, operators := range []bool{false, true} {
+		if floor && !operators {
+			continue
+		}
+		for _, g := range p.Groups {
+			if g.Name == name && g.Floor == operators {
+				return g.From, true
+			}
+		}
+	}
+	return People{}, false
+}
+
+// Tool reports whether a co-author without an account is a configured tool.
+func (p Policy) Tool(name string) bool {
+	return slices.ContainsFunc(p.ServiceNames, func(s string) bool { return s != "" && strings.EqualFold(s, name) })
 }
