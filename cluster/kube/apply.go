@@ -21,6 +21,7 @@ import (
 	"lockkeeper/cluster/kube/health"
 	"lockkeeper/cluster/kube/inventory"
 	"lockkeeper/cluster/kube/kinds"
+	"lockkeeper/cluster/kube/proof"
 )
 
 const (
@@ -250,7 +251,7 @@ func (a *applying) settle(ctx context.Context, w *health.Awaited) {
 func (a *applying) rebase(w *health.Awaited) {
 	ref := a.steps[w.Index].Ref
 	e, ok := a.pr.inv.Of(ref)
-	if !ok || !unmoved(w.Wrote, w.Object) {
+	if !ok || !unmoved(ref, w.Wrote, w.Object) {
 		return
 	}
 	a.mu.Lock()
@@ -259,14 +260,23 @@ func (a *applying) rebase(w *health.Awaited) {
 		e = unsaved
 	}
 	if e.UID == w.Object.GetUID() && e.ResourceVersion != w.Object.GetResourceVersion() {
-		e.Generation, e.ResourceVersion = w.Object.GetGeneration(), w.Object.GetResourceVersion()
-		a.put[ref] = e
+		now := proof.Of(a.pr.inv.MAC, ref, w.Object, nil)
+		if e.Meta == "" {
+			now.Meta = "" // it has none because it cannot have one
+		}
+		a.put[ref] = based(e, now)
 	}
 }
 
-// unmoved compares all but status and the server's bookkeeping.
-func unmoved(x, y *unstructured.Unstructured) bool {
-	return len(fields.Diff(x.Object, y.Object, fields.Keys{})) == 0
+// unmoved compares all but status, the server's bookkeeping and what
+// controllers note on the object.
+func unmoved(ref cluster.Ref, x, y *unstructured.Unstructured) bool {
+	moved := fields.Diff(x.Object, y.Object, fields.Keys{})
+	for _, key := range proof.Noisy(ref.GroupKind()) {
+		path := fields.Join("metadata.annotations", key)
+		moved = slices.DeleteFunc(moved, func(f cluster.FieldChange) bool { return f.Path == path })
+	}
+	return len(moved) == 0 && fields.Ours(x).Equals(fields.Ours(y))
 }
 
 // step records and tells a transition. It is serial, and scrubs texts.

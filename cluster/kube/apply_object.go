@@ -19,6 +19,7 @@ import (
 	"lockkeeper/cluster/kube/health"
 	"lockkeeper/cluster/kube/inventory"
 	"lockkeeper/cluster/kube/kinds"
+	"lockkeeper/cluster/kube/proof"
 )
 
 // absent as the resourceVersion of a server-side apply makes it a create that
@@ -56,7 +57,7 @@ func (a *applying) applyObject(ctx context.Context, i int) *health.Awaited {
 		a.step(i, cluster.Failed, err.Error())
 		return nil
 	}
-	a.keep(entryOf(&it, a.owner, a.pr.request.Revision, obj))
+	a.keep(a.entryOf(&it, obj))
 	if it.change.Ref.GroupKind() == kinds.CRD {
 		a.c.kinds.Forget()
 	}
@@ -267,12 +268,15 @@ func (a *applying) replace(ctx context.Context, it *item) (*unstructured.Unstruc
 }
 
 // entryOf is the inventory's entry for an object just written.
-func entryOf(it *item, owner cluster.Owner, revision string, obj *unstructured.Unstructured) inventory.Entry {
-	return inventory.Entry{
-		Owner: owner, Ref: it.change.Ref, APIVersion: it.change.APIVersion,
-		UID: obj.GetUID(), Digest: it.digest, Revision: revision,
-		Generation: obj.GetGeneration(), ResourceVersion: obj.GetResourceVersion(),
-	}
+func (a *applying) entryOf(it *item, obj *unstructured.Unstructured) inventory.Entry {
+	e := inventory.Entry{Owner: a.owner, Ref: it.change.Ref, APIVersion: it.change.APIVersion, Digest: it.digest, Revision: a.pr.request.Revision}
+	return based(e, proof.Of(a.pr.inv.MAC, e.Ref, obj, it.desired))
+}
+
+// based gives an entry the baseline of its object.
+func based(e inventory.Entry, b proof.Baseline) inventory.Entry {
+	e.UID, e.Generation, e.ResourceVersion, e.Meta = b.UID, b.Generation, b.ResourceVersion, b.Meta
+	return e
 }
 
 // surprise names the fields in which the server's answer differs from what it

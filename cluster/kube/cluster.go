@@ -13,6 +13,7 @@ import (
 	"lockkeeper/cluster/kube/health"
 	"lockkeeper/cluster/kube/inventory"
 	"lockkeeper/cluster/kube/kinds"
+	"lockkeeper/cluster/kube/proof"
 )
 
 // Cluster is one Kubernetes cluster. It implements cluster.Cluster and may be
@@ -20,6 +21,8 @@ import (
 type Cluster struct {
 	api   *client.Client
 	kinds *kinds.Discovery
+	// book holds what exact checks found beside the inventory's baselines.
+	book proof.Book
 
 	mu   sync.Mutex
 	warm cluster.Stats // of Warm, until a plan counts it as its own

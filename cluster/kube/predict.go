@@ -20,6 +20,7 @@ import (
 	"lockkeeper/cluster/kube/fields"
 	"lockkeeper/cluster/kube/inventory"
 	"lockkeeper/cluster/kube/kinds"
+	"lockkeeper/cluster/kube/proof"
 	"lockkeeper/cluster/kube/secret"
 )
 
@@ -387,11 +388,11 @@ func (l *look) tracked() outcome {
 	if o := l.w.owned; o != nil && o.Digest == l.digest && o.UID == l.live.GetUID() {
 		return outcome{stands: stands}
 	}
-	return outcome{stands: stands, track: &inventory.Entry{
-		Owner: l.p.request.Target.Owner(), Ref: l.w.ref, APIVersion: l.w.merge.APIVersion, UID: l.live.GetUID(),
-		Digest: l.digest, Revision: l.p.request.Revision, Generation: l.live.GetGeneration(),
-		ResourceVersion: l.live.GetResourceVersion(),
-	}}
+	e := based(inventory.Entry{
+		Owner: l.p.request.Target.Owner(), Ref: l.w.ref, APIVersion: l.w.merge.APIVersion,
+		Digest: l.digest, Revision: l.p.request.Revision,
+	}, proof.Of(l.p.inv.MAC, l.w.ref, l.live, l.desired))
+	return outcome{stands: stands, track: &e}
 }
 
 func (l *look) change(a cluster.Action) cluster.Change {

@@ -22,8 +22,8 @@ import (
 )
 
 // Entry is one object that lockkeeper applied, and the baseline seen right
-// after: an unchanged uid with an unchanged generation (kinds that keep one) or
-// resourceVersion (others) proves that nothing we set has changed.
+// after: an unchanged uid and Meta with an unchanged generation (kinds that keep
+// one) or resourceVersion (others) prove that nothing we set has changed.
 type Entry struct {
 	Owner           cluster.Owner `json:"-"` // from the shard
 	Ref             cluster.Ref   `json:"r"`
@@ -33,6 +33,10 @@ type Entry struct {
 	Revision        string        `json:"c"`
 	Generation      int64         `json:"g,omitempty"`
 	ResourceVersion string        `json:"x"`
+	// Meta is a keyed hash of the metadata that neither of these speaks of
+	// (package proof): labels, annotations, finalizers, owners, our fields. ""
+	// where it cannot prove anything, as in entries of older versions.
+	Meta string `json:"m,omitempty"`
 }
 
 // shelf is what the inventory holds of one owner.
