@@ -63,7 +63,7 @@ func toPushes(list []activity) []forge.BranchPush {
 	for _, a := range list {
 		// forge.PushKind uses GitHub's own words.
 		out = append(out, forge.BranchPush{
-			Before: notZero(a.Before), After: notZero(a.After), By: toUser(a.Actor), At: a.At, Kind: forge.PushKind(a.Type),
+			Before: notZero(a.Before), After: notZero(a.After), By: wire.User(a.Actor), At: a.At, Kind: forge.PushKind(a.Type),
 		})
 	}
 	return out
@@ -78,7 +78,7 @@ func unreadable(err error) bool {
 // to the first entry before since.
 func activities(ctx context.Context, c *gh.Client, ref forge.RepoRef, branch string, since time.Time) ([]activity, error) {
 	var all []activity
-	q := url.Values{"ref": {"refs/heads/" + branch}, "per_page": {fmt.Sprint(perPage)}}
+	q := url.Values{"ref": {"refs/heads/" + branch}, "per_page": {fmt.Sprint(wire.PerPage)}}
 	for {
 		req, err := c.NewRequest(http.MethodGet, fmt.Sprintf("repos/%s/%s/activity?%s", ref.Owner, ref.Name, q.Encode()), nil)
 		if err != nil {

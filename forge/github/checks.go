@@ -67,7 +67,7 @@ func (f *Forge) setCheckRun(ctx context.Context, c *gh.Client, ref forge.RepoRef
 func (f *Forge) findCheckRun(ctx context.Context, c *gh.Client, ref forge.RepoRef, k forge.Check) (int64, error) {
 	app := f.creds.appID()
 	runs, _, err := c.Checks.ListCheckRunsForRef(ctx, ref.Owner, ref.Name, k.SHA, &gh.ListCheckRunsOptions{
-		CheckName: &k.Name, Filter: gh.String("latest"), AppID: &app, ListOptions: gh.ListOptions{PerPage: perPage},
+		CheckName: &k.Name, Filter: gh.String("latest"), AppID: &app, ListOptions: gh.ListOptions{PerPage: wire.PerPage},
 	})
 	if err != nil {
 		return 0, err

@@ -176,7 +176,7 @@ func (f *Forge) Self(ctx context.Context) (forge.User, error) {
 	if err != nil {
 		return forge.User{}, wire.Fail("read the bot's own account", err)
 	}
-	f.self = toUser(u)
+	f.self = wire.User(u)
 	return f.self, nil
 }
 
@@ -223,10 +223,7 @@ func (f *Forge) repo(ctx context.Context, ref forge.RepoRef) (*gh.Client, error)
 	return f.creds.client(ctx, ref)
 }
 
-var (
-	nameRE = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
-	shaRE  = regexp.MustCompile(`^[0-9a-f]{40}$`)
-)
+var nameRE = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 // checkName keeps a name from reaching into another path: go-github puts names
 // into URLs as they are.
@@ -238,23 +235,4 @@ func checkName(ref forge.RepoRef) error {
 		}
 	}
 	return nil
-}
-
-// ghost is the account that GitHub shows for people who left.
-const ghostID = 10137
-
-// toUser turns nil, which GitHub sends for deleted accounts and for commits it
-// cannot attribute, into ID 0.
-func toUser(u *gh.User) forge.User {
-	if u == nil || u.GetID() == 0 {
-		return forge.User{Type: forge.Deleted}
-	}
-	t := forge.Person
-	switch {
-	case u.GetID() == ghostID:
-		t = forge.Deleted
-	case u.GetType() == "Bot" || strings.HasSuffix(u.GetLogin(), "[bot]"):
-		t = forge.Bot
-	}
-	return forge.User{ID: u.GetID(), Login: u.GetLogin(), Type: t}
 }

@@ -55,7 +55,7 @@ func (f *Forge) Issues(ctx context.Context, ref forge.RepoRef) ([]forge.Issue, e
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
-	list, err := pages(func(o gh.ListOptions) ([]*gh.Issue, *gh.Response, error) {
+	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.Issue, *gh.Response, error) {
 		return c.Issues.ListByRepo(ctx, ref.Owner, ref.Name, &gh.IssueListByRepoOptions{State: "open", Creator: me.Login, ListOptions: o})
 	})
 	if err != nil {
@@ -79,7 +79,7 @@ func toIssue(i *gh.Issue) forge.Issue {
 		Body:      i.GetBody(),
 		WebURL:    i.GetHTMLURL(),
 		State:     forge.Closed,
-		Author:    toUser(i.User),
+		Author:    wire.User(i.User),
 		CreatedAt: i.GetCreatedAt().Time,
 		UpdatedAt: i.GetUpdatedAt().Time,
 	}

@@ -8,28 +8,10 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/github/internal/blockers"
+	"lockkeeper/forge/github/internal/commits"
 	"lockkeeper/forge/github/internal/wire"
 )
-
-// perPage is the longest page GitHub gives.
-const perPage = 100
-
-// pages calls get until there is no next page.
-func pages[T any](get func(gh.ListOptions) ([]T, *gh.Response, error)) ([]T, error) {
-	var all []T
-	opts := gh.ListOptions{PerPage: perPage, Page: 1}
-	for {
-		some, resp, err := get(opts)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
-		if resp.NextPage <= opts.Page {
-			return all, nil
-		}
-		opts.Page = resp.NextPage
-	}
-}
 
 // OpenPulls lists open pulls, newest first. Mergeable and MergeState are only
 // in what Pull reads.
@@ -39,7 +21,7 @@ func (f *Forge) OpenPulls(ctx context.Context, ref forge.RepoRef) ([]forge.Pull,
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
-	list, err := pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
+	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
 		return c.PullRequests.List(ctx, ref.Owner, ref.Name, &gh.PullRequestListOptions{
 			State: "open", Sort: "created", Direction: "desc", ListOptions: o,
 		})
@@ -89,7 +71,7 @@ func (f *Forge) toPull(p *gh.PullRequest) forge.Pull {
 		State:      forge.Closed,
 		Draft:      p.GetDraft(),
 		Merged:     p.GetMerged() || p.MergedAt != nil, // lists have the time only
-		Author:     toUser(p.User),
+		Author:     wire.User(p.User),
 		Base:       toBranch(p.GetBase()),
 		Head:       toBranch(p.GetHead()),
 		Mergeable:  p.Mergeable,
@@ -102,10 +84,10 @@ func (f *Forge) toPull(p *gh.PullRequest) forge.Pull {
 	if out.Merged {
 		// Before the merge GitHub keeps a trial merge's commit in this field.
 		out.MergeSHA = p.GetMergeCommitSHA()
-		out.MergedBy = toUser(p.MergedBy)
+		out.MergedBy = wire.User(p.MergedBy)
 	}
 	for _, u := range p.RequestedReviewers {
-		out.Requested.Users = append(out.Requested.Users, toUser(u))
+		out.Requested.Users = append(out.Requested.Users, wire.User(u))
 	}
 	for _, t := range p.RequestedTeams {
 		// Only teams of the organisation that owns the repository can be asked.
@@ -140,4 +122,47 @@ func (f *Forge) Merge(ctx context.Context, ref forge.RepoRef, number int, headSH
 		return "", wire.Fail(op, &forge.Error{Code: forge.Conflict, Unsent: true, Message: res.GetMessage()})
 	}
 	return res.GetSHA(), nil
+}
+
+// Commits lists p.Base.SHA..p.Head.SHA with the accounts GitHub attributes
+// them to: one comparison per 100 commits, and one GraphQL query per 100
+// commits that name co-authors.
+func (f *Forge) Commits(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]forge.Commit, error) {
+	op := fmt.Sprintf("list commits of pull %s#%d", ref, p.Number)
+	r, err := f.commits(ctx, ref)
+	if err != nil {
+		return nil, wire.Fail(op, err)
+	}
+	list, err := r.List(ctx, p)
+	if err != nil {
+		return nil, wire.Fail(op, err)
+	}
+	return list, nil
+}
+
+// commits is the repository as the rooms within see it.
+func (f *Forge) commits(ctx context.Context, ref forge.RepoRef) (commits.Repo, error) {
+	c, err := f.repo(ctx, ref)
+	return commits.Repo{Client: c, Wire: f.wire, Ref: ref}, err
+}
+
+// MergeBlockers lists what keeps GitHub from merging p now, besides the check
+// named own. It judges p as given (Mergeable and MergeState come from Pull)
+// and asks further only where GitHub says "blocked" without saying why. What
+// cannot be found out is itself a blocker: a merge that fails after an apply
+// is worse than one that waits.
+func (f *Forge) MergeBlockers(ctx context.Context, ref forge.RepoRef, p forge.Pull, own string) ([]string, error) {
+	op := fmt.Sprintf("find what blocks the merge of pull %s#%d", ref, p.Number)
+	if simple := blockers.Plain(p); len(simple) > 0 {
+		return simple, nil
+	}
+	r, err := f.commits(ctx, ref)
+	if err != nil {
+		return nil, wire.Fail(op, err)
+	}
+	found, err := blockers.Find(ctx, blockers.Pull{Repo: r, Pull: p, Own: own, AppID: f.creds.appID()})
+	if err != nil {
+		return nil, wire.Fail(op, err)
+	}
+	return found, nil
 }

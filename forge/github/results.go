@@ -22,7 +22,7 @@ func (f *Forge) Checks(ctx context.Context, ref forge.RepoRef, sha string) ([]fo
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
-	if !shaRE.MatchString(sha) {
+	if !wire.IsSHA(sha) {
 		// A branch's name would be answered too, for whatever it points to then.
 		return nil, wire.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("%q is not a full SHA", sha)})
 	}
@@ -39,7 +39,7 @@ func (f *Forge) Checks(ctx context.Context, ref forge.RepoRef, sha string) ([]fo
 
 func checkRuns(ctx context.Context, c *gh.Client, ref forge.RepoRef, sha string) ([]forge.CheckResult, error) {
 	total := 0
-	list, err := pages(func(o gh.ListOptions) ([]*gh.CheckRun, *gh.Response, error) {
+	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.CheckRun, *gh.Response, error) {
 		some, resp, err := c.Checks.ListCheckRunsForRef(ctx, ref.Owner, ref.Name, sha, &gh.ListCheckRunsOptions{Filter: gh.String("latest"), ListOptions: o})
 		if err != nil {
 			return nil, resp, err
@@ -79,7 +79,7 @@ func resultState(status, conclusion string) forge.CheckState {
 // statuses keeps the newest of each context and writer: GitHub lists newest
 // first.
 func statuses(ctx context.Context, c *gh.Client, ref forge.RepoRef, sha string) ([]forge.CheckResult, error) {
-	list, err := pages(func(o gh.ListOptions) ([]*gh.RepoStatus, *gh.Response, error) {
+	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.RepoStatus, *gh.Response, error) {
 		return c.Repositories.ListStatuses(ctx, ref.Owner, ref.Name, sha, &o)
 	})
 	if err != nil {
@@ -92,7 +92,7 @@ func statuses(ctx context.Context, c *gh.Client, ref forge.RepoRef, sha string) 
 	seen, apps := map[writer]bool{}, map[string]int64{}
 	var out []forge.CheckResult
 	for _, s := range list {
-		r := forge.CheckResult{Name: s.GetContext(), State: forge.Failure, By: toUser(s.Creator), URL: s.GetTargetURL()}
+		r := forge.CheckResult{Name: s.GetContext(), State: forge.Failure, By: wire.User(s.Creator), URL: s.GetTargetURL()}
 		if w := (writer{r.Name, r.By.ID}); seen[w] {
 			continue
 		} else {
@@ -134,10 +134,10 @@ func (f *Forge) CommitPulls(ctx context.Context, ref forge.RepoRef, sha string) 
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
-	if !shaRE.MatchString(sha) {
+	if !wire.IsSHA(sha) {
 		return nil, wire.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("%q is not a full SHA", sha)})
 	}
-	list, err := pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
+	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
 		return c.PullRequests.ListPullRequestsWithCommit(ctx, ref.Owner, ref.Name, sha, &o)
 	})
 	if err != nil {

@@ -18,7 +18,7 @@ func (f *Forge) Comments(ctx context.Context, ref forge.RepoRef, number int) ([]
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
-	list, err := pages(func(o gh.ListOptions) ([]*gh.IssueComment, *gh.Response, error) {
+	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.IssueComment, *gh.Response, error) {
 		return c.Issues.ListComments(ctx, ref.Owner, ref.Name, number, &gh.IssueListCommentsOptions{ListOptions: o})
 	})
 	if err != nil {
@@ -37,7 +37,7 @@ func (f *Forge) Comments(ctx context.Context, ref forge.RepoRef, number int) ([]
 func toComment(r *gh.IssueComment) forge.Comment {
 	return forge.Comment{
 		ID:        r.GetID(),
-		Author:    toUser(r.User),
+		Author:    wire.User(r.User),
 		Body:      r.GetBody(),
 		URL:       r.GetHTMLURL(),
 		CreatedAt: r.GetCreatedAt().Time,
@@ -108,7 +108,7 @@ func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]f
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
-	list, err := pages(func(o gh.ListOptions) ([]*gh.PullRequestReview, *gh.Response, error) {
+	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.PullRequestReview, *gh.Response, error) {
 		return c.PullRequests.ListReviews(ctx, ref.Owner, ref.Name, number, &o)
 	})
 	if err != nil {
@@ -130,7 +130,7 @@ func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]f
 		}
 		out = append(out, forge.Review{
 			ID:          r.GetID(),
-			Author:      toUser(r.User),
+			Author:      wire.User(r.User),
 			State:       state,
 			Body:        r.GetBody(),
 			CommitSHA:   r.GetCommitID(),
@@ -215,7 +215,7 @@ func (f *Forge) TeamMembers(ctx context.Context, ref forge.RepoRef, t forge.Team
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
-	list, err := pages(func(o gh.ListOptions) ([]*gh.User, *gh.Response, error) {
+	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.User, *gh.Response, error) {
 		return c.Teams.ListTeamMembersBySlug(ctx, t.Org, t.Slug, &gh.TeamListTeamMembersOptions{ListOptions: o})
 	})
 	if err != nil {
@@ -223,7 +223,7 @@ func (f *Forge) TeamMembers(ctx context.Context, ref forge.RepoRef, t forge.Team
 	}
 	out := make([]forge.User, len(list))
 	for i, u := range list {
-		out[i] = toUser(u)
+		out[i] = wire.User(u)
 	}
 	return out, nil
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/github/internal/wire"
 )
 
 // Names of the headers that GitHub sends with a delivery.
@@ -215,7 +216,7 @@ func fillStatus(ev *forge.Event, body []byte) error {
 
 // fullSHA is sha, or "" for anything else.
 func fullSHA(sha string) string {
-	if !shaRE.MatchString(sha) {
+	if !wire.IsSHA(sha) {
 		return ""
 	}
 	return sha

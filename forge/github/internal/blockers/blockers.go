@@ -1,4 +1,5 @@
-package github
+// Package blockers finds out what keeps GitHub from merging a pull.
+package blockers
 
 import (
 	"context"
@@ -12,32 +13,28 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/github/internal/commits"
 	"lockkeeper/forge/github/internal/wire"
 )
 
-// MergeBlockers lists what keeps GitHub from merging p now, besides the check
-// named own. It judges p as given (Mergeable and MergeState come from Pull)
-// and asks further only where GitHub says "blocked" without saying why. What
-// cannot be found out is itself a blocker: a merge that fails after an apply
-// is worse than one that waits.
-func (f *Forge) MergeBlockers(ctx context.Context, ref forge.RepoRef, p forge.Pull, own string) ([]string, error) {
-	op := fmt.Sprintf("find what blocks the merge of pull %s#%d", ref, p.Number)
-	if simple := plainBlockers(p); len(simple) > 0 {
-		return simple, nil
-	}
-	c, err := f.repo(ctx, ref)
-	if err != nil {
-		return nil, wire.Fail(op, err)
-	}
-	b := &blockers{f: f, c: c, ref: ref, pull: p, own: own}
-	if err := b.find(ctx); err != nil {
-		return nil, wire.Fail(op, err)
-	}
-	return b.found, nil
+// Pull is a pull whose merge is asked about.
+type Pull struct {
+	Repo commits.Repo
+	forge.Pull
+	// Own is the name of our check, and AppID our App, 0 for a token.
+	Own   string
+	AppID int64
 }
 
-// plainBlockers are the ones that the pull itself shows.
-func plainBlockers(p forge.Pull) []string {
+// Find lists what keeps GitHub from merging p now, besides our own check.
+func Find(ctx context.Context, p Pull) ([]string, error) {
+	b := &blockers{Pull: p}
+	err := b.find(ctx)
+	return b.found, err
+}
+
+// Plain are the ones that the pull itself shows.
+func Plain(p forge.Pull) []string {
 	switch {
 	case p.Merged:
 		return []string{"the pull request is merged already"}
@@ -57,11 +54,7 @@ func plainBlockers(p forge.Pull) []string {
 
 // blockers collects the causes behind the state "blocked".
 type blockers struct {
-	f     *Forge
-	c     *gh.Client
-	ref   forge.RepoRef
-	pull  forge.Pull
-	own   string
+	Pull
 	found []string
 	// ownExplains is set when our own check is required and not yet green.
 	ownExplains bool
@@ -90,21 +83,21 @@ func (b *blockers) find(ctx context.Context) error {
 		return err
 	}
 	if d.queue {
-		b.add("%s is merged through a merge queue only; set apply: merge for this repository", b.pull.Base.Name)
+		b.add("%s is merged through a merge queue only; set apply: merge for this repository", b.Base.Name)
 	}
-	switch b.pull.MergeState {
+	switch b.MergeState {
 	case "clean", "unstable", "has_hooks":
 		return nil
 	case "blocked":
 		return b.blocked(ctx, d)
 	}
-	b.add("the forge calls its state %q", b.pull.MergeState)
+	b.add("the forge calls its state %q", b.MergeState)
 	return nil
 }
 
 func (b *blockers) blocked(ctx context.Context, d duties) error {
 	if d.locked {
-		b.add("a rule restricts who may update %s, and we may not be among them", b.pull.Base.Name)
+		b.add("a rule restricts who may update %s, and we may not be among them", b.Base.Name)
 	}
 	if err := b.protection(ctx, d.checks); err != nil {
 		return err
@@ -116,7 +109,7 @@ func (b *blockers) blocked(ctx context.Context, d duties) error {
 		return err
 	}
 	if len(b.found) == 0 && !b.ownExplains {
-		b.add("the forge blocks the merge and does not say why; its page shows the reason: %s", b.pull.WebURL)
+		b.add("the forge blocks the merge and does not say why; its page shows the reason: %s", b.WebURL)
 	}
 	return nil
 }
@@ -164,26 +157,26 @@ type rule struct {
 // rules come and go, so unknown ones must not fail (go-github's decoder does).
 func (b *blockers) rules(ctx context.Context) ([]rule, error) {
 	var rules []rule
-	path := fmt.Sprintf("repos/%s/%s/rules/branches/%s?per_page=%d", b.ref.Owner, b.ref.Name, url.PathEscape(b.pull.Base.Name), perPage)
-	raw, err := pages(func(o gh.ListOptions) ([]json.RawMessage, *gh.Response, error) {
-		req, err := b.c.NewRequest(http.MethodGet, fmt.Sprintf("%s&page=%d", path, o.Page), nil)
+	path := fmt.Sprintf("repos/%s/%s/rules/branches/%s?per_page=%d", b.Repo.Ref.Owner, b.Repo.Ref.Name, url.PathEscape(b.Base.Name), wire.PerPage)
+	raw, err := wire.Pages(func(o gh.ListOptions) ([]json.RawMessage, *gh.Response, error) {
+		req, err := b.Repo.Client.NewRequest(http.MethodGet, fmt.Sprintf("%s&page=%d", path, o.Page), nil)
 		if err != nil {
 			return nil, nil, err
 		}
 		var some []json.RawMessage
-		resp, err := b.c.Do(ctx, req, &some)
+		resp, err := b.Repo.Client.Do(ctx, req, &some)
 		return some, resp, err
 	})
 	if forge.CodeOf(wire.Fail("", err)) == forge.NotFound {
 		return nil, nil // Enterprise Server before 3.11 has no rulesets
 	}
 	if err != nil {
-		return nil, b.unless(err, "the rules of "+b.pull.Base.Name)
+		return nil, b.unless(err, "the rules of "+b.Base.Name)
 	}
 	for _, m := range raw {
 		var r rule
 		if err := json.Unmarshal(m, &r); err != nil {
-			return nil, fmt.Errorf("rule of %s: %w", b.pull.Base.Name, err)
+			return nil, fmt.Errorf("rule of %s: %w", b.Base.Name, err)
 		}
 		rules = append(rules, r)
 	}
@@ -193,8 +186,8 @@ func (b *blockers) rules(ctx context.Context) ([]rule, error) {
 // protection reads the summary of classic branch protection; the full text is
 // for administrators only.
 func (b *blockers) protection(ctx context.Context, need requiredChecks) error {
-	path := fmt.Sprintf("repos/%s/%s/branches/%s", b.ref.Owner, b.ref.Name, url.PathEscape(b.pull.Base.Name))
-	req, err := b.c.NewRequest(http.MethodGet, path, nil)
+	path := fmt.Sprintf("repos/%s/%s/branches/%s", b.Repo.Ref.Owner, b.Repo.Ref.Name, url.PathEscape(b.Base.Name))
+	req, err := b.Repo.Client.NewRequest(http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
@@ -209,8 +202,8 @@ func (b *blockers) protection(ctx context.Context, need requiredChecks) error {
 			} `json:"required_status_checks"`
 		} `json:"protection"`
 	}
-	if _, err := b.c.Do(ctx, req, &branch); err != nil {
-		return b.unless(err, "the protection of "+b.pull.Base.Name)
+	if _, err := b.Repo.Client.Do(ctx, req, &branch); err != nil {
+		return b.unless(err, "the protection of "+b.Base.Name)
 	}
 	for _, k := range branch.Protection.Checks.Checks {
 		need.add(k.Context, k.AppID)
@@ -248,8 +241,8 @@ type conversationAnswer struct {
 // open threads, and the part of branch protection that everyone may see.
 func (b *blockers) conversation(ctx context.Context, d duties) error {
 	var a conversationAnswer
-	vars := map[string]any{"owner": b.ref.Owner, "name": b.ref.Name, "number": b.pull.Number}
-	if err := b.f.query(ctx, b.c, conversationQuery, vars, &a); err != nil {
+	vars := map[string]any{"owner": b.Repo.Ref.Owner, "name": b.Repo.Ref.Name, "number": b.Number}
+	if err := b.Repo.Wire.Query(ctx, b.Repo.Client, conversationQuery, vars, &a); err != nil {
 		return b.unless(err, "the state of the reviews")
 	}
 	pr := a.Repository.PullRequest
@@ -263,7 +256,7 @@ func (b *blockers) conversation(ctx context.Context, d duties) error {
 		d.signed = d.signed || r.RequiresSignatures
 		d.resolved = d.resolved || r.RequiresConversationResolution
 		if !r.ViewerCanPush {
-			b.add("%s accepts pushes from listed accounts only, and we are not among them", b.pull.Base.Name)
+			b.add("%s accepts pushes from listed accounts only, and we are not among them", b.Base.Name)
 		}
 	}
 	open := max(0, pr.ReviewThreads.TotalCount-len(pr.ReviewThreads.Nodes)) // unseen ones count as open
@@ -282,13 +275,13 @@ func (b *blockers) conversation(ctx context.Context, d duties) error {
 }
 
 func (b *blockers) signatures(ctx context.Context) error {
-	commits, err := compare(ctx, b.c, b.ref, b.pull.Base.SHA, b.pull.Head.SHA)
+	commits, err := b.Repo.Compare(ctx, b.Base.SHA, b.Head.SHA)
 	if err != nil {
 		return err
 	}
 	for _, c := range commits {
 		if !c.GetCommit().GetVerification().GetVerified() {
-			b.add("%s takes signed commits only, and %.7s has no verified signature", b.pull.Base.Name, c.GetSHA())
+			b.add("%s takes signed commits only, and %.7s has no verified signature", b.Base.Name, c.GetSHA())
 		}
 	}
 	return nil
@@ -320,11 +313,11 @@ func (b *blockers) checks(ctx context.Context, need requiredChecks) error {
 	}
 	have, err := b.results(ctx)
 	if err != nil {
-		return b.unless(err, "the checks of "+b.pull.Head.SHA)
+		return b.unless(err, "the checks of "+b.Head.SHA)
 	}
 	for _, name := range sortedKeys(need) {
 		app := need[name]
-		if name == b.own {
+		if name == b.Own {
 			b.ownCheck(name, app, have[name])
 			continue
 		}
@@ -346,7 +339,7 @@ func (b *blockers) checks(ctx context.Context, need requiredChecks) error {
 }
 
 func (b *blockers) ownCheck(name string, app int64, have []checkState) {
-	me := b.f.creds.appID()
+	me := b.AppID
 	if app != 0 && app != me {
 		b.add("the required check %q is expected from another App (id %d), which ours cannot answer for", name, app)
 	}
@@ -360,8 +353,8 @@ func (b *blockers) ownCheck(name string, app int64, have []checkState) {
 // results reads the newest check runs and commit statuses of the head.
 func (b *blockers) results(ctx context.Context) (map[string][]checkState, error) {
 	have := map[string][]checkState{}
-	runs, err := pages(func(o gh.ListOptions) ([]*gh.CheckRun, *gh.Response, error) {
-		res, resp, err := b.c.Checks.ListCheckRunsForRef(ctx, b.ref.Owner, b.ref.Name, b.pull.Head.SHA,
+	runs, err := wire.Pages(func(o gh.ListOptions) ([]*gh.CheckRun, *gh.Response, error) {
+		res, resp, err := b.Repo.Client.Checks.ListCheckRunsForRef(ctx, b.Repo.Ref.Owner, b.Repo.Ref.Name, b.Head.SHA,
 			&gh.ListCheckRunsOptions{Filter: gh.String("latest"), ListOptions: o})
 		if err != nil {
 			return nil, resp, err
@@ -378,8 +371,8 @@ func (b *blockers) results(ctx context.Context) (map[string][]checkState, error)
 		}
 		have[r.GetName()] = append(have[r.GetName()], checkState{app: r.GetApp().GetID(), word: word})
 	}
-	statuses, err := pages(func(o gh.ListOptions) ([]*gh.RepoStatus, *gh.Response, error) {
-		res, resp, err := b.c.Repositories.GetCombinedStatus(ctx, b.ref.Owner, b.ref.Name, b.pull.Head.SHA, &o)
+	statuses, err := wire.Pages(func(o gh.ListOptions) ([]*gh.RepoStatus, *gh.Response, error) {
+		res, resp, err := b.Repo.Client.Repositories.GetCombinedStatus(ctx, b.Repo.Ref.Owner, b.Repo.Ref.Name, b.Head.SHA, &o)
 		if err != nil {
 			return nil, resp, err
 		}

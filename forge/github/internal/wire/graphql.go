@@ -1,0 +1,41 @@
+package wire
+
+import (
+	"context"
+	"net/http"
+
+	gh "github.com/google/go-github/v60/github"
+
+	"lockkeeper/forge"
+)
+
+// Query posts a GraphQL query. GraphQL answers 200 with errors inside; any
+// error fails the whole query, because half an answer hides facts.
+func (w *Wire) Query(ctx context.Context, c *gh.Client, query string, vars map[string]any, into any) error {
+	req, err := c.NewRequest(http.MethodPost, w.graphQL.String(), map[string]any{"query": query, "variables": vars})
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Data   any `json:"data"`
+		Errors []struct {
+			Type    string `json:"type"`
+			Message string `json:"message"`
+		} `json:"errors"`
+	}{Data: into}
+	resp, err := c.Do(ctx, req, &answer)
+	if err != nil || len(answer.Errors) == 0 {
+		return err
+	}
+	first := answer.Errors[0]
+	e := &forge.Error{Code: forge.Unavailable, Status: resp.StatusCode, Message: "GraphQL: " + first.Message, Unsent: true}
+	switch first.Type {
+	case "RATE_LIMITED":
+		return Limited("", resp.Response, first.Message, resp.Rate.Reset.Time)
+	case "FORBIDDEN", "INSUFFICIENT_SCOPES":
+		e.Code = forge.Forbidden
+	case "NOT_FOUND":
+		e.Code = forge.NotFound
+	}
+	return e
+}
