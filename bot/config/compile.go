@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/policy"
+	"lockkeeper/cluster"
 )
 
 // Compile turns the repository's policy and the operator's floors into one,
@@ -44,11 +45,21 @@ func (p Policy) compile(into *policy.Policy, floor bool) {
 		e.Name, e.Floor = name, floor
 		into.Environments = append(into.Environments, e)
 	}
+	if p.Drift != nil {
+		p.Drift.compile(&into.Watching)
+	}
 	for _, r := range p.Rules {
 		into.Rules = append(into.Rules, policy.Rule{
 			Name: r.Name, When: policy.Selector(r.When), Require: r.Require.compile(), Floor: floor,
 		})
 	}
+}
+
+func (w Watching) compile(into *policy.Watching) {
+	for _, i := range w.Ignore {
+		into.Ignore = append(into.Ignore, cluster.IgnoreRule(i))
+	}
+	into.Humans = append(into.Humans, w.Humans...)
 }
 
 func (e Environment) compile() policy.Environment {
@@ -73,6 +84,16 @@ func (e Environment) compile() policy.Environment {
 			By: o.By.compile(), Expires: time.Duration(o.Expires), Review: time.Duration(o.Review),
 			Actions: o.Actions, Targets: o.Targets,
 		}
+	}
+	if d := e.Drift; d != nil {
+		out.Drift = &policy.Drift{Silence: time.Duration(d.Silence), From: d.From.compile()}
+		if d.Heal != "" {
+			auto := d.Heal == "auto"
+			out.Drift.AutoHeal = &auto
+		}
+	}
+	if r := e.Rollback; r != nil {
+		out.Rollback = &policy.Requirement{Approvals: r.Required, From: r.From.compile()}
 	}
 	return out
 }

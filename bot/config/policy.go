@@ -19,6 +19,30 @@ type Policy struct {
 	// Rules ask for approvals of the changes that they select. All that match
 	// have to hold.
 	Rules []Rule `yaml:"rules,omitempty" json:"rules,omitempty"`
+	// Drift says what is looked for when live objects are compared with what
+	// was applied. What the operator lists is added to what repositories do.
+	Drift *Watching `yaml:"drift,omitempty" json:"drift,omitempty"`
+}
+
+// Watching is how drift is looked for.
+type Watching struct {
+	// Ignore are differences that are no drift.
+	Ignore []Ignore `yaml:"ignore,omitempty" json:"ignore,omitempty"`
+	// Humans are field managers behind which people are, beside kubectl and the
+	// like: fields that they add are drift.
+	Humans []string `yaml:"humans,omitempty" json:"humans,omitempty"`
+}
+
+// Ignore drops differences that match each list that is given, and in each list
+// at least one entry. Entries are globs, but for fields.
+type Ignore struct {
+	// Kinds are as Deployment.apps, or Service for the core group.
+	Kinds      []string `yaml:"kinds,omitempty" json:"kinds,omitempty"`
+	Namespaces []string `yaml:"namespaces,omitempty" json:"namespaces,omitempty"`
+	Names      []string `yaml:"names,omitempty" json:"names,omitempty"`
+	// Fields are paths such as spec.template.spec.containers[*].image; a path
+	// covers what is below it.
+	Fields []string `yaml:"fields,omitempty" json:"fields,omitempty"`
 }
 
 // Environment is what one environment asks for.
@@ -39,6 +63,24 @@ type Environment struct {
 	Ticket *Ticket `yaml:"ticket,omitempty" json:"ticket,omitempty"`
 	// Override names who may break the glass with `/override`.
 	Override *Override `yaml:"override,omitempty" json:"override,omitempty"`
+	// Drift is what becomes of drift.
+	Drift *Drift `yaml:"drift,omitempty" json:"drift,omitempty"`
+	// Rollback is enough, in place of approvals, for a pull that does nothing but
+	// go back to what was applied before and was healthy.
+	Rollback *Approvals `yaml:"rollback,omitempty" json:"rollback,omitempty"`
+}
+
+// Drift is what becomes of drift in an environment.
+type Drift struct {
+	// Heal is whether what was applied last is put back by itself, through the
+	// gate: auto, or ask for only when somebody says /restore; default ask.
+	Heal string `yaml:"heal,omitempty" json:"heal,omitempty" jsonschema:"enum=auto,enum=ask"`
+	// Silence is how long a drift pull that an approver closed stays closed
+	// unless something new is found; default 720h.
+	Silence Duration `yaml:"silence,omitempty" json:"silence,omitempty"`
+	// From are people of whom one has to approve a drift pull, because nobody
+	// knows who made the live change; default: one approval more than otherwise.
+	From People `yaml:"from,omitempty" json:"from,omitempty"`
 }
 
 // Approvals asks for people who did not contribute to the pull.
@@ -170,7 +212,7 @@ type Requirement struct {
 
 // Empty reports whether the policy says nothing.
 func (p Policy) Empty() bool {
-	return p.Owners == nil && len(p.Groups) == 0 && len(p.Environments) == 0 && len(p.Rules) == 0
+	return p.Owners == nil && len(p.Groups) == 0 && len(p.Environments) == 0 && len(p.Rules) == 0 && p.Drift == nil
 }
 
 // Empty reports whether nobody is listed.

@@ -34,6 +34,9 @@ func (p Policy) validate(at place) {
 		}
 		p.Environments[name].validate(here, name, p.Groups)
 	}
+	if p.Drift != nil {
+		p.Drift.validate(at.at("drift"))
+	}
 	names := map[string]int{}
 	for i, r := range p.Rules {
 		here := at.at("rules", i)
@@ -72,6 +75,12 @@ func (e Environment) validate(at place, name string, groups map[string]People) {
 	}
 	if e.Override != nil {
 		e.Override.validate(at.at("override"), groups)
+	}
+	if e.Drift != nil {
+		e.Drift.validate(at.at("drift"), groups)
+	}
+	if e.Rollback != nil {
+		e.Rollback.validate(at.at("rollback"), groups)
 	}
 }
 
@@ -262,9 +271,13 @@ func (s Selector) validate(at place) {
 		globs(l.list, at.at(l.field))
 	}
 	known(s.Actions, at.at("actions"))
-	for i, f := range s.Fields {
+	fieldPaths(s.Fields, at.at("fields"))
+}
+
+func fieldPaths(list []string, at place) {
+	for i, f := range list {
 		if _, err := match.ParsePath(f); err != nil {
-			at.at("fields", i).add("%v", err)
+			at.at(i).add("%v", err)
 		}
 	}
 }

@@ -25,8 +25,10 @@ type Engine struct {
 type environment struct {
 	Environment
 	approvals *requirement
+	rollback  *requirement
 	ticket    *regexp.Regexp
 	override  people
+	driftFrom people
 }
 
 type compiledRule struct {
@@ -44,6 +46,7 @@ type owner struct {
 type requirement struct {
 	demands   bool // see Requirement.Demands
 	approvals int
+	extra     int // on top of the approvals, and of what code owners ask for
 	from      people
 	all, any  []requirement
 }
@@ -123,6 +126,13 @@ func (c *compiler) environment(e Environment) environment {
 	if e.Approvals != nil {
 		q := c.requirement("environment "+e.Name, *e.Approvals, e.Floor)
 		out.approvals = &q
+	}
+	if e.Rollback != nil {
+		q := c.requirement("environment "+e.Name+": rollback", *e.Rollback, e.Floor)
+		out.rollback = &q
+	}
+	if e.Drift != nil {
+		out.driftFrom = c.people(e.Drift.From, e.Floor)
 	}
 	if e.Separation != nil {
 		for _, r := range e.Separation.Contributors {

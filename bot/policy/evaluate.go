@@ -54,19 +54,28 @@ func (g *Engine) Evaluate(f Facts) Verdict {
 	root := Node{Title: "may be applied", Children: e.blocked()}
 	root.Children = append(root.Children, e.hold(), e.objections())
 	overrides := e.overrides()
-	asks := e.asks()
-	root.Children = append(root.Children, e.people(asks)...)
-	root.Children = append(root.Children, e.duties()...)
-	root.Children = append(root.Children, overrides...)
-	for _, env := range e.envs {
-		root.Children = append(root.Children, e.conditions(env)...)
-	}
-	for _, a := range asks {
-		root.Children = append(root.Children, e.answer(a))
+	owed := append(e.duties(), overrides...)
+	if f.Heal {
+		root.Children = append(append(root.Children, owed...), e.heals()...)
+	} else {
+		root.Children = append(root.Children, e.judge(owed)...)
 	}
 	root.OK = allOK(root.Children)
 	slices.SortFunc(e.uses, func(a, b Use) int { return cmp.Or(cmp.Compare(a.Environment, b.Environment), cmp.Compare(a.ID, b.ID)) })
 	return Verdict{Node: root, Overrides: slices.CompactFunc(e.uses, func(a, b Use) bool { return a == b }), Again: e.again}
+}
+
+// judge asks for what a pull needs, beside what is owed.
+func (e *evaluation) judge(owed []Node) []Node {
+	asks := e.asks()
+	out := append(e.people(asks), owed...)
+	for _, env := range e.envs {
+		out = append(out, e.conditions(env)...)
+	}
+	for _, a := range asks {
+		out = append(out, e.answer(a))
+	}
+	return out
 }
 
 func allOK(nodes []Node) bool {
@@ -137,6 +146,7 @@ type ask struct {
 	apart   Restrictions
 	ticket  string // the name of an environment that wants one, or ""
 	lasting bool   // no override lifts it
+	because string // why it asks for something else than usual, or ""
 }
 
 // asks lists all rules that select something, the environments' own first.
@@ -150,7 +160,7 @@ func (e *evaluation) asks() []ask {
 			out = append(out, a)
 		}
 	}
-	return out
+	return e.unknown(out)
 }
 
 // own are the approvals that an environment asks for: what is said of it, and
@@ -159,13 +169,17 @@ func (e *evaluation) own(env string) []ask {
 	var out []ask
 	changes, listed := e.table.With(byEnvironment, env), false
 	for _, s := range e.g.environments {
-		if s.approvals != nil && match.Glob(s.Name, env) {
-			listed = listed || !s.Floor
-			out = append(out, e.ask(env, *s.approvals, s.Floor, changes, e.f.Files))
+		if s.approvals == nil || !match.Glob(s.Name, env) {
+			continue
 		}
+		listed = listed || !s.Floor
+		q, note := e.back(env, s, *s.approvals)
+		a := e.ask(env, q, s.Floor, changes, e.f.Files)
+		a.title += because(note)
+		out = append(out, a)
 	}
 	if !listed {
-		out = append(out, e.ask(env, e.g.fallback, false, changes, e.f.Files))
+		out = append(out, e.unsaid(env, changes))
 	}
 	for i, a := range out {
 		if len(a.envs) == 0 { // nothing changes there
@@ -185,6 +199,19 @@ func (g *Engine) restrictions(environments []string, floor bool) Restrictions {
 		d = d.Strictest(g.policy.Restrictions(env, floor))
 	}
 	return d
+}
+
+// unsaid are the approvals of an environment of which the repository says none.
+func (e *evaluation) unsaid(env string, changes match.Set) ask {
+	q, note := e.g.fallback, ""
+	for _, s := range e.g.environments {
+		if !s.Floor && s.rollback != nil && note == "" && match.Glob(s.Name, env) {
+			q, note = e.back(env, s, q)
+		}
+	}
+	a := e.ask(env, q, false, changes, e.f.Files)
+	a.title += because(note)
+	return a
 }
 
 func (e *evaluation) ask(where string, q requirement, floor bool, changes match.Set, files []File) ask {
@@ -269,7 +296,7 @@ func (e *evaluation) comesFrom(changes match.Set, patterns []match.Pattern) bool
 // answer judges a rule.
 func (e *evaluation) answer(a ask) Node {
 	n := e.require(&a, a.require)
-	n.Title = a.title + strings.TrimPrefix(n.Title, a.where)
+	n.Title = a.title + strings.TrimPrefix(n.Title, a.where) + because(a.because)
 	if a.floor && !a.lasting {
 		n.Title += " (the operator's floor)"
 	}

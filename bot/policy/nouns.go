@@ -23,6 +23,7 @@ type (
 	Ticket   = fact.Ticket
 	Override = fact.Override
 	Duty     = fact.Duty
+	Rollback = fact.Rollback
 	Bypass   = fact.Bypass
 	Role     = fact.Role
 )
@@ -65,5 +66,7 @@ type (
 	TicketRule    = rule.TicketRule
 	BreakGlass    = rule.BreakGlass
 	Separation    = rule.Separation
+	Drift         = rule.Drift
+	Watching      = rule.Watching
 	Restrictions  = rule.Restrictions
 )

@@ -101,6 +101,16 @@ func randomEnvironment(r *rand.Rand) policy.Environment {
 	if r.IntN(8) == 0 {
 		e.Ticket = &policy.TicketRule{Pattern: "CHG[0-9]+", Window: r.IntN(2) == 0}
 	}
+	if r.IntN(4) == 0 {
+		e.Drift = &policy.Drift{AutoHeal: maybe(r)}
+		if r.IntN(2) == 0 {
+			e.Drift.From = randomPeople(r)
+		}
+	}
+	if r.IntN(4) == 0 {
+		q := randomRequirement(r, 1)
+		e.Rollback = &q
+	}
 	if r.IntN(3) == 0 {
 		e.Override = &policy.BreakGlass{By: randomPeople(r), Expires: time.Hour, Review: 48 * time.Hour, Actions: some(r, []string{"update"}, 0.3)}
 	}
@@ -154,6 +164,12 @@ func randomFacts(r *rand.Rand, p policy.Policy) policy.Facts {
 	if r.IntN(2) == 0 {
 		who := one(r, people...)
 		f.Applier = &who
+	}
+	if r.IntN(4) == 0 {
+		f.UnknownContributor = "whoever changed web live"
+	}
+	if r.IntN(4) == 0 {
+		f.Rollback = &policy.Rollback{To: before, Pure: r.IntN(2) == 0, Why: "dev pushed to it"}
 	}
 	randomConditions(r, p, &f)
 	return f
@@ -347,6 +363,89 @@ func TestFloorsAreNeverLowered(t *testing.T) {
 	})
 	if compared < cases/50 {
 		t.Errorf("only %d situations with floors were allowed: the test shows little", compared)
+	}
+}
+
+func TestAnUnknownContributorNeverNeedsFewerApprovals(t *testing.T) {
+	denied := 0
+	everyProperty(t, func(t *testing.T, r *rand.Rand, p policy.Policy, f policy.Facts) {
+		f.UnknownContributor = ""
+		known := policy.Evaluate(p, f)
+		f.UnknownContributor = "whoever changed web live"
+		unknown := policy.Evaluate(p, f)
+		if unknown.OK && !known.OK {
+			t.Errorf("allowed because nobody knows who contributed; else missing are %q", known.AllMissing())
+		}
+		if known.OK && !unknown.OK {
+			denied++
+		}
+		for _, env := range f.Environments() {
+			if unknown.OK && len(unknown.Approvers())+len(unknown.Overrides) == 0 {
+				t.Errorf("nobody agreed to what somebody unknown did in %s:\n%s", env, said(unknown))
+			}
+		}
+	})
+	if denied < cases/50 {
+		t.Errorf("only %d verdicts depended on it: the test shows little", denied)
+	}
+}
+
+func TestAPureRollbackNeverNeedsMoreThanAnyPull(t *testing.T) {
+	eased := 0
+	everyProperty(t, func(t *testing.T, r *rand.Rand, p policy.Policy, f policy.Facts) {
+		for i := range p.Environments {
+			if r.IntN(2) == 0 {
+				p.Environments[i].Rollback = &policy.Requirement{Approvals: r.IntN(2)}
+			}
+		}
+		f.PolicyRevision, f.Rollback = p.Revision(), nil
+		for i := range f.Votes {
+			f.Votes[i].PolicyRevision = p.Revision()
+		}
+		ordinary := policy.Evaluate(p, f)
+		f.Rollback = &policy.Rollback{To: before, Why: "dev pushed to it"}
+		if impure := policy.Evaluate(p, f); impure.OK != ordinary.OK {
+			t.Errorf("more than a rollback, and %v became %v", ordinary.OK, impure.OK)
+		}
+		f.Rollback = &policy.Rollback{To: before, Pure: true}
+		pure := policy.Evaluate(p, f)
+		if ordinary.OK && !pure.OK {
+			t.Errorf("a rollback is denied where any pull would pass:\n%s", said(pure))
+		}
+		if pure.OK && !ordinary.OK {
+			eased++
+		}
+	})
+	if eased == 0 {
+		t.Error("no rollback was ever eased: the test shows little")
+	}
+}
+
+func TestAHealPassesOnlyWhereItIsAutomatic(t *testing.T) {
+	healed := 0
+	everyProperty(t, func(t *testing.T, r *rand.Rand, p policy.Policy, f policy.Facts) {
+		f.Heal, f.Commits, f.Votes, f.Applier = true, nil, nil, nil
+		v := policy.Evaluate(p, f)
+		if !v.OK {
+			return
+		}
+		healed++
+		for _, env := range f.Environments() {
+			if !p.Heals(env) {
+				t.Errorf("%s was healed without being asked for:\n%s", env, said(v))
+			}
+			for _, e := range p.Environments {
+				if e.Drift != nil && e.Drift.AutoHeal != nil && !*e.Drift.AutoHeal && (e.Name == env || e.Name == "*") {
+					t.Errorf("%s was healed although %+v forbids it", env, e)
+				}
+			}
+		}
+		if len(f.Changes) == 0 || f.Hold != nil || len(f.Bypass) > 0 {
+			t.Errorf("healed in spite of %+v", f)
+		}
+	})
+	if healed == 0 {
+		t.Error("nothing was ever healed: the test shows little")
 	}
 }
 

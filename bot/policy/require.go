@@ -115,21 +115,22 @@ func (e *evaluation) leaves(a *ask, q requirement) []leaf {
 	if q.approvals == 0 {
 		return nil
 	}
+	need := q.approvals + q.extra
 	if !q.from.codeOwners {
-		return []leaf{{need: q.approvals, from: q.from}}
+		return []leaf{{need: need, from: q.from}}
 	}
 	shares := e.shares(a)
 	switch {
 	case e.f.OwnersError != "":
 		// Nobody is a code owner; whoever else is named may still approve.
-		return []leaf{{need: q.approvals, from: q.from,
+		return []leaf{{need: need, from: q.from,
 			hint: "; there are no code owners, because CODEOWNERS of the base branch cannot be used: " + e.f.OwnersError}}
 	case len(shares) == 0:
-		return []leaf{{need: q.approvals, from: q.from, hint: "; there are no code owners, because no file was touched"}}
+		return []leaf{{need: need, from: q.from, hint: "; there are no code owners, because no file was touched"}}
 	}
 	var out []leaf
 	for _, s := range shares {
-		l := leaf{need: max(q.approvals, s.Required), from: q.from, owners: s.Owners, of: " for " + some(s.paths)}
+		l := leaf{need: max(q.approvals, s.Required) + q.extra, from: q.from, owners: s.Owners, of: " for " + some(s.paths)}
 		l.from.who = strings.Join(append(s.names(), withoutOwners(q.from.who)...), " or ")
 		if len(s.Owners) == 0 {
 			l.hint = "; CODEOWNERS of the base branch names no owner"
@@ -201,7 +202,7 @@ func (e *evaluation) approvals(a *ask, l leaf) Node {
 	n.OK = len(n.Met) >= l.need
 	if lack := l.need - len(n.Met); lack > 0 {
 		n.Missing = []string{fmt.Sprintf("%s: %s from %s%s%s%s", a.where, count(lack, "more approval", len(n.Met) == 0),
-			l.from.who, l.of, e.enough(l, a.apart), l.hint)}
+			l.from.who, l.of, e.enough(l, a.apart), l.hint+because(a.because))}
 		for _, g := range l.from.unknown {
 			n.Missing[0] += "; the policy has no group " + g
 		}

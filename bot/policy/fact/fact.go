@@ -35,6 +35,14 @@ type Facts struct {
 	// AskedBy is set for what somebody asked for with a command rather than
 	// with commits (a sync, a restore); that person is a contributor.
 	AskedBy *forge.User `json:"askedBy,omitempty"`
+	// UnknownContributor says who had a part in the changes and cannot be named:
+	// "whoever changed Deployment.apps shop/web live"; "" if all are known.
+	UnknownContributor string `json:"unknownContributor,omitempty"`
+	// Rollback is set for a pull that goes back to an earlier revision.
+	Rollback *Rollback `json:"rollback,omitempty"`
+	// Heal is set for no pull at all: drift is put back to what was applied last,
+	// at Pull.Head.
+	Heal bool `json:"heal,omitempty"`
 	// Applier asks for the apply; nil while somebody is only looking.
 	Applier *forge.User `json:"applier,omitempty"`
 	// Votes are approvals, withdrawals and requests for changes, in any order.
@@ -92,6 +100,16 @@ type Pull struct {
 	Author forge.User    `json:"author"`
 	Base   forge.Branch  `json:"base"`
 	Head   forge.Branch  `json:"head"`
+}
+
+// Rollback is a way back to a revision of the base branch.
+type Rollback struct {
+	To string `json:"to"` // the commit
+	// Pure is set if the pull does nothing but that: the bot made it, nobody
+	// pushed to it, and all that it leads to was applied with approval before,
+	// and healthy. Why says what else there is if it is not.
+	Pure bool   `json:"pure,omitempty"`
+	Why  string `json:"why,omitempty"`
 }
 
 // Commit is one commit of base..head and the accounts behind it.

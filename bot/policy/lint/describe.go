@@ -42,6 +42,12 @@ func ofEnvironment(p policy.Policy, environment string) []string {
 			say(e.Floor, ofRequirement(*e.Approvals))
 		}
 		say(e.Floor, ofConditions(e)...)
+		if e.Rollback != nil {
+			say(e.Floor, "of a pure rollback: "+ofRequirement(*e.Rollback))
+		}
+		if e.Drift != nil {
+			say(e.Floor, ofDrift(*e.Drift)...)
+		}
 	}
 	if !listed {
 		say(false, ofRequirement(p.Default)+", by default")

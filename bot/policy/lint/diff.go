@@ -53,6 +53,7 @@ func lines(p policy.Policy, envs []string) []string {
 	if len(p.Owners) == 0 {
 		out = append(out, "owners of the policy: accounts with admin access")
 	}
+	out = append(out, ofWatching(p.Watching)...)
 	for _, id := range p.ServiceAccounts {
 		out = append(out, fmt.Sprintf("service account %d is nobody", id))
 	}

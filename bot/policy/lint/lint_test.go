@@ -9,6 +9,7 @@ import (
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/policy/calendar"
 	"lockkeeper/bot/policy/lint"
+	"lockkeeper/cluster"
 )
 
 func need(n int, users ...string) policy.Requirement {
@@ -27,6 +28,9 @@ func base() policy.Policy {
 func TestWarningsNameWhatCanHardlyBeMeant(t *testing.T) {
 	rule := func(when policy.Selector, q policy.Requirement) func(*policy.Policy) {
 		return func(p *policy.Policy) { p.Rules = []policy.Rule{{Name: "r", When: when, Require: q}} }
+	}
+	ignored := func(rules ...cluster.IgnoreRule) func(*policy.Policy) {
+		return func(p *policy.Policy) { p.Watching.Ignore = rules }
 	}
 	env := func(edit func(e *policy.Environment)) func(*policy.Policy) {
 		return func(p *policy.Policy) { edit(&p.Environments[0]) }
@@ -52,7 +56,29 @@ func TestWarningsNameWhatCanHardlyBeMeant(t *testing.T) {
 		"environment production: override expires at once": env(func(e *policy.Environment) {
 			e.Override = &policy.BreakGlass{By: policy.People{Users: []string{"bob"}}}
 		}),
-		`environment production: check "ci" counts whoever wrote it`: env(func(e *policy.Environment) { e.Checks = []policy.RequiredCheck{{Name: "ci"}} }),
+		`environment production: check "ci" counts whoever wrote it`:                                                  env(func(e *policy.Environment) { e.Checks = []policy.RequiredCheck{{Name: "ci"}} }),
+		`drift: ignore 1: can never match kind "Deployment", which would be of the core group; write Deployment.apps`: ignored(cluster.IgnoreRule{Kinds: []string{"Deployment"}}),
+		`drift: ignore 1: can never match kind "pods"`:                                                                ignored(cluster.IgnoreRule{Kinds: []string{"pods"}}),
+		`drift: ignore 1: can never match kind "apps/v1/Deployment"`:                                                  ignored(cluster.IgnoreRule{Kinds: []string{"apps/v1/Deployment"}}),
+		"drift: ignore 1: can never match: Node are in no namespace":                                                  ignored(cluster.IgnoreRule{Kinds: []string{"Node"}, Namespaces: []string{"shop"}}),
+		"drift: ignore 1: ignores all drift":                                                                          ignored(cluster.IgnoreRule{Namespaces: []string{"**"}}),
+		"drift: ignore 2: changes nothing: ignore 1 says the same":                                                    ignored(cluster.IgnoreRule{Names: []string{"a"}}, cluster.IgnoreRule{Names: []string{"a"}}),
+		"environment production: drift is never healed by itself": env(func(e *policy.Environment) {
+			yes := true
+			e.Drift, e.Ticket = &policy.Drift{AutoHeal: &yes}, &policy.TicketRule{Pattern: "X"}
+		}),
+		"environment production: rollback changes nothing: it asks for as many": env(func(e *policy.Environment) {
+			one := need(1)
+			e.Rollback = &one
+		}),
+		"environment production: rollback changes nothing: no pull needs": env(func(e *policy.Environment) {
+			none, one := need(0), need(1, "bob")
+			e.Approvals, e.Rollback = &none, &one
+		}),
+		"environment prod*: rollback changes nothing: it eases the approvals of its own": func(p *policy.Policy) {
+			none := need(0)
+			p.Environments = append(p.Environments, policy.Environment{Name: "prod*", Rollback: &none})
+		},
 		"group idle: is used by no rule": func(p *policy.Policy) {
 			p.Groups = []policy.Group{{Name: "idle", From: policy.People{Users: []string{"bob"}}}}
 		},
@@ -131,11 +157,19 @@ func TestEveryChangeOfThePolicyShows(t *testing.T) {
 		"group": func(p *policy.Policy) {
 			p.Groups = []policy.Group{{Name: "dba", From: policy.People{Users: []string{"bob"}}}}
 		},
-		"service": func(p *policy.Policy) { p.ServiceAccounts = []int64{5} },
-		"tool":    func(p *policy.Policy) { p.ServiceNames = []string{"tool"} },
-		"floor":   func(p *policy.Policy) { p.Rules[0].Floor = true },
-		"default": func(p *policy.Policy) { p.Default.Approvals = 0 },
-		"order":   func(p *policy.Policy) { p.Environments = append(p.Environments, p.Environments[0]) },
+		"heal":    func(p *policy.Policy) { p.Environments[0].Drift = &policy.Drift{AutoHeal: &no} },
+		"silence": func(p *policy.Policy) { p.Environments[0].Drift = &policy.Drift{Silence: time.Hour} },
+		"drift from": func(p *policy.Policy) {
+			p.Environments[0].Drift = &policy.Drift{From: policy.People{Users: []string{"bob"}}}
+		},
+		"rollback": func(p *policy.Policy) { p.Environments[0].Rollback = &policy.Requirement{} },
+		"ignore":   func(p *policy.Policy) { p.Watching.Ignore = []cluster.IgnoreRule{{Names: []string{"x"}}} },
+		"humans":   func(p *policy.Policy) { p.Watching.Humans = []string{"console"} },
+		"service":  func(p *policy.Policy) { p.ServiceAccounts = []int64{5} },
+		"tool":     func(p *policy.Policy) { p.ServiceNames = []string{"tool"} },
+		"floor":    func(p *policy.Policy) { p.Rules[0].Floor = true },
+		"default":  func(p *policy.Policy) { p.Default.Approvals = 0 },
+		"order":    func(p *policy.Policy) { p.Environments = append(p.Environments, p.Environments[0]) },
 	} {
 		after := base()
 		edit(&after)

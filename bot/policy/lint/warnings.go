@@ -62,6 +62,7 @@ func Warnings(p policy.Policy, k Known) []Warning {
 			c.warn("owners", "code owners cannot own the policy, because it says who they are")
 		}
 	}
+	c.watching(p.Watching)
 	c.groups()
 	return c.out
 }
@@ -231,6 +232,7 @@ func (c *checker) environment(e policy.Environment) {
 			c.warn(where, "check %q counts whoever wrote it; pin its app", x.Name)
 		}
 	}
+	c.wayBack(e)
 }
 
 // groups warns of groups that are there twice, that nobody uses, and that name

@@ -34,6 +34,8 @@ type Policy struct {
 	// Owners approve changes of policy, targets and CODEOWNERS: each entry on
 	// its own. Without any, accounts with admin access do.
 	Owners []Owners `json:"owners,omitempty"`
+	// Watching is how drift is looked for.
+	Watching Watching `json:"drift,omitzero"`
 	// ServiceAccounts are account ids that act on behalf of people.
 	ServiceAccounts []int64 `json:"serviceAccounts,omitempty"`
 	// ServiceNames are names or e-mail addresses that tools write into co-author
@@ -133,6 +135,10 @@ type Environment struct {
 	// the environment asks for; that of a repository, what the repository asks
 	// for, and never what the operator does.
 	Override *BreakGlass `json:"override,omitempty"`
+	Drift    *Drift      `json:"drift,omitempty"`
+	// Rollback may be asked of a pure rollback in place of Approvals. That of the
+	// operator without Approvals is the least that a repository's may ask.
+	Rollback *Requirement `json:"rollback,omitempty"`
 }
 
 // RequiredCheck has to have succeeded on the head. App pins who wrote it (threat

@@ -34,6 +34,12 @@ func (p Policy) Teams(environments []string) []forge.Team {
 			if e.Override != nil {
 				people(e.Override.By, e.Floor)
 			}
+			if e.Drift != nil {
+				people(e.Drift.From, e.Floor)
+			}
+			if e.Rollback != nil {
+				e.Rollback.each(func(from People) { people(from, e.Floor) })
+			}
 		}
 		if !own {
 			p.Default.each(func(from People) { people(from, false) })
