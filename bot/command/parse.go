@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -31,9 +32,12 @@ type Parsed struct {
 	// Targets are what /apply and /sync name, in order, each once.
 	Targets []string
 	// SHA is a hash or its beginning (7 digits or more): of the head commit
-	// for /plan and /apply, of the plan's digest for /approve; "" if not given.
+	// for /plan and /apply, of the plan's digest for /approve, of a commit of the
+	// base branch for /rollback; "" if not given.
 	SHA string
-	// Choice is Restore or Keep for /unlock.
+	// Pull is the number that /rollback goes back to; 0 if none is named.
+	Pull int
+	// Choice is PutBack or Keep for /unlock.
 	Choice string
 	// Text is the reason for /hold and /override, the remark for /reviewed, and
 	// the ID for /ticket; From and To are the ticket's window, zero if none was
@@ -204,13 +208,35 @@ func readTarget(p *Parsed, args []string) error {
 
 func readChoice(p *Parsed, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("say what is to become of what was applied: %s or %s", code(Restore), code(Keep))
+		return fmt.Errorf("say what is to become of what was applied: %s or %s", code(PutBack), code(Keep))
 	}
-	if args[0] != Restore && args[0] != Keep {
+	if args[0] != PutBack && args[0] != Keep {
 		return unexpected(args)
 	}
 	p.Choice = args[0]
 	return unexpected(args[1:])
+}
+
+var pullArg = regexp.MustCompile(`^#([1-9][0-9]{0,8})$`)
+
+// readRollback takes where to go back to, if that is said.
+func readRollback(p *Parsed, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case args[0] != "to":
+		return unexpected(args)
+	case len(args) == 1:
+		return errors.New("say what to go back to: a commit of the base branch, or a merged pull such as `#41`")
+	}
+	if m := pullArg.FindStringSubmatch(args[1]); m != nil {
+		p.Pull, _ = strconv.Atoi(m[1])
+	} else if shaArg.MatchString(args[1]) {
+		p.SHA = args[1]
+	} else {
+		return unexpected(args[1:])
+	}
+	return unexpected(args[2:])
 }
 
 func readText(p *Parsed, args []string) error {

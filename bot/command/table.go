@@ -30,6 +30,8 @@ const (
 	Override  Name = "override"
 	Reviewed  Name = "reviewed"
 	Sync      Name = "sync"
+	Restore   Name = "restore"
+	Rollback  Name = "rollback"
 	Status    Name = "status"
 	Explain   Name = "explain"
 	Help      Name = "help"
@@ -37,7 +39,7 @@ const (
 
 // The choices of /unlock.
 const (
-	Restore = "restore" // put the base branch's state back
+	PutBack = "restore" // put the base branch's state back
 	Keep    = "keep"    // leave the clusters as they are
 )
 
@@ -99,7 +101,7 @@ func Table() []Spec {
 			Who: writers, Example: "/unhold", read: readNothing,
 		},
 		{
-			Name: Unlock, Args: Restore + "|" + Keep,
+			Name: Unlock, Args: PutBack + "|" + Keep,
 			Summary: "Give up the targets this pull holds: put the base branch's state back, or leave the clusters as they are",
 			Who:     approvers, Example: "/unlock restore", read: readChoice,
 		},
@@ -121,6 +123,15 @@ func Table() []Spec {
 		{
 			Name: Sync, Args: "TARGET", Summary: "Plan the base branch's state for a target whose cluster is new or empty",
 			Who: writers, Example: "/sync staging", read: readTarget,
+		},
+		{
+			Name: Restore, Summary: "On a drift pull: plan to put what was applied last back in place of what was changed live",
+			Who: writers, Example: "/restore", read: readNothing,
+		},
+		{
+			Name: Rollback, Args: "[to SHA|#PULL]",
+			Summary: "Open a pull that undoes this one, or all up to a commit of the base branch or a merged pull",
+			Who:     writers, Example: "/rollback to #41", read: readRollback,
 		},
 		{
 			Name: Status, Summary: "Say where this pull stands and what is missing",

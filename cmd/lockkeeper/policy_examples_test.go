@@ -228,6 +228,20 @@ var examples = map[string][]situation{
 			f.Duties = []policy.Duty{{ID: "d", Environment: "production", Pull: 3, By: fay, Opened: someday.Add(-72 * time.Hour), Due: someday.Add(-24 * time.Hour)}}
 		}},
 	},
+	"Drift and rollbacks": {
+		{name: "two of the team", approved: people{bob, cho}, allow: true},
+		{name: "on call alone", approved: people{fay}, tells: "acme/platform"},
+		{name: "on call, of a rollback", approved: people{fay}, edit: rollsBack(true), allow: true},
+		{name: "nobody, of a rollback", edit: rollsBack(true), tells: "either 2 approvals from acme/platform"},
+		{name: "on call, of more than a rollback", approved: people{fay}, edit: rollsBack(false), tells: "2 approvals"},
+		{name: "two of the team, of drift", approved: people{bob, cho}, edit: changedLive, tells: "1 approval from acme/security (because whoever changed"},
+		{name: "security too, of drift", approved: people{bob, cho, eve}, edit: changedLive, allow: true},
+		{name: "nobody, of drift in staging", edit: together(instead(stagingOnly), changedLive), tells: "staging: 1 approval"},
+		{name: "somebody, of drift in staging", approved: people{dan}, edit: together(instead(stagingOnly), changedLive), allow: true},
+		{name: "healed in staging", edit: together(instead(stagingOnly), heals), allow: true},
+		{name: "healed in production", edit: heals, tells: "/restore"},
+		{name: "healed while somebody holds it", edit: together(instead(stagingOnly), heals, func(f *policy.Facts) { f.Hold = &policy.Hold{By: bob} }), tells: "@bob holds it"},
+	},
 	"Who owns the policy": {
 		{name: "no change of policy", approved: people{bob}, allow: true},
 		{name: "a change of policy", edit: changesPolicy, approved: people{bob, gus}, tells: "acme/security"},
@@ -267,6 +281,18 @@ func owned(owners ...string) func(*policy.Facts) {
 		}
 	}
 }
+
+func rollsBack(pure bool) func(*policy.Facts) {
+	return func(f *policy.Facts) {
+		f.Rollback = &policy.Rollback{To: exampleHead, Pure: pure, Why: "ann pushed to it"}
+	}
+}
+
+func changedLive(f *policy.Facts) {
+	f.UnknownContributor = "whoever changed Deployment.apps shop/web live"
+}
+
+func heals(f *policy.Facts) { f.Heal, f.Commits, f.Applier = true, nil, nil }
 
 func changesPolicy(f *policy.Facts) {
 	f.PolicyChange = []string{"- production: 2 approvals from acme/platform", "+ production: no approval needed"}
