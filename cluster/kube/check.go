@@ -3,11 +3,8 @@ package kube
 import (
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/kube/kinds"
-	"lockkeeper/cluster/kube/secret"
 )
 
 // checkPure finds what can be refused without asking anybody: objects outside
@@ -58,19 +55,4 @@ func fenced(t cluster.Target, o *cluster.Object, scope kinds.Scoper) string {
 func problem(o *cluster.Object, format string, args ...any) cluster.Problem {
 	ref := o.Ref
 	return cluster.Problem{Ref: &ref, Source: o.Source, Message: fmt.Sprintf(format, args...)}
-}
-
-// desiredOf is the object to apply: Git's content with its namespace, without
-// what a client must not send, and stringData folded into data (as the server
-// does, but so that fields can be removed again).
-func desiredOf(o *cluster.Object) *unstructured.Unstructured {
-	u := &unstructured.Unstructured{Object: (&unstructured.Unstructured{Object: o.Content}).DeepCopy().Object}
-	u.SetAPIVersion(o.APIVersion)
-	u.SetNamespace(o.Ref.Namespace)
-	for _, f := range []string{"managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"} {
-		unstructured.RemoveNestedField(u.Object, "metadata", f)
-	}
-	delete(u.Object, "status")
-	secret.Fold(o.Ref, u.Object)
-	return u
 }

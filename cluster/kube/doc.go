@@ -13,6 +13,7 @@
 //
 // The rooms below do not know of plans: client (the connection), kinds (what
 // the server serves), fields (one object's fields and who owns them), secret
-// (what must not be shown), inventory (what was applied) and health (how it
-// went).
+// (what must not be shown), ask (questions about one object: what is there, what
+// an apply would make of it, what the server has against it), inventory (what
+// was applied) and health (how it went).
 package kube

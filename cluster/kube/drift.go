@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/ask"
 	"lockkeeper/cluster/kube/fields"
 	"lockkeeper/cluster/kube/secret"
 )
@@ -28,7 +29,7 @@ func (l *look) drift(predicted *unstructured.Unstructured) *cluster.Drift {
 	lk := fields.KeysOf(fields.All(l.live, l.base)...)
 	live, base := l.shown(l.live), l.shown(l.base)
 	d := &cluster.Drift{Ref: l.w.ref, Fields: fields.Diff(base, live, lk)}
-	d.Fields = slices.DeleteFunc(d.Fields, func(f cluster.FieldChange) bool { return serverAssigned(l.w.ref, f.Path) })
+	d.Fields = slices.DeleteFunc(d.Fields, func(f cluster.FieldChange) bool { return ask.ServerAssigned(l.w.ref, f.Path) })
 	d.Fields = append(d.Fields, l.handAdded(live, lk)...)
 	if len(d.Fields) == 0 {
 		return nil

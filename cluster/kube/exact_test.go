@@ -10,6 +10,7 @@ import (
 
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/clustertest/exact"
+	"lockkeeper/cluster/kube/ask"
 	"lockkeeper/cluster/kube/fields"
 )
 
@@ -121,7 +122,7 @@ func (e *exactness) round(what string, base, merge []cluster.Object) bool {
 		// Git is what is live, whatever the plan said.
 		if live := after[o.Ref]; !e.everything && !changed[o.Ref] {
 			continue
-		} else if why := exact.Missing("", desiredOf(&o).Object, live); why != "" {
+		} else if why := exact.Missing("", ask.Desired(&o).Object, live); why != "" {
 			e.t.Errorf("%s: %s is not live as it is in Git: %s", what, o.Ref, why)
 		}
 	}

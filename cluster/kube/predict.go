@@ -2,21 +2,17 @@ package kube
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/ask"
 	"lockkeeper/cluster/kube/fields"
 	"lockkeeper/cluster/kube/inventory"
 	"lockkeeper/cluster/kube/kinds"
@@ -72,7 +68,7 @@ func (c *Cluster) lookAt(ctx context.Context, p *prepared, w wanted) (*look, out
 	if err != nil {
 		return nil, outcome{}, err
 	}
-	l := &look{c: c, p: p, w: w, desired: desiredOf(w.merge), digest: digest}
+	l := &look{c: c, p: p, w: w, desired: ask.Desired(w.merge), digest: digest}
 	out, err := l.plan(ctx)
 	return l, out, err
 }
@@ -86,7 +82,7 @@ func (l *look) plan(ctx context.Context) (outcome, error) {
 		return l.unserved(ctx)
 	}
 	var err error
-	if l.live, err = l.c.find(ctx, l.k, l.w.ref); err != nil {
+	if l.live, err = ask.Find(ctx, l.c.api, l.k, l.w.ref); err != nil {
 		return l.trouble(err)
 	}
 	if l.live == nil {
@@ -94,48 +90,21 @@ func (l *look) plan(ctx context.Context) (outcome, error) {
 	}
 	l.p.scrub.Learn(l.w.ref, l.live.Object)
 	if l.live.GetDeletionTimestamp() != nil {
-		return l.problem("%s is being deleted%s: wait until it is gone, then plan again", l.w.ref, waitsFor(l.live)), nil
+		return l.problem("%s is being deleted%s: wait until it is gone, then plan again", l.w.ref, ask.WaitsFor(l.live)), nil
 	}
 	return l.update(ctx)
 }
 
-// find reads a live object; nil means that it is not there.
-func (c *Cluster) find(ctx context.Context, k kinds.Kind, ref cluster.Ref) (*unstructured.Unstructured, error) {
-	live, err := c.api.Get(ctx, k.GVR, ref.Namespace, ref.Name)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	return live, err
-}
-
-// dryApply is a dry-run of a server-side apply.
-func (c *Cluster) dryApply(ctx context.Context, k kinds.Kind, u *unstructured.Unstructured, force bool) (*unstructured.Unstructured, error) {
-	body, err := json.Marshal(u.Object)
-	if err != nil {
-		return nil, fmt.Errorf("encoding %s: %w", u.GetName(), err)
-	}
-	opts := metav1.PatchOptions{
-		DryRun: []string{metav1.DryRunAll}, FieldManager: Manager, Force: &force,
-		FieldValidation: metav1.FieldValidationStrict,
-	}
-	var out *unstructured.Unstructured
-	err = c.api.Request(ctx, func(ctx context.Context) (err error) {
-		out, err = c.api.Resource(k.GVR, u.GetNamespace()).Patch(ctx, u.GetName(), types.ApplyPatchType, body, opts)
-		return err
-	})
-	return out, err
-}
-
 func (l *look) create(ctx context.Context) (outcome, error) {
 	var err error
-	l.result, err = l.c.dryApply(ctx, l.k, l.desired, true)
+	l.result, err = ask.DryApply(ctx, l.c.api, l.k, l.desired, true)
 	switch {
-	case missingNamespace(err) && l.p.planned.Namespaces[l.w.ref.Namespace]:
+	case ask.MissingNamespace(err) && l.p.planned.Namespaces[l.w.ref.Namespace]:
 		if err := kinds.DecodesStrictly(l.desired); err != nil {
 			return l.problem("%s: %s", l.w.ref, l.p.scrub.Text(l.w.ref, err.Error())), nil
 		}
 		return l.unverified("its namespace is created in the same pull")
-	case missingNamespace(err):
+	case ask.MissingNamespace(err):
 		return l.problem("%s: the namespace %s does not exist: add it to the target, or create it first", l.w.ref, l.w.ref.Namespace), nil
 	case err != nil:
 		return l.trouble(err)
@@ -157,7 +126,7 @@ func (l *look) createFields(result *unstructured.Unstructured) []cluster.FieldCh
 	out := fields.Diff(nil, fields.Project(got, given, lk).(map[string]any), lk)
 	mine := fields.Flatten(given, lk)
 	for path := range fields.Flatten(got, lk) {
-		if _, ok := mine[path]; !ok && serverAssigned(l.w.ref, path) {
+		if _, ok := mine[path]; !ok && ask.ServerAssigned(l.w.ref, path) {
 			out = append(out, cluster.FieldChange{Path: path, Op: cluster.Add, After: "(assigned by the server)", Server: true})
 		}
 	}
@@ -194,9 +163,9 @@ func (l *look) update(ctx context.Context) (outcome, error) {
 // refused handles what the server has against the prediction.
 func (l *look) refused(ctx context.Context, err error) (outcome, error) {
 	switch {
-	case immutable(err) != nil:
-		return l.replace(immutable(err))
-	case l.p.planned.Defines(l.w.ref) && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || undeclared(err)):
+	case ask.Immutable(err) != nil:
+		return l.replace(ask.Immutable(err))
+	case l.p.planned.Defines(l.w.ref) && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || ask.Undeclared(err)):
 		return l.unserved(ctx)
 	}
 	return l.trouble(err)
@@ -205,11 +174,11 @@ func (l *look) refused(ctx context.Context, err error) (outcome, error) {
 // predict dry-runs the apply: unforced first, which lists conflicts, and
 // forced if there are any.
 func (l *look) predict(ctx context.Context) (err error) {
-	l.result, err = l.c.dryApply(ctx, l.k, l.desired, false)
-	if l.conflicts = conflictsOf(err); len(l.conflicts) > 0 {
-		l.result, err = l.c.dryApply(ctx, l.k, l.desired, true)
+	l.result, err = ask.DryApply(ctx, l.c.api, l.k, l.desired, false)
+	if l.conflicts = ask.ConflictsOf(err); len(l.conflicts) > 0 {
+		l.result, err = ask.DryApply(ctx, l.c.api, l.k, l.desired, true)
 	}
-	if apierrors.IsInvalid(err) && immutable(err) == nil && l.adopts() {
+	if apierrors.IsInvalid(err) && ask.Immutable(err) == nil && l.adopts() {
 		l.before, l.result, err = err, fields.Overlaid(l.live, l.desired), nil
 	}
 	if err == nil && l.moved(l.result) {
@@ -241,8 +210,8 @@ func (l *look) predictBase(ctx context.Context) error {
 	if !ok {
 		return nil // an API version that is no longer served cannot have drifted in its own terms
 	}
-	l.base, err = l.c.dryApply(ctx, k, desiredOf(l.w.base), true)
-	if hopeless(err) {
+	l.base, err = ask.DryApply(ctx, l.c.api, k, ask.Desired(l.w.base), true)
+	if ask.Hopeless(err) {
 		return err
 	}
 	if err == nil && l.moved(l.base) {
@@ -283,13 +252,7 @@ func (l *look) migrate(ctx context.Context) (*unstructured.Unstructured, error) 
 	if fields.Equal(without.Object, l.result.Object) {
 		return l.result, l.before
 	}
-	var predicted *unstructured.Unstructured
-	err := l.c.api.Request(ctx, func(ctx context.Context) (err error) {
-		predicted, err = l.c.api.Resource(l.k.GVR, l.w.ref.Namespace).Update(ctx, without,
-			metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: Manager})
-		return err
-	})
-	return predicted, err
+	return ask.DryUpdate(ctx, l.c.api, l.k, without)
 }
 
 // fields lists what changes. What the server assigns is told apart, even where
@@ -329,9 +292,9 @@ func (l *look) assigned(ctx context.Context, was, will map[string]any, lk fields
 		return nil, nil
 	}
 	second := will
-	again, err := l.c.dryApply(ctx, l.k, l.desired, true)
+	again, err := ask.DryApply(ctx, l.c.api, l.k, l.desired, true)
 	switch {
-	case err != nil && (l.migration == nil || hopeless(err)):
+	case err != nil && (l.migration == nil || ask.Hopeless(err)):
 		return nil, err
 	case err != nil: // it is only valid once ownership has moved
 	case l.moved(again):
@@ -341,7 +304,7 @@ func (l *look) assigned(ctx context.Context, was, will map[string]any, lk fields
 	}
 	out := map[string]bool{}
 	for path, v := range foreign {
-		if got, ok := second[path]; serverAssigned(l.w.ref, path) || !ok || !fields.Equal(got, v) {
+		if got, ok := second[path]; ask.ServerAssigned(l.w.ref, path) || !ok || !fields.Equal(got, v) {
 			out[path] = true
 		}
 	}
@@ -350,14 +313,14 @@ func (l *look) assigned(ctx context.Context, was, will map[string]any, lk fields
 
 // ownership fills in who else has a say in the object's fields.
 func (l *look) ownership(change *cluster.Change, predicted *unstructured.Unstructured) {
-	names := pathNames(l.live)
+	names := ask.PathNames(l.live)
 	before, owners := fields.Ours(l.live).Union(fields.Ours(l.base)), l.result.GetManagedFields()
 	if l.migration != nil {
 		change.Managers = l.migration.Managers
 		before, owners = before.Union(l.migration.Fields), l.migration.Entries
 	}
 	for _, cause := range l.conflicts {
-		manager := managerOf(cause)
+		manager := ask.ManagerOf(cause)
 		if slices.Contains(change.Managers, manager) {
 			continue
 		}
@@ -446,111 +409,8 @@ func (l *look) trouble(err error) (outcome, error) {
 	if errors.Is(err, errMoved) {
 		return outcome{}, err
 	}
-	if hopeless(err) {
+	if ask.Hopeless(err) {
 		return outcome{}, l.c.api.Explain(err)
 	}
-	return l.problem("%s: %s", l.w.ref, l.p.scrub.Text(l.w.ref, refusal(l.c, err))), nil
-}
-
-// hopeless are errors after which no other object need be tried.
-func hopeless(err error) bool {
-	var u *url.Error
-	return apierrors.IsUnauthorized(err) || errors.As(err, &u) || errors.Is(err, context.Canceled)
-}
-
-// refusal says what the server had against an object: each field with its
-// message where it names fields.
-func refusal(c *Cluster, err error) string {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		return err.Error()
-	}
-	if apierrors.IsForbidden(err) && !strings.Contains(err.Error(), "admission") {
-		return c.api.Explain(err).Error()
-	}
-	var parts []string
-	if d := status.Status().Details; d != nil {
-		for _, cause := range d.Causes {
-			if cause.Field != "" {
-				parts = append(parts, cause.Field+": "+cause.Message)
-			}
-		}
-	}
-	if len(parts) == 0 {
-		return plainWords(err.Error())
-	}
-	return "the API server refuses it: " + strings.Join(parts, "; ")
-}
-
-// plainWords rewrites how the server speaks of fields that do not exist or do
-// not fit: failed to create typed patch object (...): .spec.x: field not
-// declared in schema.
-func plainWords(text string) string {
-	if rest, ok := strings.CutPrefix(text, "failed to create typed patch object ("); ok {
-		_, rest, _ = strings.Cut(rest, "): ")
-		text = "the API server refuses it: " + rest
-	}
-	return strings.ReplaceAll(text, "field not declared in schema", "there is no such field")
-}
-
-func missingNamespace(err error) bool {
-	var status apierrors.APIStatus
-	return apierrors.IsNotFound(err) && errors.As(err, &status) &&
-		status.Status().Details != nil && status.Status().Details.Kind == "namespaces"
-}
-
-func undeclared(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "field not declared in schema")
-}
-
-// conflictsOf lists the fields that others changed, from a refused apply.
-func conflictsOf(err error) []metav1.StatusCause {
-	var status apierrors.APIStatus
-	if !apierrors.IsConflict(err) || !errors.As(err, &status) || status.Status().Details == nil {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Clone(status.Status().Details.Causes), func(c metav1.StatusCause) bool {
-		return c.Type != metav1.CauseTypeFieldManagerConflict
-	})
-}
-
-// managerOf reads the name out of: conflict with "kubectl-edit" using apps/v1.
-func managerOf(cause metav1.StatusCause) string {
-	_, rest, _ := strings.Cut(cause.Message, "conflict with ")
-	if quoted, err := strconv.QuotedPrefix(rest); err == nil {
-		if name, err := strconv.Unquote(quoted); err == nil {
-			return name
-		}
-	}
-	return rest
-}
-
-// pathNames maps the server's spelling of the paths of an object to ours.
-func pathNames(u *unstructured.Unstructured) map[string]string {
-	out := map[string]string{}
-	for _, s := range fields.All(u) {
-		s.Iterate(func(p fieldpath.Path) { out[p.String()] = fields.PathOf(p) })
-	}
-	return out
-}
-
-func waitsFor(u *unstructured.Unstructured) string {
-	if len(u.GetFinalizers()) == 0 {
-		return ""
-	}
-	return " (it waits for " + strings.Join(u.GetFinalizers(), ", ") + ")"
-}
-
-// serverAssigned are the fields that the API server fills with values of its
-// own; a dry-run answers with placeholders for them.
-func serverAssigned(ref cluster.Ref, path string) bool {
-	switch ref.GroupKind() {
-	case "Service":
-		return strings.HasPrefix(path, "spec.clusterIP") || path == "spec.healthCheckNodePort" || strings.HasSuffix(path, ".nodePort")
-	case "Job.batch":
-		return strings.Contains(path, "controller-uid")
-	case "PersistentVolumeClaim":
-		return path == "spec.volumeName"
-	}
-	return false
+	return l.problem("%s: %s", l.w.ref, l.p.scrub.Text(l.w.ref, ask.Refusal(l.c.api, err))), nil
 }

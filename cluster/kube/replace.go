@@ -2,47 +2,18 @@ package kube
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/ask"
 	"lockkeeper/cluster/kube/fields"
 	"lockkeeper/cluster/kube/kinds"
 )
-
-// immutableSaid is how API servers say that a field cannot change. Anything
-// else that is invalid is a mistake, never a reason to delete an object.
-var immutableSaid = []string{
-	"immutable", "may not change once set", "may not be changed in an update", "cannot change roleRef",
-	"updates to statefulset spec for fields other than", "pod updates may not change fields other than",
-	"updates to parameters are forbidden", "updates to provisioner are forbidden", "updates to reclaimPolicy are forbidden",
-}
-
-// immutable lists the fields that keep an object from being updated in place,
-// if that is all the server has against it.
-func immutable(err error) []string {
-	var status apierrors.APIStatus
-	if !apierrors.IsInvalid(err) || !errors.As(err, &status) || status.Status().Details == nil {
-		return nil
-	}
-	paths := map[string]bool{}
-	for _, cause := range status.Status().Details.Causes {
-		said := func(s string) bool { return strings.Contains(cause.Message, s) }
-		if cause.Field == "" || !slices.ContainsFunc(immutableSaid, said) {
-			return nil
-		}
-		paths[cause.Field] = true
-	}
-	return slices.Sorted(maps.Keys(paths))
-}
 
 // keepsData are kinds whose deletion loses data: they are never replaced.
 var keepsData = map[string]string{
@@ -86,7 +57,7 @@ func (l *look) gitFields() []cluster.FieldChange {
 		return out
 	}
 	there := fields.Flatten(live, lk)
-	for _, f := range fields.Diff(l.shown(desiredOf(l.w.base)), given, lk) {
+	for _, f := range fields.Diff(l.shown(ask.Desired(l.w.base)), given, lk) {
 		if v, ok := there[f.Path]; ok && f.Op == cluster.Remove {
 			out = append(out, cluster.FieldChange{Path: f.Path, Op: cluster.Remove, Before: v})
 		}
@@ -110,12 +81,12 @@ func (c *Cluster) planDelete(ctx context.Context, p *prepared, w wanted) (outcom
 		}
 		return outcome{drop: true}, nil // its CRD is gone, and so is it
 	}
-	live, err := c.find(ctx, k, w.ref)
-	if hopeless(err) {
+	live, err := ask.Find(ctx, c.api, k, w.ref)
+	if ask.Hopeless(err) {
 		return outcome{}, c.api.Explain(err)
 	}
 	if err != nil {
-		return outcome{problem: &cluster.Problem{Ref: &w.ref, Message: fmt.Sprintf("%s: %s", w.ref, refusal(c, err))}}, nil
+		return outcome{problem: &cluster.Problem{Ref: &w.ref, Message: fmt.Sprintf("%s: %s", w.ref, ask.Refusal(c.api, err))}}, nil
 	}
 	if live == nil {
 		return outcome{drop: true}, nil
