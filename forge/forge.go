@@ -86,7 +86,55 @@ type Pull struct {
 	MergeState string
 	// Requested is who was asked for a review and has not given one since.
 	Requested Reviewers
+	// ClosedBy is who closed a pull that is closed and not merged; whoever
+	// deleted its head branch did. Only what Forge.Pull reads has it.
+	ClosedBy  User
 	UpdatedAt time.Time
+}
+
+// NewPull is a pull to open. Head and Base are branches of the repository.
+type NewPull struct {
+	Title, Body string
+	Head, Base  string
+	Draft       bool
+}
+
+// PullEdit changes what is not nil; State closes or reopens.
+type PullEdit struct {
+	Title, Body *string
+	State       *PullState
+}
+
+// FileMode is how Git keeps a file.
+type FileMode string
+
+// The modes of files that can be committed.
+const (
+	RegularFile  FileMode = "100644"
+	Executable   FileMode = "100755"
+	SymbolicLink FileMode = "120000"
+)
+
+// FileEdit is what becomes of a file: a new content, or its deletion. Mode is
+// that of the file afterwards, whatever it was before; "" is RegularFile. The
+// content of a link is where it points.
+type FileEdit struct {
+	Content []byte
+	Delete  bool
+	Mode    FileMode
+}
+
+// NewCommit is a commit to put on a branch. With Parent the branch must be
+// there; without it the branch is made, and grows out of Base.
+type NewCommit struct {
+	Branch  string
+	Parent  string // SHA
+	Base    string // SHA
+	Message string
+	Edits   map[string]FileEdit // by path; at least one
+	// Tree is the SHA of the tree that the commit will have, where the caller
+	// knows it. By it a commit whose answer was lost is recognised.
+	Tree string
 }
 
 // Reviewers are people and teams asked for a review.
@@ -305,6 +353,28 @@ type Forge interface {
 	// OpenPulls lists open pulls, newest first.
 	OpenPulls(ctx context.Context, ref RepoRef) ([]Pull, error)
 	Pull(ctx context.Context, ref RepoRef, number int) (Pull, error)
+	// PullsOf lists the pulls, open and closed, whose head is a branch of this
+	// repository, newest first.
+	PullsOf(ctx context.Context, ref RepoRef, branch string) ([]Pull, error)
+	// CreatePull opens a pull. Conflict tells that one is open for that head and
+	// base already, Invalid that a branch is unknown or that nothing differs.
+	// After a lost answer PullsOf tells whether it was opened.
+	CreatePull(ctx context.Context, ref RepoRef, p NewPull) (Pull, error)
+	// UpdatePull edits, closes or reopens a pull; again is harmless. Invalid
+	// tells that it cannot be reopened: it was merged, or its branch is gone or
+	// was rewritten since.
+	UpdatePull(ctx context.Context, ref RepoRef, number int, e PullEdit) (Pull, error)
+	// Commit puts a commit of our own account on a branch, through the forge's
+	// API and signed by the forge where it signs, and returns its SHA. Conflict
+	// tells that the branch is not at Parent, or without Parent that it exists
+	// and is not at Base: the caller reads where it is, and decides anew. After a
+	// lost answer the caller asks again with the same NewCommit: if the commit was
+	// made, its SHA is returned where Tree tells it, else that is a Conflict too.
+	// A new branch may be left behind at Base by a call that failed.
+	Commit(ctx context.Context, ref RepoRef, c NewCommit) (string, error)
+	// DeleteBranch deletes a branch that is at sha; one that is gone already is
+	// no error, one that moved is a Conflict.
+	DeleteBranch(ctx context.Context, ref RepoRef, branch, sha string) error
 	// Commits lists base..head, oldest first, complete beyond the forge's own
 	// truncation of pull commit lists.
 	Commits(ctx context.Context, ref RepoRef, p Pull) ([]Commit, error)

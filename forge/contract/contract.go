@@ -34,6 +34,8 @@ type Traits struct {
 	Apps bool
 	// RequestTeams: teams can be asked for reviews.
 	RequestTeams bool
+	// Signs: the forge signs commits made through its API.
+	Signs bool
 	// Methods are the merge methods that it offers.
 	Methods []forge.MergeMethod
 }
@@ -165,6 +167,14 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"requested reviews", requestedReviews},
 		{"issues", issues},
 		{"issues over pages", issuePages},
+		{"commit", commitEdits},
+		{"commit of other modes", commitModes},
+		{"commit to a branch that moved", commitRaces},
+		{"commit with a lost answer", commitAnswerLost},
+		{"commit refused", commitRefused},
+		{"pulls of ours", ourPulls},
+		{"pulls closed and reopened", closedPulls},
+		{"pulls of a branch", pullsOfBranch},
 		{"pulls of a commit", commitPulls},
 		{"pushes to a branch", branchPushes},
 		{"merge", merge},

@@ -57,6 +57,13 @@ func (e *env) everything(t *testing.T, f forge.Forge, p forge.Pull, comment int6
 	_, out["UpdateIssue"] = f.UpdateIssue(ctx, ref, p.Number, forge.IssueEdit{Close: true})
 	_, out["Issues"] = f.Issues(ctx, ref)
 	_, out["CommitPulls"] = f.CommitPulls(ctx, ref, p.Head.SHA)
+	edits := map[string]forge.FileEdit{"a": {Content: []byte("x")}}
+	_, out["Commit"] = f.Commit(ctx, ref, forge.NewCommit{Branch: "y", Base: p.Head.SHA, Message: "x", Edits: edits, Tree: p.Head.SHA})
+	_, out["Commit to a branch"] = f.Commit(ctx, ref, forge.NewCommit{Branch: "x", Parent: p.Head.SHA, Message: "x", Edits: edits})
+	out["DeleteBranch"] = f.DeleteBranch(ctx, ref, "x", p.Head.SHA)
+	_, out["CreatePull"] = f.CreatePull(ctx, ref, forge.NewPull{Title: "x", Head: "y", Base: "main"})
+	_, out["UpdatePull"] = f.UpdatePull(ctx, ref, p.Number, forge.PullEdit{Title: &p.Title})
+	_, out["PullsOf"] = f.PullsOf(ctx, ref, "x")
 	_, _, out["BranchPushes"] = f.BranchPushes(ctx, ref, "main", time.Time{})
 	return out
 }

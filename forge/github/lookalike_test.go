@@ -53,7 +53,7 @@ func newLookalike(asApp bool) func(t *testing.T) contract.Fixture {
 }
 
 func (l *lookalike) Traits() contract.Traits {
-	return contract.Traits{CoAuthors: true, Pushers: true, ChildTeams: true, Reregister: true, Outside: true, Apps: true, RequestTeams: true,
+	return contract.Traits{CoAuthors: true, Pushers: true, ChildTeams: true, Reregister: true, Outside: true, Apps: true, RequestTeams: true, Signs: true,
 		Methods: []forge.MergeMethod{forge.MethodMerge, forge.MethodSquash, forge.MethodRebase}}
 }
 

@@ -42,7 +42,7 @@ func (f *Forge) OpenPulls(ctx context.Context, ref forge.RepoRef) ([]forge.Pull,
 	return pulls, nil
 }
 
-// Pull reads one pull.
+// Pull reads one pull, in a call more for one that was closed without a merge.
 func (f *Forge) Pull(ctx context.Context, ref forge.RepoRef, number int) (forge.Pull, error) {
 	op := fmt.Sprintf("read pull %s#%d", ref, number)
 	c, err := f.repo(ctx, ref)
@@ -58,7 +58,15 @@ func (f *Forge) Pull(ctx context.Context, ref forge.RepoRef, number int) (forge.
 		return forge.Pull{}, wire.Fail(op, &forge.Error{Code: forge.NotFound,
 			Message: fmt.Sprintf("%s is now another repository (id %d, not %d)", ref, got, ref.ID)})
 	}
-	return f.toPull(p), nil
+	out := f.toPull(p)
+	if out.State == forge.Closed && !out.Merged {
+		i, _, err := c.Issues.Get(ctx, ref.Owner, ref.Name, number) // pulls do not tell who closed them
+		if err != nil {
+			return forge.Pull{}, wire.Fail(op, err)
+		}
+		out.ClosedBy = wire.User(i.ClosedBy)
+	}
+	return out, nil
 }
 
 func (f *Forge) toPull(p *gh.PullRequest) forge.Pull {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/validator"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"lockkeeper/forge/forgetest/bare"
@@ -25,6 +26,8 @@ const schemaText = `
 scalar URI
 scalar DateTime
 scalar GitObjectID
+scalar GitRefname
+scalar Base64String
 interface Node { id: ID! }
 interface Actor { login: String! }
 type Query {
@@ -37,7 +40,7 @@ type User implements Node & Actor { id: ID! databaseId: Int login: String! }
 type Bot implements Node & Actor { id: ID! databaseId: Int login: String! }
 type Repository implements Node {
   id: ID! databaseId: Int name: String! nameWithOwner: String! isArchived: Boolean!
-  pullRequest(number: Int!): PullRequest
+  pullRequest(number: Int!): PullRequest ref(qualifiedName: String!): Ref
   object(oid: GitObjectID, expression: String): GitObject
 }
 interface GitObject { oid: GitObjectID! id: ID! }
@@ -61,17 +64,33 @@ type PullRequestReviewThreadConnection { totalCount: Int! nodes: [PullRequestRev
 type PullRequestReviewThread { isResolved: Boolean! }
 type PullRequestCommit { commit: Commit! }
 type PullRequestCommitConnection { totalCount: Int! nodes: [PullRequestCommit] pageInfo: PageInfo! }
-type Ref { name: String! refUpdateRule: RefUpdateRule }
+type Ref { name: String! target: GitObject refUpdateRule: RefUpdateRule }
 type RefUpdateRule {
   requiresConversationResolution: Boolean! requiresSignatures: Boolean! viewerCanPush: Boolean!
   requiredApprovingReviewCount: Int requiredStatusCheckContexts: [String] allowsForcePushes: Boolean!
 }
 type Mutation {
-  markPullRequestReadyForReview(input: DraftInput!): DraftPayload
-  convertPullRequestToDraft(input: DraftInput!): DraftPayload
+  markPullRequestReadyForReview(input: MarkPullRequestReadyForReviewInput!): MarkPullRequestReadyForReviewPayload
+  convertPullRequestToDraft(input: ConvertPullRequestToDraftInput!): ConvertPullRequestToDraftPayload
+  createCommitOnBranch(input: CreateCommitOnBranchInput!): CreateCommitOnBranchPayload
+  updateRefs(input: UpdateRefsInput!): UpdateRefsPayload
 }
-input DraftInput { pullRequestId: ID! }
-type DraftPayload { pullRequest: PullRequest }
+input MarkPullRequestReadyForReviewInput { clientMutationId: String pullRequestId: ID! }
+type MarkPullRequestReadyForReviewPayload { clientMutationId: String pullRequest: PullRequest }
+input ConvertPullRequestToDraftInput { clientMutationId: String pullRequestId: ID! }
+type ConvertPullRequestToDraftPayload { clientMutationId: String pullRequest: PullRequest }
+input CreateCommitOnBranchInput {
+  branch: CommittableBranch! clientMutationId: String expectedHeadOid: GitObjectID! fileChanges: FileChanges message: CommitMessage!
+}
+input CommittableBranch { branchName: String id: ID repositoryNameWithOwner: String }
+input CommitMessage { body: String headline: String! }
+input FileChanges { additions: [FileAddition!] = [] deletions: [FileDeletion!] = [] }
+input FileAddition { contents: Base64String! path: String! }
+input FileDeletion { path: String! }
+type CreateCommitOnBranchPayload { clientMutationId: String commit: Commit ref: Ref }
+input UpdateRefsInput { clientMutationId: String refUpdates: [RefUpdate!]! repositoryId: ID! }
+input RefUpdate { afterOid: GitObjectID! beforeOid: GitObjectID force: Boolean = false name: GitRefname! }
+type UpdateRefsPayload { clientMutationId: String }
 `
 
 var published = gqlparser.MustLoadSchema(&ast.Source{Name: "github", Input: schemaText})
@@ -86,6 +105,11 @@ type node struct {
 }
 
 var errNotFound = errors.New("NOT_FOUND")
+
+// refusal is an error with GitHub's type for it.
+type refusal struct{ kind, message string }
+
+func (e *refusal) Error() string { return e.message }
 
 // ask is one query being answered, with the hub's lock held.
 type ask struct {
@@ -104,6 +128,10 @@ func Answer(ctx context.Context, s *hub.Hub, cred *hub.Credential, query string,
 		return obj{"errors": []any{obj{"message": errs.Error()}}}
 	}
 	c, op := &ask{s, ctx, cred}, doc.Operations[0]
+	vars, err := validator.VariableValues(published, op, vars)
+	if err != nil {
+		return obj{"errors": []any{obj{"message": err.Error()}}}
+	}
 	root := c.root()
 	if op.Operation == ast.Mutation {
 		root = c.mutation()
@@ -167,7 +195,11 @@ func (g *runner) field(n *node, sel *ast.Field, path []any) any {
 		var err error
 		if value, err = f(sel.ArgumentMap(g.vars)); err != nil {
 			kind := "UNPROCESSABLE"
-			if errors.Is(err, errNotFound) {
+			var known *refusal
+			switch {
+			case errors.As(err, &known):
+				kind = known.kind
+			case errors.Is(err, errNotFound):
 				kind = "NOT_FOUND"
 			}
 			g.errs = append(g.errs, obj{"type": kind, "path": path, "message": err.Error()})
@@ -263,6 +295,14 @@ func (c *ask) repo(r *hub.Repo) *node {
 			//lint:ignore ST1005 GitHub's own words
 			return nil, fmt.Errorf("%w: Could not resolve to a PullRequest with the number of %v.", errNotFound, a["number"])
 		}),
+		"ref": field(func(a map[string]any) (any, error) {
+			name := a["qualifiedName"].(string)
+			sha := r.Refs[name]
+			if sha == "" {
+				return (*node)(nil), nil
+			}
+			return ref(r, name, sha, nil), nil
+		}),
 		"object": field(func(a map[string]any) (any, error) {
 			rev, _ := a["oid"].(string)
 			if rev == "" {
@@ -322,9 +362,14 @@ func (c *ask) pull(p *hub.Pull) *node {
 	return &node{"PullRequest", map[string]any{
 		"id": hub.Node("PR", p.ID), "number": p.Number, "title": p.Title, "state": state, "isDraft": p.Draft, "merged": p.Merged,
 		"author": user(p.Author), "headRefOid": p.HeadSHA, "baseRefName": p.BaseRef, "reviewDecision": hub.OrNil(c.s.Decision(p)),
-		"baseRef":       &node{"Ref", map[string]any{"name": p.BaseRef, "refUpdateRule": rule}},
+		"baseRef":       ref(p.Repo, "refs/heads/"+p.BaseRef, p.Repo.Branch(p.BaseRef), rule),
 		"reviewThreads": connection("PullRequestReviewThread", nil), "commits": connection("PullRequestCommit", commits),
 	}}
+}
+
+func ref(r *hub.Repo, name, sha string, rule *node) *node {
+	target := &node{"Commit", map[string]any{"id": hub.CommitNode(r, sha), "oid": sha}}
+	return &node{"Ref", map[string]any{"name": strings.TrimPrefix(name, "refs/heads/"), "target": target, "refUpdateRule": rule}}
 }
 
 var coAuthor = regexp.MustCompile(`(?im)^co-authored-by:\s*(.+)$`)
@@ -351,35 +396,6 @@ func (c *ask) commit(r *hub.Repo, m bare.Commit) *node {
 	return &node{"Commit", map[string]any{
 		"id": hub.CommitNode(r, m.SHA), "oid": m.SHA, "message": m.Message, "messageHeadline": headline, "author": who(m.Author),
 		"committer": who(m.Committer), "authors": connection("GitActor", authors), "parents": connection("Commit", parents),
-	}}
-}
-
-// mutation: a draft is made ready, and a pull a draft, through GraphQL only.
-func (c *ask) mutation() *node {
-	setDraft := func(draft bool, action string) field {
-		return func(a map[string]any) (any, error) {
-			id := a["input"].(map[string]any)["pullRequestId"].(string)
-			for _, r := range c.s.SortedRepos() {
-				for _, p := range r.Pulls {
-					if hub.Node("PR", p.ID) != id || !c.s.Sees(c.cred, r) {
-						continue
-					}
-					if p.Author != c.actor() && !hub.AtLeast(c.s.Role(c.cred, r), "write") {
-						return nil, errors.New("FORBIDDEN: must have write access or be the author")
-					}
-					if p.Draft != draft {
-						p.Draft, p.Updated = draft, c.s.Tick()
-						c.s.EmitPull(c.ctx, p, action, c.actor(), nil)
-					}
-					return &node{"DraftPayload", map[string]any{"pullRequest": c.pull(p)}}, nil
-				}
-			}
-			return nil, errNotFound
-		}
-	}
-	return &node{"Mutation", map[string]any{
-		"markPullRequestReadyForReview": setDraft(false, "ready_for_review"),
-		"convertPullRequestToDraft":     setDraft(true, "converted_to_draft"),
 	}}
 }
 

@@ -57,7 +57,7 @@ func openIssue(c *call) reply {
 	if in.Title == nil || *in.Title == "" {
 		return api.Invalid("Issue", "title", "missing_field", "")
 	}
-	if out := issueTooLong(in); out.Status != 0 {
+	if out := tooLong("Issue", in.Title, in.Body); out.Status != 0 {
 		return out
 	}
 	p := c.Hub.NewPull(c.Repo, c.Actor(), *in.Title, deref(in.Body))
@@ -66,18 +66,23 @@ func openIssue(c *call) reply {
 	return api.Created(c.Hub.IssueJSON(p))
 }
 
-// issueTooLong holds title and body to GitHub's limits, in characters.
-func issueTooLong(in issueInput) reply {
+// tooLong holds title and body to GitHub's limits, in characters.
+func tooLong(resource string, title, body *string) reply {
 	switch {
-	case utf8.RuneCountInString(deref(in.Title)) > 256:
-		return api.Invalid("Issue", "title", "custom", "title is too long (maximum is 256 characters)")
-	case utf8.RuneCountInString(deref(in.Body)) > 65536:
-		return api.Invalid("Issue", "body", "custom", "body is too long (maximum is 65536 characters)")
+	case utf8.RuneCountInString(deref(title)) > 256:
+		return api.Invalid(resource, "title", "custom", "title is too long (maximum is 256 characters)")
+	case utf8.RuneCountInString(deref(body)) > 65536:
+		return api.Invalid(resource, "body", "custom", "body is too long (maximum is 65536 characters)")
 	}
 	return reply{}
 }
 
-func getIssue(c *call) reply { return api.OK(c.Hub.IssueJSON(c.Pull)) }
+// getIssue tells who closed it, which lists and events leave out.
+func getIssue(c *call) reply {
+	o := c.Hub.IssueJSON(c.Pull)
+	o["closed_by"] = c.Hub.UserJSON(c.Pull.ClosedBy)
+	return api.OK(o)
+}
 
 func editIssue(c *call) reply {
 	var in issueInput
@@ -90,7 +95,7 @@ func editIssue(c *call) reply {
 		}
 		return api.OK(c.Hub.IssueJSON(c.Pull))
 	}
-	if out := issueTooLong(in); out.Status != 0 {
+	if out := tooLong("Issue", in.Title, in.Body); out.Status != 0 {
 		return out
 	}
 	p := c.Pull
@@ -102,9 +107,9 @@ func editIssue(c *call) reply {
 		p.Body = *in.Body
 	}
 	if in.State != nil {
-		p.Closed, p.ClosedAt = *in.State == "closed", time.Time{}
+		p.Closed, p.ClosedAt, p.ClosedBy = *in.State == "closed", time.Time{}, nil
 		if p.Closed {
-			p.ClosedAt = p.Updated
+			p.ClosedAt, p.ClosedBy = p.Updated, c.Actor()
 		}
 	}
 	if in.Labels != nil {

@@ -76,6 +76,9 @@ func openPull(c *call) reply {
 	if in.Base == nil || c.Repo.Branch(*in.Base) == "" {
 		return api.Invalid("PullRequest", "base", "invalid", "")
 	}
+	if out := tooLong("PullRequest", in.Title, in.Body); out.Status != 0 {
+		return out
+	}
 	headRepo, ref := headOf(c, in)
 	if headRepo == nil || headRepo.Branch(ref) == "" {
 		return api.Invalid("PullRequest", "head", "invalid", "")
@@ -139,6 +142,9 @@ func editPull(c *call) reply {
 	}
 	if in.Base != nil && *in.Base != p.BaseRef && (c.Repo.Branch(*in.Base) == "" || p.Closed) {
 		return api.Invalid("PullRequest", "base", "invalid", "")
+	}
+	if out := tooLong("PullRequest", in.Title, in.Body); out.Status != 0 {
+		return out
 	}
 	if in.State != nil && *in.State == "open" && p.Closed {
 		if out := reopenable(c); out.Status != 0 {

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	gh "github.com/google/go-github/v60/github"
 
@@ -10,7 +11,8 @@ import (
 )
 
 // Query posts a GraphQL query. GraphQL answers 200 with errors inside; any
-// error fails the whole query, because half an answer hides facts.
+// error fails the whole query, because half an answer hides facts. A mutation
+// that failed for a reason which GitHub does not name may have had an effect.
 func (w *Wire) Query(ctx context.Context, c *gh.Client, query string, vars map[string]any, into any) error {
 	req, err := c.NewRequest(http.MethodPost, w.graphQL.String(), map[string]any{"query": query, "variables": vars})
 	if err != nil {
@@ -36,6 +38,12 @@ func (w *Wire) Query(ctx context.Context, c *gh.Client, query string, vars map[s
 		e.Code = forge.Forbidden
 	case "NOT_FOUND":
 		e.Code = forge.NotFound
+	case "STALE_DATA":
+		e.Code = forge.Conflict
+	case "UNPROCESSABLE", "BRANCH_PROTECTION_RULE_VIOLATION":
+		e.Code = forge.Invalid
+	default:
+		e.Unsent = !strings.HasPrefix(query, "mutation")
 	}
 	return e
 }
