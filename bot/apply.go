@@ -12,6 +12,7 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/report"
@@ -70,7 +71,7 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathe
 // the base branch says after a sync, and after a pull that left none of its
 // objects out.
 func (b *Bot) settleBypasses(ctx context.Context, g *gathered, p *permit, failure error) error {
-	if word, _ := outcome(g.Results, failure); word != "succeeded" || len(p.facts.Bypass) == 0 {
+	if word, _ := outcome.Of(g.Results, failure); word != "succeeded" || len(p.facts.Bypass) == 0 {
 		return nil
 	}
 	brought := []string{config.RepoFile}
@@ -264,21 +265,13 @@ func (b *Bot) follow(ctx context.Context, g *gathered, a reconcile.Apply) (progr
 			return
 		}
 		busy, last = true, now
-		snapshot := cloneResults(results)
+		snapshot := outcome.Clone(results)
 		done := func() { mu.Lock(); busy = false; mu.Unlock() }
 		edits.Go(func() {
 			defer done()
 			b.showProgress(ctx, state, a, snapshot)
 		})
 	}, edits.Wait
-}
-
-func cloneResults(in []cluster.Result) []cluster.Result {
-	out := slices.Clone(in)
-	for i := range out {
-		out[i].Steps = slices.Clone(out[i].Steps)
-	}
-	return out
 }
 
 // showProgress edits the report in place. A report that cannot be edited now is no
@@ -311,14 +304,14 @@ func (b *Bot) interrupted(ctx context.Context, g *gathered, a reconcile.Apply) e
 // merged if that belongs to it, the targets released, and the asker answered.
 func (b *Bot) finish(ctx context.Context, g *gathered, a reconcile.Apply, failure error) (*gathered, error) {
 	last := g.Memory.Last
-	last.Outcome, last.Message = outcome(g.Results, failure)
+	last.Outcome, last.Message = outcome.Of(g.Results, failure)
 	b.noteApplied(g)
 	// The merge comes before the end is noted: a process that dies in between
 	// resumes the operation, and finds the merge done.
 	var err error
 	if last.Outcome == "succeeded" {
 		err = b.succeeded(ctx, g, a)
-	} else if untouched(g.Results) {
+	} else if outcome.Untouched(g.Results) {
 		err = b.release(ctx, g)
 	}
 	if err != nil {
@@ -343,7 +336,7 @@ func (b *Bot) finish(ctx context.Context, g *gathered, a reconcile.Apply, failur
 	if !last.Done() {
 		kind = report.ReplyFailed
 	}
-	return next, b.runAll(ctx, next, next.Reply(*a.Command, report.Reply{Kind: kind, Text: last.Says(), Items: failures(g.Results)}))
+	return next, b.runAll(ctx, next, next.Reply(*a.Command, report.Reply{Kind: kind, Text: last.Says(), Items: outcome.Failures(g.Results)}))
 }
 
 // noteApplied remembers what a pull brought to targets: what has to soak there
@@ -354,7 +347,7 @@ func (b *Bot) noteApplied(g *gathered) {
 		return
 	}
 	for _, r := range g.Results {
-		if r.OK() || !untouched([]cluster.Result{r}) {
+		if r.OK() || !outcome.Untouched([]cluster.Result{r}) {
 			a := policy.Applied{Target: r.Target.Name, Environment: r.Target.Environment, At: b.now(), Healthy: r.OK()}
 			g.Memory.NoteApplied(reconcile.Applied{Applied: a, Cluster: r.Target.Cluster, Head: g.Pull.Head.SHA})
 		}
@@ -362,14 +355,14 @@ func (b *Bot) noteApplied(g *gathered) {
 }
 
 // end closes the operation in the store and in the audit trail.
-func (b *Bot) end(ctx context.Context, g *gathered, a reconcile.Apply, outcome, message string) error {
-	err := b.store.FinishOperation(context.WithoutCancel(ctx), a.ID, outcome, facts(g.Results))
+func (b *Bot) end(ctx context.Context, g *gathered, a reconcile.Apply, word, message string) error {
+	err := b.store.FinishOperation(context.WithoutCancel(ctx), a.ID, word, facts(g.Results))
 	if err != nil && !errors.Is(err, store.ErrFinished) {
 		return err
 	}
 	return b.record(ctx, g, audit.Record{
 		Type: audit.ApplyEnd, Actor: b.actor(a.Actor), CommentID: commentID(a), Operation: a.ID,
-		Outcome: outcome, Reason: message, Facts: facts(stepsOnly(g.Results)),
+		Outcome: word, Reason: message, Facts: facts(outcome.StepsOnly(g.Results)),
 	})
 }
 
@@ -438,65 +431,4 @@ func (b *Bot) letGo(ctx context.Context, g *gathered) error {
 		return b.release(ctx, g)
 	}
 	return nil
-}
-
-// outcome sums up an operation in a word and a sentence.
-func outcome(results []cluster.Result, failure error) (string, string) {
-	changes, bad := 0, 0
-	for _, r := range results {
-		for _, s := range r.Steps {
-			changes++
-			if s.State != cluster.Healthy {
-				bad++
-			}
-		}
-	}
-	switch {
-	case failure != nil:
-		return "failed", fmt.Sprintf("Stopped: %v.", failure)
-	case bad > 0:
-		return "failed", fmt.Sprintf("%d of %d changes are in place and healthy, the rest is not. `/apply` goes on from here.", changes-bad, changes)
-	case changes == 0:
-		return "succeeded", "There was nothing left to change."
-	case changes == 1:
-		return "succeeded", "The change is applied and healthy."
-	}
-	return "succeeded", fmt.Sprintf("All %d changes are applied and healthy.", changes)
-}
-
-// untouched reports whether the clusters are as they were before.
-func untouched(results []cluster.Result) bool {
-	for _, r := range results {
-		for _, s := range r.Steps {
-			if s.State != cluster.Failed && s.State != cluster.Skipped && s.State != cluster.Waiting {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// failures lists what went wrong, object by object.
-func failures(results []cluster.Result) []string {
-	var out []string
-	for _, r := range results {
-		for _, s := range r.Steps {
-			if s.State != cluster.Healthy {
-				out = append(out, fmt.Sprintf("%s: %s %s: %s %s", r.Target.Name, s.Action, s.Ref, s.State, s.Message))
-			}
-		}
-	}
-	return out
-}
-
-// stepsOnly drops events from results: records hold outcomes, not what
-// foreign programs printed.
-func stepsOnly(results []cluster.Result) []cluster.Result {
-	out := cloneResults(results)
-	for i := range out {
-		for j := range out[i].Steps {
-			out[i].Steps[j].Events = nil
-		}
-	}
-	return out
 }

@@ -13,7 +13,7 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/config"
-	"lockkeeper/bot/history"
+	"lockkeeper/bot/evidence"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
@@ -53,6 +53,7 @@ type Bot struct {
 	mirrors   *git.Cache
 	planner   *plan.Planner
 	bypass    *bypass.Watcher
+	evidence  *evidence.Reader
 	clusters  map[string]cluster.Cluster
 	log       *slog.Logger
 	now       func() time.Time
@@ -64,8 +65,6 @@ type Bot struct {
 	mu    sync.Mutex
 	repos map[int64]forge.Repo // forgotten when the process ends
 	ready map[string]bool      // clusters whose namespace and key are there
-
-	merges history.Merges
 }
 
 // New makes a Bot and asks the forge who it is.
@@ -97,6 +96,7 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 			return b.write(ctx, r)
 		},
 	}
+	b.evidence = &evidence.Reader{Server: b.server, Forge: b.forge, Store: b.store, Bypass: b.bypass, Cluster: b.cluster}
 	return b, nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
@@ -272,18 +273,18 @@ func (b *Bot) carryOut(ctx context.Context, p *permit, progress func([]cluster.R
 	var done []cluster.Result
 	for _, t := range p.out.Targets {
 		if len(done) > 0 && !done[len(done)-1].OK() {
-			done = append(done, skipped(t.Plan))
+			done = append(done, outcome.Skipped(t.Plan))
 			continue
 		}
 		c, err := b.cluster(t.Plan.Target.Cluster)
 		if err != nil {
 			return done, err
 		}
-		current := pendingResult(t.Plan)
+		current := outcome.Pending(t.Plan)
 		done = append(done, current)
 		progress(done)
 		res, err := c.Apply(ctx, t.Plan, func(s cluster.Step) {
-			mark(&done[len(done)-1], s)
+			outcome.Mark(&done[len(done)-1], s)
 			progress(done)
 		})
 		if res != nil {
@@ -295,33 +296,6 @@ func (b *Bot) carryOut(ctx context.Context, p *permit, progress func([]cluster.R
 		progress(done)
 	}
 	return done, nil
-}
-
-func pendingResult(p *cluster.Plan) cluster.Result {
-	r := cluster.Result{Target: p.Target}
-	for _, c := range p.Changes {
-		r.Steps = append(r.Steps, cluster.Step{Ref: c.Ref, Action: c.Action, State: cluster.Waiting})
-	}
-	return r
-}
-
-func skipped(p *cluster.Plan) cluster.Result {
-	r := pendingResult(p)
-	for i := range r.Steps {
-		r.Steps[i].State, r.Steps[i].Message = cluster.Skipped, "a target before it failed"
-	}
-	return r
-}
-
-// mark updates a result in place; the slice is shared with nobody meanwhile.
-func mark(r *cluster.Result, s cluster.Step) {
-	for i := range r.Steps {
-		if r.Steps[i].Ref == s.Ref {
-			r.Steps[i] = s
-			return
-		}
-	}
-	r.Steps = append(r.Steps, s)
 }
 
 // merge merges an applied pull with its head pinned (threat 16).

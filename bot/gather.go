@@ -68,7 +68,7 @@ func (b *Bot) gather(ctx context.Context, key reconcile.PullKey) (*gathered, err
 	if err := b.look(ctx, g, repo); err != nil {
 		return nil, err
 	}
-	return g, b.people(ctx, g)
+	return g, b.evidence.People(ctx, g.State, g.targets)
 }
 
 // leftBase notes that a pull that is known aims at a branch that is not ours to
@@ -252,8 +252,8 @@ func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
 	if err := g.src.Find(ctx, g.State); err != nil {
 		return err
 	}
-	b.policy(g)
-	if err := b.evidence(ctx, g); err != nil {
+	g.targets = b.evidence.Policy(g.State, g.src)
+	if err := b.evidence.Read(ctx, g.State, g.src, g.pushes); err != nil {
 		return err
 	}
 	if g.src.Merge != nil {
