@@ -10,7 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // ErrConflict tells that two sides cannot be merged without a person.
@@ -23,7 +26,12 @@ var ErrMoved = errors.New("ref moved")
 var ErrNoCommit = errors.New("no such commit")
 
 // Repo is a bare repository in Dir.
-type Repo struct{ Dir string }
+type Repo struct {
+	Dir string
+
+	mu    sync.Mutex
+	known map[string]string // what git said of commits, which never change
+}
 
 // hook refuses updates that the server listed in the environment: locked refs
 // take no push at all, kept refs no rewrite and no deletion.
@@ -106,6 +114,36 @@ func (r *Repo) Git(ctx context.Context, env []string, stdin string, args ...stri
 	return out.String(), nil
 }
 
+// ask is Git for a question about the commits or trees revs alone. Where all of
+// them are named by their hashes, the answer is remembered: the look-alike is
+// asked the same of the same commits all the time.
+func (r *Repo) ask(ctx context.Context, revs []string, args ...string) (string, error) {
+	if slices.ContainsFunc(revs, func(rev string) bool { return !hashes.MatchString(rev) }) {
+		return r.Git(ctx, nil, "", args...)
+	}
+	key := strings.Join(args, "\x00")
+	r.mu.Lock()
+	out, ok := r.known[key]
+	r.mu.Unlock()
+	if ok {
+		return out, nil
+	}
+	out, err := r.Git(ctx, nil, "", args...)
+	if err != nil {
+		return out, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known == nil {
+		r.known = map[string]string{}
+	}
+	r.known[key] = out
+	return out, nil
+}
+
+// hashes are a commit, or a range of them, by full hashes.
+var hashes = regexp.MustCompile(`^[0-9a-f]{40}(\.\.[0-9a-f]{40})?$`)
+
 // Env is the environment that git gets: nothing from the machine's
 // configuration, so that results are the same everywhere.
 func Env() []string {
@@ -135,7 +173,7 @@ func (r *Repo) Resolve(ctx context.Context, rev string) (string, error) {
 	if rev == "" || strings.HasPrefix(rev, "-") {
 		return "", ErrNoCommit
 	}
-	out, err := r.Git(ctx, nil, "", "rev-parse", "-q", "--verify", "--end-of-options", rev+"^{commit}")
+	out, err := r.ask(ctx, []string{rev}, "rev-parse", "-q", "--verify", "--end-of-options", rev+"^{commit}")
 	if err != nil {
 		return "", fmt.Errorf("%w: %q", ErrNoCommit, rev)
 	}
@@ -166,13 +204,13 @@ func (r *Repo) Fetch(ctx context.Context, from *Repo, sha, ref string) error {
 
 // IsAncestor reports whether a is reachable from b.
 func (r *Repo) IsAncestor(ctx context.Context, a, b string) bool {
-	_, err := r.Git(ctx, nil, "", "merge-base", "--is-ancestor", a, b)
+	_, err := r.ask(ctx, []string{a, b}, "merge-base", "--is-ancestor", a, b)
 	return err == nil
 }
 
 // MergeBase finds the best common ancestor, "" if there is none.
 func (r *Repo) MergeBase(ctx context.Context, a, b string) string {
-	out, err := r.Git(ctx, nil, "", "merge-base", a, b)
+	out, err := r.ask(ctx, []string{a, b}, "merge-base", a, b)
 	if err != nil {
 		return ""
 	}

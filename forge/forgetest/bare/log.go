@@ -32,7 +32,7 @@ func (r *Repo) Log(ctx context.Context, limit int, revs ...string) ([]Commit, er
 		args = append(args, "-n", strconv.Itoa(limit))
 	}
 	args = append(args, "--end-of-options")
-	out, err := r.Git(ctx, nil, "", append(append(args, revs...), "--")...)
+	out, err := r.ask(ctx, revs, append(append(args, revs...), "--")...)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (r *Repo) Between(ctx context.Context, base, head string) ([]Commit, error)
 
 // Behind counts the commits of other that head lacks.
 func (r *Repo) Behind(ctx context.Context, head, other string) int {
-	out, err := r.Git(ctx, nil, "", "rev-list", "--count", head+".."+other)
+	out, err := r.ask(ctx, []string{head, other}, "rev-list", "--count", head+".."+other)
 	if err != nil {
 		return 0
 	}
@@ -100,7 +100,7 @@ var statusNames = map[byte]string{'A': "added", 'D': "removed", 'M': "modified",
 
 // Diff lists the files that differ between two commits or trees.
 func (r *Repo) Diff(ctx context.Context, a, b string, patch bool) ([]FileChange, error) {
-	out, err := r.Git(ctx, nil, "", "diff", "--raw", "--numstat", "-z", "-M", "--no-abbrev", a, b, "--")
+	out, err := r.ask(ctx, []string{a, b}, "diff", "--raw", "--numstat", "-z", "-M", "--no-abbrev", a, b, "--")
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (r *Repo) Diff(ctx context.Context, a, b string, patch bool) ([]FileChange,
 		if c.OldPath != "" {
 			args = append(args, c.OldPath)
 		}
-		text, err := r.Git(ctx, nil, "", args...)
+		text, err := r.ask(ctx, []string{a, b}, args...)
 		if err != nil {
 			return nil, err
 		}
