@@ -85,6 +85,14 @@ func Decode(path string, data []byte) ([]Document, []Problem) {
 	return docs, problems
 }
 
+// ValueOf is the value of a node of a document that Parse read, in JSON types.
+// The document must not be a Bomb.
+func ValueOf(path string, n *yaml.Node) (any, []Problem) {
+	c := converter{path: path}
+	v := c.value(n)
+	return v, c.problems
+}
+
 // Parse splits a file into the root nodes of its documents.
 func Parse(path string, data []byte) ([]*yaml.Node, *Problem) {
 	if strings.HasSuffix(path, ".json") {
