@@ -289,6 +289,18 @@ type Cluster interface {
 	// that all is well. A target of which the inventory holds nothing is an
 	// error, as is a cluster that does not answer: no error speaks of health.
 	Health(ctx context.Context, o Owner) ([]Problem, error)
+	// Census tells which objects of the inventory metadata alone does not prove
+	// to be as they were applied: from memory while Watch is in sync (no
+	// request), else with one metadata-only list per kind. What cannot be looked
+	// at is in Census.Unknown; an error says that ctx ended.
+	Census(ctx context.Context) (*Census, error)
+	// Watch follows, by metadata, the inventory and all kinds in it until ctx
+	// ends, through restarts and absences of the cluster. It calls news, never
+	// twice at once, when a Census may say something new (that a part became
+	// unknown, or known again, is new too): 250 ms after the last change of a
+	// burst, at most 2 s after its first. An error says that the cluster is being
+	// watched already.
+	Watch(ctx context.Context, news func()) error
 }
 
 // AppliedTarget is what the inventory says of a target.

@@ -62,6 +62,14 @@ func (f *fake) Health(context.Context, cluster.Owner) ([]cluster.Problem, error)
 	return nil, errors.New("a plan does not ask for health")
 }
 
+func (f *fake) Census(context.Context) (*cluster.Census, error) {
+	return nil, errors.New("a plan does not ask for a census")
+}
+
+func (f *fake) Watch(context.Context, func()) error {
+	return errors.New("a plan does not watch")
+}
+
 // seed makes what targets hold live.
 func (f *fake) seed(t *testing.T, tree fs.FS) *fake {
 	t.Helper()

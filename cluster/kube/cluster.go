@@ -14,6 +14,7 @@ import (
 	"lockkeeper/cluster/kube/inventory"
 	"lockkeeper/cluster/kube/kinds"
 	"lockkeeper/cluster/kube/proof"
+	"lockkeeper/cluster/kube/watch"
 )
 
 // Cluster is one Kubernetes cluster. It implements cluster.Cluster and may be
@@ -22,7 +23,8 @@ type Cluster struct {
 	api   *client.Client
 	kinds *kinds.Discovery
 	// book holds what exact checks found beside the inventory's baselines.
-	book proof.Book
+	book  proof.Book
+	watch *watch.Follower
 
 	mu   sync.Mutex
 	warm cluster.Stats // of Warm, until a plan counts it as its own
@@ -42,7 +44,9 @@ func New(cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{api: api, kinds: kinds.NewDiscovery(api)}, nil
+	c := &Cluster{api: api, kinds: kinds.NewDiscovery(api)}
+	c.watch = watch.New(api, c.kinds, &c.book)
+	return c, nil
 }
 
 // Warm connects to the cluster and asks which kinds it serves. The requests
@@ -96,6 +100,12 @@ func (c *Cluster) Health(ctx context.Context, o cluster.Owner) ([]cluster.Proble
 	}
 	return problems, nil
 }
+
+// Census tells which objects metadata alone does not prove to be as applied.
+func (c *Cluster) Census(ctx context.Context) (*cluster.Census, error) { return c.watch.Census(ctx) }
+
+// Watch follows the inventory and the kinds in it until ctx ends.
+func (c *Cluster) Watch(ctx context.Context, news func()) error { return c.watch.Run(ctx, news) }
 
 // Contexts are the names of the contexts in a kubeconfig ("" means the usual
 // places). A kubeconfig that cannot be read has none; New says why.

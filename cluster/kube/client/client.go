@@ -130,6 +130,30 @@ func (c *Client) Get(ctx context.Context, gvr schema.GroupVersionResource, names
 	return obj, nil
 }
 
+// metadataPage is how many objects a page of metadata has: some 2 MB.
+const metadataPage = 4000
+
+// EachMetadata lists a kind by metadata alone, in pages, and shows each object.
+func (c *Client) EachMetadata(ctx context.Context, gvr schema.GroupVersionResource, opts metav1.ListOptions, do func(*metav1.PartialObjectMetadata)) error {
+	opts.Limit = metadataPage
+	for {
+		var page *metav1.PartialObjectMetadataList
+		err := c.Request(ctx, func(ctx context.Context) (err error) {
+			page, err = c.Metadata.Resource(gvr).List(ctx, opts)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for i := range page.Items {
+			do(&page.Items[i])
+		}
+		if opts.Continue = page.Continue; opts.Continue == "" {
+			return nil
+		}
+	}
+}
+
 // Request runs one request inside the bounds on concurrency and time.
 func (c *Client) Request(ctx context.Context, do func(context.Context) error) error {
 	select {

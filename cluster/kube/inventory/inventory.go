@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -71,6 +72,19 @@ func (v *Inventory) Of(ref cluster.Ref) (Entry, bool) {
 	return e, ok
 }
 
+// Entries are the entries of all owners, in no order.
+func (v *Inventory) Entries() iter.Seq[Entry] {
+	return func(yield func(Entry) bool) {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		for ref, owner := range v.byRef {
+			if !yield(v.shelves[owner].entries[ref]) {
+				return
+			}
+		}
+	}
+}
+
 // OwnedBy lists the entries of one owner, sorted by ref.
 func (v *Inventory) OwnedBy(o cluster.Owner) []Entry {
 	v.mu.Lock()
@@ -102,8 +116,16 @@ func (v *Inventory) Digest(o *cluster.Object) (string, error) {
 }
 
 // MAC is HMAC-SHA-256 under the cluster's key.
-func (v *Inventory) MAC(parts ...[]byte) []byte {
-	h := hmac.New(sha256.New, v.key)
+func (v *Inventory) MAC(parts ...[]byte) []byte { return mac(v.key, parts) }
+
+// Hasher is MAC for those who keep it, but not the inventory.
+func (v *Inventory) Hasher() func(parts ...[]byte) []byte {
+	key := v.key
+	return func(parts ...[]byte) []byte { return mac(key, parts) }
+}
+
+func mac(key []byte, parts [][]byte) []byte {
+	h := hmac.New(sha256.New, key)
 	for _, p := range parts {
 		fmt.Fprintf(h, "%d:", len(p))
 		h.Write(p)

@@ -19,8 +19,12 @@ import (
 	"lockkeeper/cluster"
 )
 
-// The inventory's objects, all in cluster.SystemNamespace. One LIST by
-// labelInventory finds the key ("key") and every shard ("shard").
+// Selector is the label selector of the inventory's Secrets, all in
+// cluster.SystemNamespace.
+const Selector = labelInventory
+
+// The inventory's objects. One LIST by labelInventory finds the key ("key") and
+// every shard ("shard").
 const (
 	labelInventory = "lockkeeper.dev/inventory"
 	annOwner       = "lockkeeper.dev/owner"    // JSON of cluster.Owner

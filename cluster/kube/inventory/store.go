@@ -47,8 +47,8 @@ func Bootstrap(ctx context.Context, api *client.Client) error {
 
 // Read reads key and shards with one LIST (paged).
 func Read(ctx context.Context, api *client.Client) (*Inventory, error) {
-	v := empty(api)
-	opts := metav1.ListOptions{LabelSelector: labelInventory, Limit: pageSize}
+	var secrets []corev1.Secret
+	opts := metav1.ListOptions{LabelSelector: Selector, Limit: pageSize}
 	for {
 		var page *corev1.SecretList
 		err := api.Request(ctx, func(ctx context.Context) (err error) {
@@ -58,13 +58,19 @@ func Read(ctx context.Context, api *client.Client) (*Inventory, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the inventory in namespace %s: %w", cluster.SystemNamespace, api.Explain(err))
 		}
-		for i := range page.Items {
-			if err := v.take(page.Items[i]); err != nil {
-				return nil, fmt.Errorf("inventory of cluster %s: Secret %s/%s: %w", api.Name, cluster.SystemNamespace, page.Items[i].Name, err)
-			}
-		}
+		secrets = append(secrets, page.Items...)
 		if opts.Continue = page.Continue; opts.Continue == "" {
-			break
+			return Of(api, secrets)
+		}
+	}
+}
+
+// Of is the inventory that a cluster's Secrets by Selector hold.
+func Of(api *client.Client, secrets []corev1.Secret) (*Inventory, error) {
+	v := empty(api)
+	for i := range secrets {
+		if err := v.take(secrets[i]); err != nil {
+			return nil, fmt.Errorf("inventory of cluster %s: Secret %s/%s: %w", api.Name, cluster.SystemNamespace, secrets[i].Name, err)
 		}
 	}
 	if v.key == nil {
