@@ -36,6 +36,7 @@ const (
 	Review     Type = "review"      // an override was reviewed by somebody else
 	Unlock     Type = "unlock"      // a lease was taken from its holder
 	Bypass     Type = "bypass"      // something reached a base branch or a cluster without the gate
+	Drift      Type = "drift"       // live objects differ from what was applied, or no longer do
 	Refusal    Type = "refusal"     // something was asked and not done
 	Forge      Type = "forge"       // something seen on the forge, such as a rewritten base
 	System     Type = "system"      // lockkeeper itself: start, recovery

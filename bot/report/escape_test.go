@@ -11,6 +11,8 @@ import (
 	"github.com/yuin/goldmark/ast"
 	east "github.com/yuin/goldmark/extension/ast"
 	"github.com/yuin/goldmark/text"
+
+	"lockkeeper/bot/report/escape"
 )
 
 var hostile = []string{
@@ -101,7 +103,7 @@ func FuzzMarkdown(f *testing.F) {
 // that are shortened.
 func plainer(s string) string {
 	s = strings.NewReplacer("`", "", "'", "", " ", "", "\n", "", "\t", "").Replace(s)
-	return strings.ReplaceAll(forgedMarker.ReplaceAllString(s, "<!-⟨⟩-$1"), "\u200b", "")
+	return strings.ReplaceAll(escape.ForgedMarker.ReplaceAllString(s, "<!-⟨⟩-$1"), "\u200b", "")
 }
 
 // FuzzFence: nothing inside a fence ends it, and nothing is lost but what is

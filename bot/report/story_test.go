@@ -121,6 +121,20 @@ func play(t *testing.T, inputs []txtar.File) []txtar.File {
 			noError(t, err)
 			sound(t, v.Key, []string{body}, limit)
 			add("issue.md", v.Title()+"\n---\n"+body)
+		case "drift.json":
+			var v Drift
+			decode(t, f.Data, &v)
+			body, err := v.Body(limit)
+			noError(t, err)
+			sound(t, v.Key, []string{body}, limit)
+			add("drift.md", v.Title()+"\n---\n"+body)
+		case "mass.json":
+			var v MassDrift
+			decode(t, f.Data, &v)
+			body, err := v.Body(limit)
+			noError(t, err)
+			sound(t, v.Key, []string{body}, limit)
+			add("issue.md", v.Title()+"\n---\n"+body)
 		case "plan.json":
 			var o plan.Output
 			decode(t, f.Data, &o)

@@ -31,13 +31,15 @@ type Drift struct {
 	// Branch is the pull's, and Tip the last commit that we made there.
 	Branch string `json:"branch,omitempty"`
 	Tip    string `json:"tip,omitempty"`
-	// Proposed is the digest of the edits that Tip holds.
-	Proposed string `json:"proposed,omitempty"`
 	// Foreign are the commits on Branch that are not ours.
 	Foreign []string `json:"foreign,omitempty"`
 	Issue   int      `json:"issue,omitempty"` // where no pull can tell, 0 for none
+	// Told is the digest that pull or issue tell of.
+	Told string `json:"told,omitempty"`
 	// Quiet keeps from telling again; the zero value keeps from nothing.
 	Quiet Quiet `json:"quiet,omitzero"`
+	// Refused are the reasons for which the last heal was not begun.
+	Refused []string `json:"refused,omitempty"`
 	// Fight says who undoes what heals, "" while nobody does.
 	Fight string `json:"fight,omitempty"`
 }
@@ -54,6 +56,7 @@ type Quiet struct {
 	Digest string     `json:"digest"`
 	Until  time.Time  `json:"until"`
 	By     forge.User `json:"by"`
+	Closed int        `json:"closed"` // the pull or issue that was closed
 }
 
 // SaveDrift stores a drift over what was known of it.

@@ -25,8 +25,8 @@ func testDrifts(t *testing.T, open opener) {
 	if _, err := s.DriftOfPull(t.Context(), 1, 0); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a drift without a pull is found by no pull: %v, want ErrNotFound", err)
 	}
-	d.Number, d.Branch, d.Tip, d.Proposed, d.Foreign = 7, "lockkeeper/drift/shop", "abc", "e1", []string{"def"}
-	d.Issue, d.Quiet, d.Fight = 8, Quiet{Digest: "d1", Until: c.Now().Add(time.Hour), By: ann}, "hpa"
+	d.Number, d.Branch, d.Tip, d.Told, d.Foreign = 7, "lockkeeper/drift/shop", "abc", "d1", []string{"def"}
+	d.Issue, d.Quiet, d.Fight = 8, Quiet{Digest: "d1", Until: c.Now().Add(time.Hour), By: ann, Closed: 7}, "hpa"
 	ok(t, s.SaveDrift(t.Context(), d))
 	if got := must[Drift](t)(s.DriftOfPull(t.Context(), 1, 7)); !reflect.DeepEqual(got, d) {
 		t.Errorf("of the pull: %+v, want %+v", got, d)
