@@ -220,6 +220,14 @@ type Request struct {
 	// Everything examines all objects, not only those that differ between base
 	// and merge result or from what the inventory says was applied.
 	Everything bool
+	// Reset also takes away what people added by hand to objects of ours: who
+	// owns it migrates to us, and the apply removes it. For plans of Base as a
+	// whole.
+	Reset bool
+	// Only limits the plan to these objects, of them to those that the inventory
+	// says were applied as Merge has them: what drifted is put back, and nothing
+	// else is created, changed, adopted or deleted. Nil limits nothing.
+	Only []Ref
 }
 
 // StepState is how far an apply got with one object.
@@ -301,6 +309,12 @@ type Cluster interface {
 	// burst, at most 2 s after its first. An error says that the cluster is being
 	// watched already.
 	Watch(ctx context.Context, news func()) error
+	// Drift is the exact check: it compares the live objects of one target with
+	// what was applied to them last, and writes nothing. Objects that it finds to
+	// be as applied are no longer suspects of a Census. Troubles with single
+	// objects are DriftReport.Problems; an error means that the cluster could not
+	// be asked, and nothing was found out.
+	Drift(ctx context.Context, r DriftRequest) (*DriftReport, error)
 }
 
 // AppliedTarget is what the inventory says of a target.

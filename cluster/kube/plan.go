@@ -89,6 +89,16 @@ func (s *selection) choose(base, merge []cluster.Object) error {
 			return err
 		}
 	}
+	if s.p.request.Only == nil { // else what drifted is put back, and nothing goes away
+		s.chooseDeletes(base, will)
+	}
+	slices.SortFunc(s.wanted, func(a, b wanted) int { return a.ref.Compare(b.ref) })
+	return nil
+}
+
+// chooseDeletes decides about what the base or the inventory has and the merge
+// result has not.
+func (s *selection) chooseDeletes(base []cluster.Object, will map[cluster.Ref]*cluster.Object) {
 	owner := s.p.request.Target.Owner()
 	seen := map[cluster.Ref]bool{}
 	for i := range base {
@@ -103,8 +113,6 @@ func (s *selection) choose(base, merge []cluster.Object) error {
 			s.chooseDelete(wanted{ref: e.Ref, pending: true}, e.APIVersion)
 		}
 	}
-	slices.SortFunc(s.wanted, func(a, b wanted) int { return a.ref.Compare(b.ref) })
-	return nil
 }
 
 // chooseObject decides about an object of the merge result.
@@ -112,6 +120,9 @@ func (s *selection) chooseObject(base, o *cluster.Object) error {
 	w := wanted{ref: o.Ref, base: base, merge: o}
 	owner := s.p.request.Target.Owner()
 	e, owned := s.p.inv.Of(o.Ref)
+	if only := s.p.request.Only; only != nil && (!owned || e.Owner != owner || !slices.Contains(only, o.Ref)) {
+		return nil
+	}
 	if owned && e.Owner != owner {
 		if to, ok := s.p.request.Releases[o.Ref]; !ok || to != e.Owner.Target || e.Owner.RepoID != owner.RepoID {
 			s.plan.Problems = append(s.plan.Problems, problem(o,
@@ -133,7 +144,11 @@ func (s *selection) chooseObject(base, o *cluster.Object) error {
 	}
 	applied := owned && e.Digest == digest && e.APIVersion == o.APIVersion && w.from == ""
 	switch {
-	case s.p.request.Everything, !same, owned && !applied:
+	case s.p.request.Only != nil:
+		if applied {
+			s.wanted = append(s.wanted, w)
+		}
+	case s.p.request.Everything, s.p.request.Reset, !same, owned && !applied:
 		w.pending = same && owned && !applied && w.from == ""
 		s.wanted = append(s.wanted, w)
 	case !owned:
