@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"lockkeeper/bot/reconcile"
+	"lockkeeper/forge"
 	"lockkeeper/forge/git"
 )
 
@@ -32,7 +33,7 @@ func (t *Trees) Find(ctx context.Context, s *reconcile.State) error {
 	switch s.Kind {
 	case reconcile.PlanMerged:
 		return t.merged(ctx, s)
-	case reconcile.PlanSync:
+	case reconcile.PlanSync, reconcile.PlanReset, reconcile.PlanHeal:
 		return t.set(ctx, base, base, base)
 	case reconcile.PlanRestore:
 		return t.restore(ctx, s)
@@ -87,7 +88,7 @@ func (t *Trees) merged(ctx context.Context, s *reconcile.State) error {
 	}
 	before := ""
 	if there {
-		if before, err = t.beforeMerge(ctx, s); err != nil {
+		if before, err = BeforeMerge(ctx, t.Repo, merge, s.Commits); err != nil {
 			return err
 		}
 	}
@@ -112,16 +113,17 @@ func (t *Trees) Extra(ctx context.Context, s *reconcile.State) (bool, error) {
 	return err != nil || len(conflicts) > 0 || tree != t.Tree, nil
 }
 
-// beforeMerge finds the tip of the base branch before the merge. That is the
-// first parent, except after a rebase, which puts all commits of the pull onto
-// the base under their own messages: the parent of the first of them.
-func (t *Trees) beforeMerge(ctx context.Context, s *reconcile.State) (string, error) {
-	at, first := s.Pull.MergeSHA, ""
-	for _, c := range slices.Backward(s.Commits) {
+// BeforeMerge finds where the base branch was before a pull of these commits was
+// merged as merge; "" if it was nowhere. That is the first parent, except after
+// a rebase, which puts all commits of the pull onto the base under their own
+// messages: the parent of the first of them.
+func BeforeMerge(ctx context.Context, repo *git.Mirror, merge string, commits []forge.Commit) (string, error) {
+	at, first := merge, ""
+	for _, c := range slices.Backward(commits) {
 		if len(c.Parents) > 1 {
 			continue // a rebase leaves merge commits out
 		}
-		on, err := t.Repo.ReadCommit(ctx, at)
+		on, err := repo.ReadCommit(ctx, at)
 		if err != nil {
 			return "", err
 		}
@@ -136,7 +138,7 @@ func (t *Trees) beforeMerge(ctx context.Context, s *reconcile.State) (string, er
 	if first != "" {
 		return at, nil
 	}
-	on, err := t.Repo.ReadCommit(ctx, at)
+	on, err := repo.ReadCommit(ctx, at)
 	if err != nil || len(on.Parents) == 0 {
 		return "", err
 	}

@@ -32,7 +32,7 @@ func (s *Server) Fail(f func(*http.Request) *Fault) {
 }
 
 // tripped answers a request badly if a fault was asked for.
-func (s *Server) tripped(w http.ResponseWriter, r *http.Request) bool {
+func (s *Server) tripped(w http.ResponseWriter, r *http.Request, answer http.Handler) bool {
 	s.faulty.Lock()
 	f := s.fault
 	s.faulty.Unlock()
@@ -44,7 +44,7 @@ func (s *Server) tripped(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	if fault.After {
-		s.api.ServeHTTP(&discard{header: http.Header{}}, r)
+		answer.ServeHTTP(&discard{header: http.Header{}}, r)
 	} else {
 		s.noteFault(r, fault.Status)
 	}

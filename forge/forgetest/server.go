@@ -55,10 +55,7 @@ var apiRoots = map[string]bool{
 // router tells the API, Git and the pages for people apart by path.
 func (s *Server) router() http.Handler {
 	pages := s.pages()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.tripped(w, r) {
-			return
-		}
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.EscapedPath()
 		if rest, ok := strings.CutPrefix(path, "/api/"); ok {
 			rest = "/" + strings.TrimPrefix(rest, "v3/")
@@ -73,6 +70,11 @@ func (s *Server) router() http.Handler {
 			s.serveGit(w, r)
 		default:
 			pages.ServeHTTP(w, r)
+		}
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.tripped(w, r, answer) {
+			answer.ServeHTTP(w, r)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package git
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,4 +90,17 @@ func (r *Repo) edit(ctx context.Context, raw string) (forge.FileEdit, error) {
 	}
 	obj, err := r.must(ctx, f[3], "blob")
 	return forge.FileEdit{Content: obj.data, Mode: forge.FileMode(f[1])}, err
+}
+
+// OnLine lists the commits on tip's line of first parents whose hash begins so,
+// newest first.
+func (r *Repo) OnLine(ctx context.Context, tip, beginning string) ([]string, error) {
+	if err := checkSHA(tip); err != nil {
+		return nil, err
+	}
+	line, err := r.revList(ctx, "--first-parent", tip)
+	if err != nil {
+		return nil, fmt.Errorf("first parents of %s: %w", tip, err)
+	}
+	return slices.DeleteFunc(line, func(sha string) bool { return !strings.HasPrefix(sha, beginning) }), nil
 }

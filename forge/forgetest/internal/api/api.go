@@ -99,7 +99,7 @@ func (r Route) Pattern() string { return r.pattern }
 
 // maxBody is how much of a request body is read; GitHub's own limit is above
 // what a comment may hold.
-const maxBody = 4 << 20
+const maxBody = 32 << 20
 
 func (s *API) serve(w http.ResponseWriter, r *http.Request, rt Route) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
