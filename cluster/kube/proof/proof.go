@@ -1,25 +1,18 @@
 package proof
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"maps"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"lockkeeper/cluster"
-	"lockkeeper/cluster/kube/fields"
 	"lockkeeper/cluster/kube/inventory"
 )
 
 // MAC is a keyed hash: inventory.Inventory.MAC. With a key, Meta does not let
 // readers of the inventory guess what annotations hold.
 type MAC func(parts ...[]byte) []byte
-
-// metaBytes is how much of the hash is kept: 96 bits.
-const metaBytes = 12
 
 // noisy are the annotations, by group and kind, that controllers of Kubernetes
 // write on objects that people make, and that tell nothing about what Git set.
@@ -103,48 +96,4 @@ func (b Baseline) Doubt(now Seen, generations bool) string {
 		return fmt.Sprintf("its generation is %d, not %d", now.Generation, b.Generation)
 	}
 	return ""
-}
-
-// meta hashes all of an object's metadata that people and tools can set, and
-// that neither generation nor uid speak of.
-func meta(mac MAC, ref cluster.Ref, live metav1.Object) string {
-	annotations := live.GetAnnotations()
-	if keys := noisy[ref.GroupKind()]; len(keys) > 0 && len(annotations) > 0 {
-		annotations = maps.Clone(annotations)
-		for _, key := range keys {
-			delete(annotations, key)
-		}
-	}
-	parts := [][]byte{[]byte(ref.String())}
-	for _, v := range []any{live.GetLabels(), annotations, live.GetFinalizers(), live.GetOwnerReferences()} {
-		parts = append(parts, encoded(v))
-	}
-	for _, e := range live.GetManagedFields() {
-		if fields.IsOurs(e) {
-			parts = append(parts, []byte(e.APIVersion), canonical(e.FieldsV1))
-		}
-	}
-	return base64.RawStdEncoding.EncodeToString(mac(parts...)[:metaBytes])
-}
-
-// encoded is JSON with sorted keys, the same for nothing and an empty list.
-func encoded(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil || string(b) == "null" || string(b) == "[]" {
-		return []byte("{}") // metadata always encodes
-	}
-	return b
-}
-
-// canonical sorts the keys of a set of fields: answers in JSON and in protobuf
-// differ in their order.
-func canonical(f *metav1.FieldsV1) []byte {
-	if f == nil {
-		return nil
-	}
-	var v any
-	if err := json.Unmarshal(f.GetRawBytes(), &v); err != nil {
-		return f.GetRawBytes()
-	}
-	return encoded(v)
 }

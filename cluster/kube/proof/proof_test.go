@@ -171,10 +171,13 @@ func TestBookHoldsUntilTheNextApply(t *testing.T) {
 	}
 }
 
-// FuzzMeta: managedFields are written by whoever may write the object.
+// FuzzMeta: managedFields are written by whoever may write the object. What is
+// taken as canonical without decoding it is what decoding it gives.
 func FuzzMeta(f *testing.F) {
 	f.Add([]byte(`{"f:spec":{}}`))
 	f.Add([]byte(`{"k:{\"port\":80}":{".":{}}}`))
+	f.Add([]byte(`{"k:{\"a-b\":1}":{},"k:{\"a\":1}":{}}`))
+	f.Add([]byte(`{"a":{},"b":{"c":{},"d":{}}}`))
 	f.Add([]byte(`{`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		o := metadata()
@@ -182,12 +185,23 @@ func FuzzMeta(f *testing.F) {
 		if x, y := Look(testMAC, web, o), Look(testMAC, web, o); x != y || x.Meta == "" {
 			t.Errorf("%+v and %+v", x, y)
 		}
+		rest, ok := sorted(raw)
+		if !ok || len(rest) > 0 {
+			return
+		}
+		var v any
+		if err := json.Unmarshal(raw, &v); err != nil {
+			t.Fatalf("%s is not JSON: %v", raw, err)
+		}
+		if b, err := json.Marshal(v); err != nil || string(b) != string(raw) {
+			t.Errorf("%s is taken as sorted, and sorted it is %s, %v", raw, b, err)
+		}
 	})
 }
 
 func BenchmarkLook(b *testing.B) {
 	o := metadata()
-	o.ManagedFields[0].FieldsV1 = fieldsOf(`{"f:metadata":{"f:labels":{"f:app":{}}},"f:spec":{"f:replicas":{},"f:selector":{},"f:template":{"f:metadata":{"f:labels":{"f:app":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{".":{},"f:image":{},"f:name":{},"f:env":{"k:{\"name\":\"A\"}":{".":{},"f:name":{},"f:value":{}}},"f:ports":{"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{}}}}}}}}}`)
+	o.ManagedFields[0].FieldsV1 = fieldsOf(`{"f:metadata":{"f:labels":{"f:app":{}}},"f:spec":{"f:replicas":{},"f:selector":{},"f:template":{"f:metadata":{"f:labels":{"f:app":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{".":{},"f:env":{"k:{\"name\":\"A\"}":{".":{},"f:name":{},"f:value":{}}},"f:image":{},"f:name":{},"f:ports":{"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{}}}}}}}}}`)
 	for b.Loop() {
 		Look(testMAC, web, o)
 	}
