@@ -6,6 +6,8 @@ package plan
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,6 +51,11 @@ type Input struct {
 	// Everything plans the targets in Only even if unaffected, and examines all
 	// of their objects.
 	Everything bool
+	// Reset also takes away what people added by hand.
+	Reset bool
+	// Drifted plans the targets in Only even if unaffected, and nothing of them
+	// but to put these objects back.
+	Drifted []cluster.Ref
 }
 
 // Target is one affected target and its plan.
@@ -63,6 +70,10 @@ type Target struct {
 	// pull must not get around the rules of production by calling it staging,
 	// or by moving its objects to a target of staging.
 	Also []string `json:"also,omitempty"`
+	// Render is the digest of what the target renders to after the merge, and of
+	// the namespace that it gives to objects without one; "" if it goes away or
+	// cannot be rendered.
+	Render string `json:"render,omitempty"`
 }
 
 // Output is the outcome.
@@ -99,6 +110,15 @@ func (p pair) affected() bool {
 	// The fence and the timeout say what may happen, not what should.
 	b.Fence, b.Timeout, m.Fence, m.Timeout = cluster.Fence{}, 0, cluster.Fence{}, 0
 	return b.Namespace != m.Namespace || b.Environment != m.Environment
+}
+
+// render names what the side is applied as.
+func (s side) render() string {
+	if !s.exists || s.problem != nil {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(s.digest + "\n" + s.target.Namespace))
+	return hex.EncodeToString(sum[:])
 }
 
 // Load reads and resolves the targets of a tree. A tree without a file has no
@@ -149,7 +169,7 @@ func (p *Planner) Run(ctx context.Context, in Input) (*Output, error) {
 		g.Go(func() error {
 			plan, unasked, err := p.one(ctx, in, x, pairs)
 			if err == nil {
-				out.Targets[i] = Target{Plan: plan, Note: note(x), Unasked: unasked, Also: also(x, plan, pairs)}
+				out.Targets[i] = Target{Plan: plan, Note: note(x), Unasked: unasked, Also: also(x, plan, pairs), Render: x.merge.render()}
 			}
 			return err
 		})
@@ -165,7 +185,7 @@ func wanted(in Input, x *pair) bool {
 	if len(in.Only) > 0 && !slices.Contains(in.Only, name) {
 		return false
 	}
-	return x.affected() || in.Everything || in.Held != nil && in.Held(x.target())
+	return x.affected() || in.Everything || in.Drifted != nil || in.Held != nil && in.Held(x.target())
 }
 
 func unknownTargets(only []string, pairs []*pair) []string {
@@ -315,7 +335,7 @@ func (p *Planner) one(ctx context.Context, in Input, x *pair, all []*pair) (plan
 	}
 	req := cluster.Request{
 		Target: t, Base: x.base.objects, Merge: x.merge.objects,
-		Revision: in.MergeRevision, Everything: in.Everything,
+		Revision: in.MergeRevision, Everything: in.Everything, Reset: in.Reset, Only: in.Drifted,
 	}
 	req.Claims, req.Releases = others(x, all)
 	plan, err = c.Plan(ctx, req)

@@ -99,6 +99,7 @@ var suite = map[string]func(t *testing.T, open opener){
 	"BypassIsSettledOnce":              testBypassSettled,
 	"DutyIsClosedOnce":                 testDuties,
 	"DriftIsFoundByItsPull":            testDrifts,
+	"StatesThatWereAppliedAreFound":    testRenders,
 	"HealsAreRememberedForADay":        testHeals,
 	"ClusterIsKnownAsLastLookedAt":     testWatches,
 	"RecordsAreOneChain":               testRecords,

@@ -1,0 +1,35 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+func testRenders(t *testing.T, open opener) {
+	c := newClock()
+	s := open(t, Options{Now: c.Now})
+	r := Render{RepoID: 1, Cluster: "main", Target: "shop", Digest: "a", Revision: "r1", At: c.Now()}
+	ok(t, s.NoteRender(t.Context(), r))
+	if got := must[Render](t)(s.Rendered(t.Context(), 1, "main", "shop", "a")); got != r {
+		t.Errorf("got %+v, want %+v", got, r)
+	}
+	for _, other := range []Render{{2, "main", "shop", "a", "", r.At}, {1, "edge", "shop", "a", "", r.At}, {1, "main", "web", "a", "", r.At}, {1, "main", "shop", "b", "", r.At}} {
+		if _, err := s.Rendered(t.Context(), other.RepoID, other.Cluster, other.Target, other.Digest); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%+v: %v, want ErrNotFound", other, err)
+		}
+	}
+	r.Revision, r.At = "r2", r.At.Add(time.Hour)
+	ok(t, s.NoteRender(t.Context(), r))
+	if got := must[Render](t)(s.Rendered(t.Context(), 1, "main", "shop", "a")); got != r {
+		t.Errorf("applied again: %+v, want %+v", got, r)
+	}
+	for i := range keptRenders {
+		ok(t, s.NoteRender(t.Context(), Render{RepoID: 1, Cluster: "main", Target: "shop", Digest: fmt.Sprint(i), At: r.At.Add(time.Duration(i+1) * time.Second)}))
+	}
+	if _, err := s.Rendered(t.Context(), 1, "main", "shop", "a"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the oldest of too many states is remembered: %v", err)
+	}
+	must[Render](t)(s.Rendered(t.Context(), 1, "main", "shop", "0"))
+}
