@@ -224,6 +224,9 @@ type Request struct {
 	// owns it migrates to us, and the apply removes it. For plans of Base as a
 	// whole.
 	Reset bool
+	// Humans are field managers, beside the known ones, behind which people are
+	// (see DriftRequest.Humans).
+	Humans []string
 	// Only limits the plan to these objects, of them to those that the inventory
 	// says were applied as Merge has them: what drifted is put back, and nothing
 	// else is created, changed, adopted or deleted. Nil limits nothing.

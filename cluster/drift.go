@@ -50,13 +50,14 @@ type DriftRequest struct {
 	Target Target
 	// Objects is what the base branch renders to, Applied what the revision
 	// renders to that was applied last; nil if the caller does not have it. An
-	// object that is in neither as it was applied is pending, not drifted.
+	// object that is in neither as it was applied is pending, not drifted. One
+	// that neither has at all is an orphan if Applied is given, else pending.
 	Objects, Applied []Object
 	// Only limits the check to these objects; nil checks all.
 	Only   []Ref
 	Ignore []IgnoreRule
 	// Humans are field managers, beside the known ones, behind which people
-	// are: the fields that they add are findings.
+	// are: the fields that they add are findings. A trailing "*" matches any rest.
 	Humans []string
 }
 

@@ -62,6 +62,10 @@ func (f *fake) Health(context.Context, cluster.Owner) ([]cluster.Problem, error)
 	return nil, errors.New("a plan does not ask for health")
 }
 
+func (f *fake) Drift(context.Context, cluster.DriftRequest) (*cluster.DriftReport, error) {
+	return nil, errors.New("a plan does not check for drift")
+}
+
 func (f *fake) Census(context.Context) (*cluster.Census, error) {
 	return nil, errors.New("a plan does not ask for a census")
 }

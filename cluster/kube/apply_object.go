@@ -270,7 +270,17 @@ func (a *applying) replace(ctx context.Context, it *item) (*unstructured.Unstruc
 // entryOf is the inventory's entry for an object just written.
 func (a *applying) entryOf(it *item, obj *unstructured.Unstructured) inventory.Entry {
 	e := inventory.Entry{Owner: a.owner, Ref: it.change.Ref, APIVersion: it.change.APIVersion, Digest: it.digest, Revision: a.pr.request.Revision}
-	return based(e, proof.Of(a.pr.inv.MAC, e.Ref, obj, it.desired))
+	return based(e, a.pr.baseline(e.Ref, obj, it.desired))
+}
+
+// baseline is that of an object that stands as desired. What people added by
+// hand beside Git is drift all the same: with that, nothing proves it clean.
+func (p *prepared) baseline(ref cluster.Ref, live, desired *unstructured.Unstructured) proof.Baseline {
+	b := proof.Of(p.inv.MAC, ref, live, desired)
+	if fields.WithoutHandAdded(live, fields.Ours(live), p.request.Humans) != live {
+		b.Meta = ""
+	}
+	return b
 }
 
 // based gives an entry the baseline of its object.

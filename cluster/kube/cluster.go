@@ -9,6 +9,7 @@ import (
 
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/kube/client"
+	"lockkeeper/cluster/kube/drift"
 	"lockkeeper/cluster/kube/fields"
 	"lockkeeper/cluster/kube/health"
 	"lockkeeper/cluster/kube/inventory"
@@ -106,6 +107,21 @@ func (c *Cluster) Census(ctx context.Context) (*cluster.Census, error) { return 
 
 // Watch follows the inventory and the kinds in it until ctx ends.
 func (c *Cluster) Watch(ctx context.Context, news func()) error { return c.watch.Run(ctx, news) }
+
+// Drift checks exactly how a target's objects differ from what was applied last.
+func (c *Cluster) Drift(ctx context.Context, r cluster.DriftRequest) (*cluster.DriftReport, error) {
+	ctx, t := client.Counted(ctx)
+	check, err := drift.New(ctx, c.api, c.kinds, &c.book, r)
+	if err != nil {
+		return nil, err
+	}
+	report, err := check.Run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	report.Stats = t.Stats()
+	return report, nil
+}
 
 // Contexts are the names of the contexts in a kubeconfig ("" means the usual
 // places). A kubeconfig that cannot be read has none; New says why.

@@ -15,5 +15,6 @@
 // the server serves), fields (one object's fields and who owns them), secret
 // (what must not be shown), ask (questions about one object: what is there, what
 // an apply would make of it, what the server has against it), inventory (what
-// was applied) and health (how it went).
+// was applied), proof (what metadata alone proves), watch (the census), drift
+// (the exact check, cluster.Cluster's Drift) and health (how it went).
 package kube

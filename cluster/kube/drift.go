@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -27,10 +26,14 @@ func (l *look) drift(predicted *unstructured.Unstructured) *cluster.Drift {
 		return nil
 	}
 	lk := fields.KeysOf(fields.All(l.live, l.base)...)
-	live, base := l.shown(l.live), l.shown(l.base)
-	d := &cluster.Drift{Ref: l.w.ref, Fields: fields.Diff(base, live, lk)}
+	git := fields.Ours(l.base).Union(fields.Ours(l.live))
+	unhanded := func(u *unstructured.Unstructured) map[string]any {
+		return l.shown(fields.WithoutHandAdded(u, git, l.p.request.Humans))
+	}
+	live, plain, base := l.shown(l.live), unhanded(l.live), l.shown(l.base)
+	d := &cluster.Drift{Ref: l.w.ref, Fields: fields.Diff(unhanded(l.base), plain, lk)}
 	d.Fields = slices.DeleteFunc(d.Fields, func(f cluster.FieldChange) bool { return ask.ServerAssigned(l.w.ref, f.Path) })
-	d.Fields = append(d.Fields, l.handAdded(live, lk)...)
+	d.Fields = append(d.Fields, fields.Diff(plain, live, lk)...)
 	if len(d.Fields) == 0 {
 		return nil
 	}
@@ -39,28 +42,6 @@ func (l *look) drift(predicted *unstructured.Unstructured) *cluster.Drift {
 	d.Effect = effects(d.Fields, fields.Flatten(base, lk), fields.Flatten(live, lk), fields.Flatten(l.shown(predicted), lk))
 	secret.Unmask(d.Fields)
 	return d
-}
-
-// handAdded are fields that people added beside those that Git sets.
-func (l *look) handAdded(live map[string]any, lk fields.Keys) []cluster.FieldChange {
-	there := fields.Flatten(live, lk)
-	ours := fields.Ours(l.base).Union(fields.Ours(l.live))
-	var out []cluster.FieldChange
-	for _, e := range l.live.GetManagedFields() {
-		if e.Subresource != "" || e.Operation != metav1.ManagedFieldsOperationUpdate || !fields.ByHand(e.Manager) {
-			continue
-		}
-		added := fields.Of(e).Leaves().Difference(ours)
-		added.Iterate(func(p fieldpath.Path) {
-			path := fields.PathOf(p)
-			v, ok := there[path]
-			known := slices.ContainsFunc(out, func(f cluster.FieldChange) bool { return f.Path == path })
-			if ok && !known && !fields.IsContainer(v) && path != fields.Join("metadata.annotations", secret.LastApplied) {
-				out = append(out, cluster.FieldChange{Path: path, Op: cluster.Add, After: v})
-			}
-		})
-	}
-	return out
 }
 
 // writers names the managers that own the drifted fields, or hold what is

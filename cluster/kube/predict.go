@@ -16,7 +16,6 @@ import (
 	"lockkeeper/cluster/kube/fields"
 	"lockkeeper/cluster/kube/inventory"
 	"lockkeeper/cluster/kube/kinds"
-	"lockkeeper/cluster/kube/proof"
 	"lockkeeper/cluster/kube/secret"
 )
 
@@ -36,7 +35,9 @@ type look struct {
 	// result is composed then.
 	before    error
 	migration *fields.Migration
-	digest    string
+	// without is what the migration makes of result, nil where that is the same.
+	without *unstructured.Unstructured
+	digest  string
 }
 
 // errMoved says that an object changed while it was looked at.
@@ -178,7 +179,7 @@ func (l *look) predict(ctx context.Context) (err error) {
 	if l.conflicts = ask.ConflictsOf(err); len(l.conflicts) > 0 {
 		l.result, err = ask.DryApply(ctx, l.c.api, l.k, l.desired, true)
 	}
-	if apierrors.IsInvalid(err) && ask.Immutable(err) == nil && l.adopts() {
+	if apierrors.IsInvalid(err) && ask.Immutable(err) == nil && (l.adopts() || l.p.request.Reset) {
 		l.before, l.result, err = err, fields.Overlaid(l.live, l.desired), nil
 	}
 	if err == nil && l.moved(l.result) {
@@ -238,20 +239,26 @@ func (l *look) action() cluster.Action {
 	return cluster.Update
 }
 
-// migrate plans the move of field ownership that an adoption needs, and asks
-// the server what the object then becomes.
+// migrate plans the move of field ownership that an adoption or a reset needs,
+// and asks the server what the object then becomes.
 func (l *look) migrate(ctx context.Context) (*unstructured.Unstructured, error) {
-	if !l.adopts() {
-		return l.result, nil
+	if l.adopts() {
+		git := fields.Ours(l.result).Union(fields.Ours(l.base))
+		l.migration = fields.PlanMigration(l.live, git, l.w.merge.APIVersion)
 	}
-	git := fields.Ours(l.result).Union(fields.Ours(l.base))
-	if l.migration = fields.PlanMigration(l.live, git, l.w.merge.APIVersion); l.migration == nil {
+	if l.p.request.Reset {
+		l.migration = l.migration.Then(l.live, func(live *unstructured.Unstructured) *fields.Migration {
+			return fields.PlanTakeback(live, fields.Ours(l.result), l.w.merge.APIVersion, l.p.request.Humans)
+		})
+	}
+	if l.migration == nil {
 		return l.result, l.before
 	}
 	without := l.migration.WithoutAbandoned(l.result, l.desired)
 	if fields.Equal(without.Object, l.result.Object) {
 		return l.result, l.before
 	}
+	l.without = without
 	return ask.DryUpdate(ctx, l.c.api, l.k, without)
 }
 
@@ -292,11 +299,10 @@ func (l *look) assigned(ctx context.Context, was, will map[string]any, lk fields
 		return nil, nil
 	}
 	second := will
-	again, err := ask.DryApply(ctx, l.c.api, l.k, l.desired, true)
+	again, err := l.again(ctx)
 	switch {
-	case err != nil && (l.migration == nil || ask.Hopeless(err)):
+	case err != nil:
 		return nil, err
-	case err != nil: // it is only valid once ownership has moved
 	case l.moved(again):
 		return nil, errMoved
 	default:
@@ -311,6 +317,14 @@ func (l *look) assigned(ctx context.Context, was, will map[string]any, lk fields
 	return out, nil
 }
 
+// again asks for the prediction a second time.
+func (l *look) again(ctx context.Context) (*unstructured.Unstructured, error) {
+	if l.without != nil {
+		return ask.DryUpdate(ctx, l.c.api, l.k, l.without)
+	}
+	return ask.DryApply(ctx, l.c.api, l.k, l.desired, true)
+}
+
 // ownership fills in who else has a say in the object's fields.
 func (l *look) ownership(change *cluster.Change, predicted *unstructured.Unstructured) {
 	names := ask.PathNames(l.live)
@@ -321,7 +335,7 @@ func (l *look) ownership(change *cluster.Change, predicted *unstructured.Unstruc
 	}
 	for _, cause := range l.conflicts {
 		manager := ask.ManagerOf(cause)
-		if slices.Contains(change.Managers, manager) {
+		if l.adopts() && slices.Contains(change.Managers, manager) {
 			continue
 		}
 		path, ok := names[cause.Field]
@@ -354,7 +368,7 @@ func (l *look) tracked() outcome {
 	e := based(inventory.Entry{
 		Owner: l.p.request.Target.Owner(), Ref: l.w.ref, APIVersion: l.w.merge.APIVersion,
 		Digest: l.digest, Revision: l.p.request.Revision,
-	}, proof.Of(l.p.inv.MAC, l.w.ref, l.live, l.desired))
+	}, l.p.baseline(l.w.ref, l.live, l.desired))
 	return outcome{stands: stands, track: &e}
 }
 

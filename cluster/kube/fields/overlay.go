@@ -130,7 +130,10 @@ func extend(p fieldpath.Path, pe fieldpath.PathElement) fieldpath.Path {
 }
 
 // ownedWhole reports whether the managers own the value at a path as one: known is
-// what lies below it, and nothing does.
+// what lies below it, and nothing does. Metadata never is: the server writes in it
+// too.
 func ownedWhole(known *fieldpath.Set, at fieldpath.Path) bool {
-	return len(at) > 0 && known.Empty()
+	return len(at) > 0 && known.Empty() && !at.Equals(metadataPath)
 }
+
+var metadataPath = fieldpath.MakePathOrDie("metadata")

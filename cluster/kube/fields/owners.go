@@ -28,15 +28,10 @@ var controllers = []string{
 	"cluster-autoscaler", "vpa*", "horizontal-pod-autoscaler", "k3s", "clusterrole-aggregation-controller",
 }
 
-// hands are managers behind which a person sits: what they add is drift.
-var hands = []string{"kubectl*", "k9s", "lens*", "node-fetch", "mozilla*", "rancher", "headlamp*", "dashboard*"}
-
-// ByHand reports whether a person sits behind a field manager.
-func ByHand(manager string) bool { return matches(manager, hands) }
-
 func matches(manager string, patterns []string) bool {
 	m := strings.ToLower(manager)
 	return slices.ContainsFunc(patterns, func(p string) bool {
+		p = strings.ToLower(p)
 		if prefix, ok := strings.CutSuffix(p, "*"); ok {
 			return strings.HasPrefix(m, prefix)
 		}
