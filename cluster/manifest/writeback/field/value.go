@@ -231,6 +231,25 @@ func Same(a, b any) bool {
 	return a == b
 }
 
+// Fits reports whether the first value, from Git, may be what the second was
+// made of: servers add fields.
+func Fits(part, whole any) bool {
+	switch x := part.(type) {
+	case map[string]any:
+		y, ok := whole.(map[string]any)
+		for k, v := range x {
+			if w, set := y[k]; !set || !Fits(v, w) {
+				return false
+			}
+		}
+		return ok
+	case []any:
+		y, ok := whole.([]any)
+		return ok && slices.EqualFunc(x, y, Fits)
+	}
+	return Same(part, whole)
+}
+
 // sameMaps reports whether y has all that x has.
 func sameMaps(x, y map[string]any) bool {
 	for k, v := range x {

@@ -159,7 +159,7 @@ func (s style) literal(text string, at int) (string, bool) {
 }
 
 // leading are keys that people write first.
-var leading = []string{"apiVersion", "kind", "$patch", "metadata", "name", "namespace", "op", "target"}
+var leading = []string{"apiVersion", "kind", "$patch", "metadata", "name", "namespace", "op", "path"}
 
 // ordered are the keys of a map in the order in which they are written.
 func ordered(m map[string]any) []string {
@@ -237,7 +237,7 @@ var words = []string{"y", "n", "yes", "no", "on", "off", "true", "false", "null"
 
 // plainIn reports whether text can be written without quotes.
 func plainIn(s string, flow bool) bool {
-	if s == "" || !plainText.MatchString(s) || numeric.MatchString(s) || slices.Contains(words, strings.ToLower(s)) ||
+	if s == "" || !plainText.MatchString(s) || strings.ContainsAny(s, "0123456789") && numeric.MatchString(s) || slices.Contains(words, strings.ToLower(s)) ||
 		strings.Contains(s, ": ") || strings.Contains(s, " #") || strings.ContainsAny(s[len(s)-1:], ": ") ||
 		strings.HasPrefix(s, "- ") || s == "-" || strings.HasPrefix(s, "---") || strings.HasPrefix(s, "...") ||
 		strings.Contains(s, "\t") || flow && strings.ContainsAny(s, ",[]{}") {
