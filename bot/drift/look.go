@@ -1,0 +1,181 @@
+package drift
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"lockkeeper/bot/audit"
+	"lockkeeper/bot/reconcile"
+	"lockkeeper/bot/store"
+	"lockkeeper/cluster"
+	"lockkeeper/forge"
+)
+
+// look is one look at a cluster.
+type look struct {
+	*Watcher
+	name    string
+	cluster cluster.Cluster
+	known   store.Watch
+	census  *cluster.Census
+	full    bool
+	applied map[cluster.Owner]cluster.AppliedTarget
+	bases   map[int64][]base // by repository
+}
+
+// Look finds out what on a cluster is no longer as it was applied, and does
+// about it what is to be done. full compares everything by value; otherwise
+// that is done once a day, and what metadata proves clean is not asked for.
+func (w *Watcher) Look(ctx context.Context, clusterName string, full bool) error {
+	c, ok := w.Clusters[clusterName]
+	if !ok {
+		return nil // no longer in the server file
+	}
+	l := &look{Watcher: w, name: clusterName, cluster: c, bases: map[int64][]base{}}
+	var err error
+	if l.known, err = w.Store.Watch(ctx, clusterName); err != nil {
+		return err
+	}
+	if l.census, err = c.Census(ctx); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return errors.Join(l.unknown(ctx, []cluster.Unknown{{Since: w.Now(), Reason: err.Error()}}), l.again(ctx, comeBack))
+	}
+	if err := l.unknown(ctx, l.census.Unknown); err != nil {
+		return err
+	}
+	l.full = full || w.Now().Sub(l.known.Full) >= fullEvery
+	if err := l.targets(ctx); err != nil {
+		return errors.Join(err, l.again(ctx, time.Duration(w.Server.Sweep)))
+	}
+	if l.full {
+		l.known.Full = w.Now()
+	}
+	if err := l.save(ctx); err != nil {
+		return err
+	}
+	return l.again(ctx, time.Duration(w.Server.Sweep))
+}
+
+// again has the cluster looked at after a while, news or not.
+func (l *look) again(ctx context.Context, after time.Duration) error {
+	return l.Store.WantAt(context.WithoutCancel(ctx), Key(l.name), l.Now().Add(after))
+}
+
+func (l *look) save(ctx context.Context) error {
+	l.known.Looked = l.Now()
+	return l.Store.SaveWatch(context.WithoutCancel(ctx), l.known)
+}
+
+// unknown notes what cannot be looked at, since when, and records when that
+// begins and ends. It is never taken for clean.
+func (l *look) unknown(ctx context.Context, now []cluster.Unknown) error {
+	before := l.known.Unknown
+	l.known.Unknown = slices.Clone(now)
+	for i, u := range now {
+		at := slices.IndexFunc(before, func(o cluster.Unknown) bool { return o.Kind == u.Kind })
+		if at >= 0 {
+			if before[at].Since.Before(u.Since) {
+				l.known.Unknown[i].Since = before[at].Since
+			}
+			continue
+		}
+		if err := l.recordUnknown(ctx, u, "unknown"); err != nil {
+			return err
+		}
+	}
+	for _, u := range before {
+		if !slices.ContainsFunc(now, func(o cluster.Unknown) bool { return o.Kind == u.Kind }) {
+			if err := l.recordUnknown(ctx, u, "known again"); err != nil {
+				return err
+			}
+		}
+	}
+	return l.save(ctx)
+}
+
+func (l *look) recordUnknown(ctx context.Context, u cluster.Unknown, outcome string) error {
+	what := cmp.Or(u.Kind, "everything") + " on cluster " + l.name
+	doc, err := json.Marshal(map[string]string{"cluster": l.name, "kind": u.Kind})
+	if err != nil {
+		return err
+	}
+	l.Log.WarnContext(ctx, "looking for drift", "cluster", l.name, "kind", u.Kind, "outcome", outcome, "reason", u.Reason)
+	return l.Record(ctx, forge.User{}, audit.Record{
+		Type: audit.Drift, Outcome: outcome, Reason: what + " cannot be looked at since " + u.Since.UTC().Format(time.RFC3339), Facts: doc,
+	})
+}
+
+// targets examines every target that may have drifted, and then settles what
+// was found: whether so much changed at once that something else happened to
+// the cluster is only known when all are examined.
+func (l *look) targets(ctx context.Context) error {
+	rows, err := l.Store.Drifts(ctx, l.name)
+	if err != nil {
+		return err
+	}
+	var all []*target
+	var failed []error
+	for _, o := range l.owners(rows) {
+		t, err := l.examine(ctx, o, rows)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			failed = append(failed, fmt.Errorf("target %s of repository %d on %s: %w", o.Target, o.RepoID, l.name, err))
+		case t != nil:
+			all = append(all, t)
+		}
+	}
+	if err := l.mass(ctx, all); err != nil {
+		return errors.Join(append(failed, err)...)
+	}
+	for _, t := range all {
+		if err := l.settle(ctx, t); err != nil {
+			failed = append(failed, fmt.Errorf("target %s of %s on %s: %w", t.target.Name, t.op.Name, l.name, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// owners are those that have something to examine, sorted.
+func (l *look) owners(rows []store.Drift) []cluster.Owner {
+	found := map[cluster.Owner]bool{}
+	for o := range l.census.Suspects {
+		found[o] = true
+	}
+	for _, d := range rows {
+		found[cluster.Owner{RepoID: d.RepoID, Target: d.Target}] = true
+	}
+	if l.full {
+		for o := range l.census.Owners {
+			found[o] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(found), func(a, b cluster.Owner) int {
+		return cmp.Or(cmp.Compare(a.RepoID, b.RepoID), cmp.Compare(a.Target, b.Target))
+	})
+}
+
+// held reports whether somebody holds the target: what happens there now is
+// theirs. It is looked at when they let go, at the latest after a while.
+func (l *look) held(ctx context.Context, o cluster.Owner) (bool, error) {
+	key := reconcile.TargetKey(cluster.Target{RepoID: o.RepoID, Name: o.Target, Cluster: l.name})
+	l.leave(key, true) // before it is asked, or else its end may be missed
+	_, err := l.Store.Lease(ctx, key)
+	if err == nil {
+		return true, l.again(ctx, comeBack)
+	}
+	l.leave(key, false)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return false, err
+}
