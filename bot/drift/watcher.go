@@ -87,9 +87,8 @@ type HealRequest struct {
 // HealResult is what came of it: reasons for which it was not begun, or the
 // outcome of an operation in a word, which is "succeeded" if all went well.
 type HealResult struct {
-	Refused   []string
-	Operation string
-	Outcome   string
+	Refused []string
+	Outcome string
 }
 
 // The outcomes of heals that matter here.

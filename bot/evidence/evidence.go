@@ -193,6 +193,20 @@ func (r *Reader) People(ctx context.Context, s *reconcile.State, targets []clust
 	return r.teams(ctx, s, targets)
 }
 
+// Eligible reports whether an account's approval could count for all that an
+// environment asks for of a pull.
+func (r *Reader) Eligible(ctx context.Context, s *reconcile.State, targets []cluster.Target, environment string, who forge.User) (bool, error) {
+	p, err := r.Forge.Permission(ctx, s.Operator.Ref(), who)
+	if err != nil && forge.CodeOf(err) != forge.NotFound {
+		return false, err
+	}
+	s.Writers[who.ID], s.Admins[who.ID] = p >= forge.Write, p >= forge.Admin
+	if err := r.teams(ctx, s, targets); err != nil {
+		return false, err
+	}
+	return policy.Eligible(s.Policy, s.Facts(nil, nil), environment, who), nil
+}
+
 // teams reads the members of all teams that can matter to this pull.
 func (r *Reader) teams(ctx context.Context, s *reconcile.State, targets []cluster.Target) error {
 	teams := append(s.Policy.Teams(environments(targets)), policy.OwnerTeams(s.Files)...)
