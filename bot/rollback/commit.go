@@ -51,6 +51,9 @@ func (m *Maker) clear(ctx context.Context, j *job, branch string) (*Outcome, err
 	if err != nil {
 		return nil, err
 	}
+	if shas[0] == j.tip {
+		return nil, nil // made a moment ago, and GitHub did not see it everywhere yet
+	}
 	safe := slices.ContainsFunc(j.pulls, func(p forge.Pull) bool { return p.Head.SHA == shas[0] })
 	if !safe {
 		if safe, err = j.left(ctx, shas[0]); err != nil {

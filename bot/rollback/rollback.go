@@ -59,8 +59,8 @@ type Request struct {
 
 // Outcome is what became of a request: a pull, or Refused.
 type Outcome struct {
-	// Pull is open, and undoes what was asked for. Found tells that it was open
-	// before: a second rollback of a pull is its first.
+	// Pull is open. Found tells that it was open before: a second rollback of a
+	// pull is its first, wherever it is to go back to.
 	Pull  forge.Pull
 	Found bool
 	// Refused says in a sentence why there is none. Reasons are more of it, a line

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -379,6 +380,37 @@ func TestLostAnswersOpenOnePull(t *testing.T) {
 				t.Errorf("%d commits, %v", len(list), err)
 			}
 		})
+	}
+}
+
+// answering is a transport made of a function.
+type answering func(*http.Request) (*http.Response, error)
+
+func (f answering) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// GitHub may know a branch that it made a moment ago in one place and not yet
+// in another.
+func TestBranchThatTheForgeSeesLateIsKept(t *testing.T) {
+	h := newHouse(t)
+	bad := h.land("squash", files{"a.yaml": lines(map[int]string{1: "bad"})})
+	late := 1
+	over := answering(func(r *http.Request) (*http.Response, error) {
+		if late == 0 || !strings.HasSuffix(r.URL.Path, "/graphql") {
+			return http.DefaultTransport.RoundTrip(r)
+		}
+		late--
+		w := httptest.NewRecorder()
+		fmt.Fprint(w, `{"data":{"createCommitOnBranch":null},"errors":[{"type":"STALE_DATA","message":"Expected branch to point to x but it did not."}]}`)
+		return w.Result(), nil
+	})
+	f, err := github.New(t.Context(), github.Config{APIURL: h.URL + "/api/v3", AppID: h.app.ID, PrivateKey: []byte(h.app.Key), HTTPClient: &http.Client{Transport: over}})
+	h.must(err)
+	h.maker.Forge = f
+	if p := h.open(h.request(bad)); h.at(p.Head.Name, "a.yaml") != lines(nil) {
+		t.Errorf("%+v", p)
+	}
+	if late != 0 {
+		t.Error("nothing was late")
 	}
 }
 

@@ -69,6 +69,8 @@ func commitEdits(t *testing.T, e *env) {
 		"branch names": {Branch: "x", Base: "main", Message: "x", Edits: map[string]forge.FileEdit{"a": text("1")}},
 		"unknown mode": {Branch: "x", Base: main, Message: "x", Edits: map[string]forge.FileEdit{"a": {Mode: "160000"}}},
 		"bad name":     {Branch: "x..y", Base: main, Message: "x", Edits: map[string]forge.FileEdit{"a": text("1")}},
+		"a path out":   {Branch: "bot/größe", Parent: second, Message: "x", Edits: map[string]forge.FileEdit{"../a": text("1")}},
+		"Git's own":    {Branch: "bot/größe", Parent: second, Message: "x", Edits: map[string]forge.FileEdit{"a/.git/config": {Content: []byte("1"), Mode: forge.Executable}}},
 		"not there":    {Branch: "bot/größe", Parent: second, Message: "x", Edits: map[string]forge.FileEdit{"gone": {Delete: true}}},
 	} {
 		_, err := e.f.Commit(ctx, e.ref, n)

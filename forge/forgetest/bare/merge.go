@@ -3,6 +3,8 @@ package bare
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"slices"
 	"strings"
 )
 
@@ -123,6 +125,9 @@ func (r *Repo) WriteTree(ctx context.Context, parent, index string, files []File
 	}
 	var info strings.Builder
 	for _, f := range files {
+		if !fs.ValidPath(f.Path) || slices.Contains(strings.Split(strings.ToLower(f.Path), "/"), ".git") {
+			return "", fmt.Errorf("malformed path %q", f.Path) // git itself skips it and succeeds
+		}
 		if f.Content == nil {
 			fmt.Fprintf(&info, "0 %040d\t%s\x00", 0, f.Path)
 			continue
