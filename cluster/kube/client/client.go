@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
 )
 
 // userAgent is how lockkeeper appears in the access logs of API servers.
@@ -65,6 +66,12 @@ func New(cfg Config) (*Client, error) {
 	rc.QPS, rc.RateLimiter = -1, nil
 	rc.UserAgent = userAgent
 	rc.Timeout = 0
+	if file := rc.BearerTokenFile; file != "" {
+		// Unlike client-go's own way with such files, this reads the file again
+		// when the server refuses the token, not only once a minute.
+		rc.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedFileTokenSource(file)))
+		rc.BearerToken, rc.BearerTokenFile = "", ""
+	}
 	rc.WarningHandlerWithContext = warningCollector{}
 	rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return meter{next} })
 	hc, err := rest.HTTPClientFor(rc)
