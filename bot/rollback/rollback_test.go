@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -440,6 +442,39 @@ func TestForgeThatRefusesTheCommitIsExplained(t *testing.T) {
 		return nil
 	})
 	h.refused(h.request(bad), "not accessible by integration", "git revert --no-edit -m 1 "+bad.MergeSHA)
+}
+
+func TestWhatCannotBeCommittedIsRefused(t *testing.T) {
+	h := newHouse(t)
+	many := files{}
+	for i := range 1001 {
+		many[fmt.Sprintf("many/%d", i)] = "x\n"
+	}
+	h.refused(h.request(h.land("squash", many)), "1001 files would change", "git revert --no-edit")
+
+	c, dir := h.As("ann"), t.TempDir()
+	run := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command("git", args...)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull,
+			"GIT_AUTHOR_NAME=ann", "GIT_AUTHOR_EMAIL=ann@example.com", "GIT_COMMITTER_NAME=ann", "GIT_COMMITTER_EMAIL=ann@example.com")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	run("clone", "-q", h.Dir(shop), ".")
+	run("switch", "-qc", "sub")
+	run("update-index", "--add", "--cacheinfo", "160000,"+h.Head(shop, "main")+",sub")
+	run("commit", "-qm", "A submodule")
+	h.must(c.PushFrom(t.Context(), dir, shop, "sub"))
+	n, err := c.OpenPull(t.Context(), shop, "main", "sub", "Submodule", "")
+	h.must(err)
+	_, err = c.Merge(t.Context(), shop, n, "squash")
+	h.must(err)
+	h.refused(h.request(h.read(n)), "submodule", "git revert --no-edit")
+	r := h.request(h.read(n))
+	r.ToSHA = h.read(1).Base.SHA
+	h.refused(r, "would change", "git read-tree -u --reset "+r.ToSHA, "git commit -m")
 }
 
 func TestModesComeBack(t *testing.T) {

@@ -17,6 +17,8 @@ const (
 	// forge has to carry it.
 	mostFiles = 1000
 	mostBytes = 16 << 20
+	// mostConflicts is how many files in conflict are named.
+	mostConflicts = 20
 )
 
 // span finds what is to be undone.
@@ -89,18 +91,12 @@ func (m *Maker) destination(ctx context.Context, j *job) (*Outcome, error) {
 
 // undo finds what the commit has to change, and which tree that gives.
 func (j *job) undo(ctx context.Context) (map[string]forge.FileEdit, string, *Outcome, error) {
-	base := j.Pull.Base.Name
 	tree, conflicts, err := j.repo.Revert(ctx, j.tip, j.from, j.to)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, "", nil, err
-	}
-	if len(conflicts) > 0 {
-		out := refuse("later changes on %s stand on what #%d did, so that undoing it alone conflicts", base, j.Pull.Number)
-		for _, file := range conflicts {
-			out.Reasons = append(out.Reasons, "in conflict: `"+strings.ReplaceAll(file, "`", "'")+"`")
-		}
-		out.Reasons = append(out.Reasons, fmt.Sprintf("everything since can be undone with it: `/rollback to %s`", reconcile.Short(j.from)))
-		return nil, "", j.byHand(ctx, out), nil
+	case len(conflicts) > 0:
+		return nil, "", j.conflict(ctx, conflicts), nil
 	}
 	files, err := j.repo.ChangedFiles(ctx, j.tip, tree)
 	switch {
@@ -115,9 +111,6 @@ func (j *job) undo(ctx context.Context) (map[string]forge.FileEdit, string, *Out
 	if errors.Is(err, git.ErrSubmodule) || errors.Is(err, git.ErrTooLarge) {
 		return nil, "", j.byHand(ctx, refuse("lockkeeper cannot commit this: %s", err)), nil
 	}
-	if err != nil {
-		return nil, "", nil, err
-	}
 	bytes := 0
 	for _, e := range edits {
 		bytes += len(e.Content)
@@ -125,7 +118,20 @@ func (j *job) undo(ctx context.Context) (map[string]forge.FileEdit, string, *Out
 	if bytes > mostBytes {
 		return nil, "", j.byHand(ctx, refuse("%d MiB would change, and lockkeeper commits no more than %d at once", bytes>>20, mostBytes>>20)), nil
 	}
-	return edits, tree, nil, nil
+	return edits, tree, nil, err
+}
+
+func (j *job) conflict(ctx context.Context, conflicts []string) *Outcome {
+	out := refuse("later changes on %s stand on what #%d did, so that undoing it alone conflicts", j.Pull.Base.Name, j.Pull.Number)
+	for i, file := range conflicts {
+		if i == mostConflicts {
+			out.Reasons = append(out.Reasons, fmt.Sprintf("… and %d files more", len(conflicts)-i))
+			break
+		}
+		out.Reasons = append(out.Reasons, "in conflict: `"+strings.ReplaceAll(file, "`", "'")+"`")
+	}
+	out.Reasons = append(out.Reasons, fmt.Sprintf("everything since can be undone with it: `/rollback to %s`", reconcile.Short(j.from)))
+	return j.byHand(ctx, out)
 }
 
 // nothing is the answer where the branch would not change.
