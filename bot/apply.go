@@ -25,7 +25,13 @@ import (
 // half-way because this process is told to stop stays a running operation, and
 // is continued by the next one.
 func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathered, error) {
-	held, reasons, err := b.lease(ctx, g, a)
+	var targets []cluster.Target
+	for _, t := range g.Targets() {
+		if len(a.Targets) == 0 || slices.Contains(a.Targets, t.Name) {
+			targets = append(targets, t)
+		}
+	}
+	held, reasons, err := b.lease(ctx, g, targets, "apply of "+reconcile.Short(g.Pull.Head.SHA))
 	if err != nil {
 		return g, err
 	}
@@ -63,6 +69,9 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathe
 	if failed := b.settleBypasses(ctx, g, p, err); failed != nil {
 		return g, failed
 	}
+	if failed := b.noteRenders(ctx, g, p, err); failed != nil {
+		return g, failed
+	}
 	return b.finish(ctx, g, a, err)
 }
 
@@ -76,7 +85,7 @@ func (b *Bot) settleBypasses(ctx context.Context, g *gathered, p *permit, failur
 	}
 	brought := []string{config.RepoFile}
 	for _, t := range p.out.Targets {
-		if g.Kind == reconcile.PlanSync || t.Plan.Unadopted == 0 {
+		if g.Kind == reconcile.PlanSync || g.Kind == reconcile.PlanReset || t.Plan.Unadopted == 0 {
 			brought = append(brought, t.Plan.Target.Name)
 		}
 	}
@@ -94,15 +103,12 @@ func clusterNames(g *gathered) []string {
 	return out
 }
 
-// lease takes the targets, all or none. The pull is the holder, so that a
-// restarted process has them still.
-func (b *Bot) lease(ctx context.Context, g *gathered, a reconcile.Apply) (taken []string, reasons []string, err error) {
-	for _, t := range g.Targets() {
-		if len(a.Targets) > 0 && !slices.Contains(a.Targets, t.Name) {
-			continue
-		}
+// lease takes targets, all or none. The pull is the holder, so that a restarted
+// process has them still.
+func (b *Bot) lease(ctx context.Context, g *gathered, targets []cluster.Target, purpose string) (taken []string, reasons []string, err error) {
+	for _, t := range targets {
 		key := reconcile.TargetKey(t)
-		_, ok, current, err := b.store.Acquire(ctx, key, g.key.String(), "apply of "+reconcile.Short(g.Pull.Head.SHA), 0)
+		_, ok, current, err := b.store.Acquire(ctx, key, g.holder(), purpose, 0)
 		if err != nil {
 			return taken, nil, err
 		}
@@ -121,7 +127,8 @@ func (b *Bot) lease(ctx context.Context, g *gathered, a reconcile.Apply) (taken 
 	return taken, nil, nil
 }
 
-// free releases leases and wakes nobody.
+// free releases leases and wakes no pulls: only what drifted meanwhile is looked
+// at.
 func (b *Bot) free(ctx context.Context, keys []string) error {
 	ctx = context.WithoutCancel(ctx)
 	for _, key := range keys {
@@ -136,7 +143,7 @@ func (b *Bot) free(ctx context.Context, keys []string) error {
 			return err
 		}
 	}
-	return nil
+	return b.drift.Released(ctx, keys...)
 }
 
 // release gives up every target that the pull holds, and has the other pulls
@@ -201,24 +208,36 @@ func (b *Bot) giveUp(ctx context.Context, g *gathered, a reconcile.Apply, reason
 	return b.runAll(ctx, g, g.Reply(*a.Command, report.Reply{Kind: report.ReplyFailed, Text: msg, Items: reasons}))
 }
 
-// start writes down the intent before anything is touched (invariant 7).
-func (b *Bot) start(ctx context.Context, g *gathered, a reconcile.Apply, p *permit) error {
-	var targets, keys []string
+// intend writes down what is about to be done, before anything is touched
+// (invariant 7).
+func (b *Bot) intend(ctx context.Context, g *gathered, a reconcile.Apply, p *permit) error {
+	var targets []string
 	for _, t := range p.out.Targets {
 		targets = append(targets, t.Plan.Target.Name)
-		keys = append(keys, reconcile.TargetKey(t.Plan.Target))
 	}
 	if !a.Resume {
 		err := b.store.StartOperation(ctx, store.Operation{
 			ID: a.ID, Kind: string(g.Kind), RepoID: g.key.Repo, Number: g.key.Number, Targets: targets,
-			Head: g.Pull.Head.SHA, PlanDigest: reconcile.PlanDigest(p.out), CommentID: commentID(a), Actor: a.Actor,
+			Head: g.Pull.Head.SHA, PlanDigest: g.PlanDigest(p.out), CommentID: commentID(a), Actor: a.Actor,
 		})
 		if err != nil {
 			return err
 		}
 	}
-	for _, k := range keys {
-		if !slices.Contains(g.Memory.Leases, k) {
+	return b.record(ctx, g, audit.Record{
+		Type: audit.ApplyStart, Actor: b.actor(a.Actor), CommentID: commentID(a), Operation: a.ID,
+		PlanDigest: g.PlanDigest(p.out), Target: strings.Join(targets, ","), Facts: facts(g.ChangeDigests(p.out)),
+	})
+}
+
+// start notes an operation of a pull, and what the pull holds and shows from now
+// on.
+func (b *Bot) start(ctx context.Context, g *gathered, a reconcile.Apply, p *permit) error {
+	if err := b.intend(ctx, g, a, p); err != nil {
+		return err
+	}
+	for _, t := range p.out.Targets {
+		if k := reconcile.TargetKey(t.Plan.Target); !slices.Contains(g.Memory.Leases, k) {
 			g.Memory.Leases = append(g.Memory.Leases, k)
 		}
 	}
@@ -229,13 +248,6 @@ func (b *Bot) start(ctx context.Context, g *gathered, a reconcile.Apply, p *perm
 	g.Operation = nil
 	if len(g.Memory.Sticky) > 0 { // it shows the progress from now on
 		g.Memory.Sticky[0].Hash, g.Memory.Sticky[0].Stands = "", ""
-	}
-	err := b.record(ctx, g, audit.Record{
-		Type: audit.ApplyStart, Actor: b.actor(a.Actor), CommentID: commentID(a), Operation: a.ID,
-		PlanDigest: reconcile.PlanDigest(p.out), Target: strings.Join(targets, ","), Facts: facts(reconcile.ChangeDigests(p.out)),
-	})
-	if err != nil {
-		return err
 	}
 	return b.save(ctx, g)
 }
@@ -305,6 +317,9 @@ func (b *Bot) interrupted(ctx context.Context, g *gathered, a reconcile.Apply) e
 func (b *Bot) finish(ctx context.Context, g *gathered, a reconcile.Apply, failure error) (*gathered, error) {
 	last := g.Memory.Last
 	last.Outcome, last.Message = outcome.Of(g.Results, failure)
+	if last.Outcome == "failed" && (last.Kind == reconcile.PlanPull || last.Kind == reconcile.PlanMerged) && !outcome.Untouched(g.Results) {
+		last.Message += " `/rollback` goes back instead."
+	}
 	b.noteApplied(g)
 	// The merge comes before the end is noted: a process that dies in between
 	// resumes the operation, and finds the merge done.
@@ -370,8 +385,8 @@ func (b *Bot) end(ctx context.Context, g *gathered, a reconcile.Apply, word, mes
 func (b *Bot) succeeded(ctx context.Context, g *gathered, a reconcile.Apply) error {
 	last := g.Memory.Last
 	switch {
-	case last.Kind == reconcile.PlanSync:
-		g.Memory.Sync = ""
+	case last.Kind == reconcile.PlanSync, last.Kind == reconcile.PlanReset:
+		g.Memory.Sync, g.Memory.Reset = "", false
 		return b.release(ctx, g)
 	case last.Kind == reconcile.PlanRestore:
 		return b.release(ctx, g)
@@ -407,7 +422,7 @@ func transient(err error) bool {
 // left, so that the pull may be merged.
 func (b *Bot) nothingLeft(ctx context.Context, g *gathered) bool {
 	out, err := b.plan(ctx, g, nil)
-	return err == nil && len(reconcile.PlanChanges(out)) == 0 && len(reconcile.PlanProblems(out)) == 0
+	return err == nil && len(g.PlanChanges(out)) == 0 && len(g.PlanProblems(out)) == 0
 }
 
 // passCheck makes our own check succeed, which a merge may require.

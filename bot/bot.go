@@ -13,11 +13,14 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/drift"
 	"lockkeeper/bot/evidence"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/reconcile"
+	"lockkeeper/bot/rollback"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/manifest/writeback"
 	"lockkeeper/forge"
 	"lockkeeper/forge/git"
 )
@@ -53,7 +56,9 @@ type Bot struct {
 	mirrors   *git.Cache
 	planner   *plan.Planner
 	bypass    *bypass.Watcher
+	drift     *drift.Watcher
 	evidence  *evidence.Reader
+	rollbacks *rollback.Maker
 	clusters  map[string]cluster.Cluster
 	log       *slog.Logger
 	now       func() time.Time
@@ -97,7 +102,27 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 		},
 	}
 	b.evidence = &evidence.Reader{Server: b.server, Forge: b.forge, Store: b.store, Bypass: b.bypass, Cluster: b.cluster}
+	b.rollbacks = &rollback.Maker{Forge: b.forge, Mirrors: b.mirrors, Repository: b.repository}
+	b.drift = &drift.Watcher{
+		Server: b.server, Forge: b.forge, Store: b.store, Mirrors: b.mirrors, Renderer: c.Renderer,
+		Writer: &writeback.Writer{Renderer: c.Renderer}, Clusters: b.clusters, Log: b.log, Now: b.now, Self: b.self,
+		Repository: b.repository, Record: b.bypass.Record, Approver: b.approver, Heal: b.healDrift,
+	}
 	return b, nil
+}
+
+// Watch follows the clusters until ctx ends, and has what changes there looked
+// at.
+func (b *Bot) Watch(ctx context.Context) error { return b.drift.Watch(ctx) }
+
+// approver reports whether an account's approval could count for a pull in an
+// environment.
+func (b *Bot) approver(ctx context.Context, repo int64, number int, environment string, who forge.User) (bool, error) {
+	g, err := b.gather(ctx, reconcile.PullKey{Repo: repo, Number: number})
+	if err != nil || g == nil {
+		return false, err
+	}
+	return b.evidence.Eligible(ctx, g.State, g.targets, environment, who)
 }
 
 // cluster finds a cluster by name.
@@ -181,6 +206,9 @@ func (b *Bot) Wants(e forge.Event) []string {
 
 // Handle does the work behind a key of the store's queue.
 func (b *Bot) Handle(ctx context.Context, key string) error {
+	if name := drift.Cluster(key); name != "" {
+		return b.resting(ctx, key, b.drift.Look(ctx, name, false))
+	}
 	kind, rest, _ := strings.Cut(key, "/")
 	first, second, _ := strings.Cut(rest, "/")
 	var repo int64
@@ -231,7 +259,7 @@ func (b *Bot) Reconcile(ctx context.Context, repo int64, number int) error {
 	for range reconcile.MaxRounds {
 		actions := reconcile.Decide(g.State)
 		if len(actions) == 0 {
-			return errors.Join(b.save(ctx, g), b.comeBack(ctx, g))
+			return errors.Join(b.save(ctx, g), b.comeBack(ctx, g), b.drift.Seen(ctx, g.key.Repo, g.Pull))
 		}
 		for _, a := range actions {
 			b.log.DebugContext(ctx, "action", "key", g.key.String(), "action", reconcile.Name(a))

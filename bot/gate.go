@@ -31,28 +31,15 @@ type permit struct {
 type refusal struct{ reasons []string }
 
 // gate is the one way to a cluster. It is asked with the leases held and with
-// everything read anew. It passes only if the pull, its plan and its approvals
-// are still what people saw: every change that is left was published for this
-// head, and every rule of the policy holds for it (invariants 1 and 2).
+// everything read anew. A pull passes only if its plan and its approvals are
+// still what people saw: every change that is left was published for this head,
+// and every rule of the policy holds for it (invariants 1 and 2). A heal passes
+// only if it puts back what drifted, and the policy lets it.
 func (b *Bot) gate(ctx context.Context, g *gathered, a reconcile.Apply) (*permit, *refusal, error) {
-	if g.PlanKey == "" || !g.Wanted() || !g.Plannable() {
-		return nil, &refusal{append(g.WhyNoPlan(), g.Verdict().AllMissing()...)}, nil
-	}
-	if !g.Fresh() && a.Resume {
-		// The base may have moved while the process was down; what counts is
-		// that nothing is done that people did not see, which unseen checks.
-		if err := b.makePlan(ctx, g); err != nil {
-			return nil, nil, err
+	if !g.Heal {
+		if reasons, err := b.standing(ctx, g, a); err != nil || len(reasons) > 0 {
+			return nil, &refusal{reasons}, err
 		}
-	}
-	if !g.Fresh() {
-		return nil, &refusal{[]string{"the pull or its base changed in the meantime; look at the new plan"}}, nil
-	}
-	if reasons, err := b.mergeable(ctx, g); err != nil || len(reasons) > 0 {
-		return nil, &refusal{reasons}, err
-	}
-	if reasons, err := b.earlier(ctx, g); err != nil || len(reasons) > 0 {
-		return nil, &refusal{reasons}, err
 	}
 	out, err := b.plan(ctx, g, a.Targets)
 	if err != nil {
@@ -61,13 +48,18 @@ func (b *Bot) gate(ctx context.Context, g *gathered, a reconcile.Apply) (*permit
 	if reasons, err := b.unleased(ctx, g, out); err != nil || len(reasons) > 0 {
 		return nil, &refusal{reasons}, err
 	}
-	facts := g.Facts(reconcile.PlanChanges(out), reconcile.PlanProblems(out))
-	facts.Applier = &a.Actor
+	if err := b.wayBack(ctx, g, out); err != nil {
+		return nil, nil, err
+	}
+	facts := g.Facts(g.PlanChanges(out), g.PlanProblems(out))
+	if g.Heal {
+		facts.Blocked = append(facts.Blocked, beyondHealing(out)...)
+	} else {
+		facts.Applier = &a.Actor
+		facts.Blocked = append(facts.Blocked, unseen(g, out)...)
+	}
 	if g.Kind == reconcile.PlanRestore {
 		facts.AskedBy = &a.Actor
-	}
-	if news := unseen(g.Memory, g.Pull.Head.SHA, out); len(news) > 0 {
-		facts.Blocked = append(facts.Blocked, news...)
 	}
 	p := &permit{out: out, facts: facts, verdict: policy.Evaluate(g.Policy, facts)}
 	if err := b.recordGate(ctx, g, a, p); err != nil {
@@ -77,6 +69,27 @@ func (b *Bot) gate(ctx context.Context, g *gathered, a reconcile.Apply) (*permit
 		return nil, &refusal{whyNot(p.verdict)}, nil
 	}
 	return p, nil, b.reviewDuties(ctx, g, a.ID, p.verdict.Overrides)
+}
+
+// standing says why a pull is not one to apply now, whatever its policy says.
+func (b *Bot) standing(ctx context.Context, g *gathered, a reconcile.Apply) ([]string, error) {
+	if g.PlanKey == "" || !g.Wanted() || !g.Plannable() {
+		return append(g.WhyNoPlan(), g.Verdict().AllMissing()...), nil
+	}
+	if !g.Fresh() && a.Resume {
+		// The base may have moved while the process was down; what counts is
+		// that nothing is done that people did not see, which unseen checks.
+		if err := b.makePlan(ctx, g); err != nil {
+			return nil, err
+		}
+	}
+	if !g.Fresh() {
+		return []string{"the pull or its base changed in the meantime; look at the new plan"}, nil
+	}
+	if reasons, err := b.mergeable(ctx, g); err != nil || len(reasons) > 0 {
+		return reasons, err
+	}
+	return b.earlier(ctx, g)
 }
 
 // whyNot is what a denial lacks, and which approvals it does not count and
@@ -103,13 +116,13 @@ func once(all []string) []string {
 // unseen lists the changes that the last publication for this head did not
 // show. A change that was shown and is no longer planned needs no mention: its
 // object was examined again and stands as predicted.
-func unseen(m *reconcile.Memory, head string, out *plan.Output) []string {
-	shown, ok := m.Shown(head)
+func unseen(g *gathered, out *plan.Output) []string {
+	shown, ok := g.Memory.Shown(g.Pull.Head.SHA)
 	if !ok {
 		return []string{"no plan of this head was published yet"}
 	}
 	var news []string
-	for _, c := range reconcile.PlanChanges(out) {
+	for _, c := range g.PlanChanges(out) {
 		if !slices.Contains(shown, c.Digest) {
 			news = append(news, fmt.Sprintf("%s: what would be done to %s is no longer what the plan showed; look at the new plan", c.Target, c.Ref))
 		}
@@ -126,7 +139,7 @@ func (b *Bot) unleased(ctx context.Context, g *gathered, out *plan.Output) ([]st
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return nil, err
 		}
-		if err != nil || l.Holder != g.key.String() {
+		if err != nil || l.Holder != g.holder() {
 			reasons = append(reasons, t.Plan.Target.Name+" is in the plan only since a moment; look at it and apply again")
 		}
 	}
@@ -229,7 +242,7 @@ func (b *Bot) waitsFor(ctx context.Context, g *gathered, number int) ([]string, 
 func (b *Bot) recordGate(ctx context.Context, g *gathered, a reconcile.Apply, p *permit) error {
 	r := audit.Record{
 		Type: audit.Gate, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "deny",
-		PlanDigest: reconcile.PlanDigest(p.out), Reason: strings.Join(whyNot(p.verdict), "; "),
+		PlanDigest: g.PlanDigest(p.out), Reason: strings.Join(whyNot(p.verdict), "; "),
 		Facts: facts(struct {
 			Facts   policy.Facts   `json:"facts"`
 			Verdict policy.Verdict `json:"verdict"`
@@ -241,7 +254,7 @@ func (b *Bot) recordGate(ctx context.Context, g *gathered, a reconcile.Apply, p 
 	}
 	if p.verdict.OK {
 		r.Outcome, r.Reason = "allow", ""
-		r.Reason = sentence([]string{listed("approved by ", p.verdict.Approvers()), overridden(p.verdict)})
+		r.Reason = sentence([]string{listed("approved by ", p.verdict.Approvers()), overridden(p.verdict), healReason(p.facts)})
 	}
 	return b.record(ctx, g, r)
 }

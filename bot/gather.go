@@ -36,6 +36,15 @@ type gathered struct {
 	src     *history.Trees
 	pushes  []forge.BranchPush // to the head
 	targets []cluster.Target   // of both trees
+	heal    *healing           // for a heal, which is of no pull
+}
+
+// holder is who holds the leases.
+func (g *gathered) holder() string {
+	if g.heal != nil {
+		return healHolder + g.heal.id
+	}
+	return g.key.String()
 }
 
 // gather reads everything about a pull. It returns nil when the pull is not
@@ -113,6 +122,9 @@ func (b *Bot) recall(ctx context.Context, g *gathered) error {
 	g.version = version
 	g.Memory.Retarget(g.Pull.Base.Name)
 	g.Memory.Closed = g.Pull.State == forge.Closed
+	if err := b.recallDrift(ctx, g); err != nil {
+		return err
+	}
 	if g.Memory.Met.IsZero() {
 		g.Memory.Met = g.Now
 	}
@@ -257,7 +269,10 @@ func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
 		return err
 	}
 	if g.src.Merge != nil {
-		g.PlanKey = reconcile.Hash(string(g.Kind), g.Memory.Sync, g.Pull.Head.SHA, g.src.BaseSHA, g.src.Tree, b.operatorDigest(g.Operator))
+		g.PlanKey = reconcile.Hash(string(g.Kind), g.Memory.Sync, g.Pull.Head.SHA, g.src.BaseSHA, g.src.Tree, b.operatorDigest(g.Operator), g.Drift.Key())
+	}
+	if err := b.wayBack(ctx, g, g.Plan); err != nil {
+		return err
 	}
 	return b.holders(ctx, g)
 }
@@ -297,7 +312,7 @@ func (b *Bot) holders(ctx context.Context, g *gathered) error {
 	}
 	for _, l := range leases {
 		switch {
-		case l.Holder != g.key.String():
+		case l.Holder != g.holder():
 			g.Holders[l.Key] = l
 		case !slices.Contains(g.Memory.Leases, l.Key):
 			g.Stray = append(g.Stray, l.Key)

@@ -33,7 +33,7 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 		g.Memory.Asked = a.SHA
 		return g, nil
 	case reconcile.SetSync:
-		g.Memory.Sync, g.Memory.SyncBy = a.Target, a.By
+		g.Memory.Sync, g.Memory.SyncBy, g.Memory.Reset = a.Target, a.By, a.Reset
 		return b.again(ctx, g)
 	case reconcile.Forget:
 		g.Memory.Plan, g.Plan = nil, nil
@@ -65,6 +65,10 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 		return b.apply(ctx, g, a)
 	case reconcile.Unlock:
 		return g, b.unlock(ctx, g, a)
+	case reconcile.Rollback:
+		return g, b.rollBack(ctx, g, a.Command)
+	case reconcile.ClosePull:
+		return b.closePull(ctx, g, a)
 	case reconcile.NoteMerge:
 		return g, b.noteMerge(ctx, g)
 	case reconcile.JudgeMerge:
@@ -156,7 +160,7 @@ func (b *Bot) makePlan(ctx context.Context, g *gathered) error {
 		return err
 	}
 	return b.record(ctx, g, audit.Record{
-		Type: audit.Plan, Outcome: "planned", Reason: countChanges(out), Facts: facts(reconcile.ChangeDigests(out)),
+		Type: audit.Plan, Outcome: "planned", Reason: countChanges(g, out), Facts: facts(g.ChangeDigests(out)),
 	})
 }
 
@@ -199,8 +203,11 @@ func (b *Bot) plan(ctx context.Context, g *gathered, only []string) (*plan.Outpu
 		// even if a push since then left the target alone.
 		Held: func(t cluster.Target) bool { return slices.Contains(g.Memory.Leases, reconcile.TargetKey(t)) },
 	}
-	if g.Kind == reconcile.PlanSync {
-		in.Only, in.Everything = []string{g.Memory.Sync}, true
+	switch g.Kind {
+	case reconcile.PlanSync, reconcile.PlanReset:
+		in.Only, in.Everything, in.Reset = []string{g.Memory.Sync}, true, g.Kind == reconcile.PlanReset
+	case reconcile.PlanHeal:
+		in.Only, in.Drifted, in.Reset = []string{g.heal.target.Name}, g.heal.refs, true
 	}
 	out, err := b.planner.Run(ctx, in)
 	if err != nil {
@@ -217,7 +224,7 @@ func (b *Bot) keep(ctx context.Context, g *gathered, out *plan.Output) error {
 	}
 	p := &reconcile.Planned{
 		Key: g.PlanKey, Kind: g.Kind, Head: g.Pull.Head.SHA, Base: g.src.BaseSHA, At: b.now(),
-		Digest: reconcile.PlanDigest(out), Tree: g.src.Tree,
+		Digest: g.PlanDigest(out), Tree: g.src.Tree,
 	}
 	if slices.ContainsFunc(out.Targets, func(t plan.Target) bool { return t.Unasked }) {
 		p.Remake(g.Memory.Plan)
@@ -228,7 +235,10 @@ func (b *Bot) keep(ctx context.Context, g *gathered, out *plan.Output) error {
 		return err
 	}
 	g.Memory.Plan, g.Plan = p, out
-	if g.Kind == reconcile.PlanMerged && len(reconcile.PlanChanges(out)) > 0 {
+	if err := b.wayBack(ctx, g, out); err != nil {
+		return err
+	}
+	if g.Kind == reconcile.PlanMerged && len(g.PlanChanges(out)) > 0 {
 		g.Memory.PendingMerge, g.Memory.PendingTargets = g.Pull.MergeSHA, nil
 		for _, t := range g.Targets() {
 			g.Memory.PendingTargets = append(g.Memory.PendingTargets, reconcile.TargetKey(t))
@@ -237,8 +247,8 @@ func (b *Bot) keep(ctx context.Context, g *gathered, out *plan.Output) error {
 	return nil
 }
 
-func countChanges(out *plan.Output) string {
-	return fmt.Sprintf("%d targets, %d changes, %d problems", len(out.Targets), len(reconcile.ChangeDigests(out)), len(reconcile.PlanProblems(out)))
+func countChanges(g *gathered, out *plan.Output) string {
+	return fmt.Sprintf("%d targets, %d changes, %d problems", len(out.Targets), len(g.ChangeDigests(out)), len(g.PlanProblems(out)))
 }
 
 // noteMerge records a merge once.

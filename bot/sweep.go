@@ -9,6 +9,7 @@ import (
 
 	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/drift"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/forge"
@@ -23,16 +24,24 @@ func (b *Bot) WantAll(ctx context.Context) error {
 			return err
 		}
 	}
+	for name := range b.clusters {
+		if err := b.store.Want(ctx, drift.Key(name)); err != nil {
+			return err
+		}
+	}
 	ops, err := b.store.RunningOperations(ctx)
 	if err != nil {
 		return err
 	}
 	for _, op := range ops {
+		if op.Number == 0 {
+			continue
+		}
 		if err := b.store.Want(ctx, reconcile.PullKey{Repo: op.RepoID, Number: op.Number}.String()); err != nil {
 			return err
 		}
 	}
-	return nil
+	return b.endHeals(ctx, ops)
 }
 
 // sweep has every base branch of a repository looked at, every open pull, and

@@ -28,10 +28,11 @@ type Admit struct {
 type Ask struct{ SHA string }
 
 // SetSync chooses the target whose base is planned as a whole; "" goes back to
-// the pull's own plan.
+// the pull's own plan. Reset also takes away what people added by hand.
 type SetSync struct {
 	Target string
 	By     forge.User
+	Reset  bool
 }
 
 // Forget drops the current plan, so that a new one is made.
@@ -81,6 +82,12 @@ type Apply struct {
 
 // Unlock gives up the targets that the pull holds, leaving them as they are.
 type Unlock struct{ By forge.User }
+
+// Rollback opens a pull that undoes what the command asks for, and answers it.
+type Rollback struct{ Command Command }
+
+// ClosePull closes the pull, which plans the restore of what it applied.
+type ClosePull struct{ By forge.User }
 
 // NoteMerge records that the pull was merged, and by whom.
 type NoteMerge struct{}
@@ -132,6 +139,8 @@ func (RequestReview) name() string { return "request-review" }
 func (SetHold) name() string       { return "hold" }
 func (Apply) name() string         { return "apply" }
 func (Unlock) name() string        { return "unlock" }
+func (Rollback) name() string      { return "rollback" }
+func (ClosePull) name() string     { return "close" }
 func (NoteMerge) name() string     { return "note-merge" }
 func (JudgeMerge) name() string    { return "judge-merge" }
 func (Settle) name() string        { return "settle" }

@@ -51,6 +51,10 @@ func answer(s *State, c Command) []Action {
 		return answerApply(s, c)
 	case command.Sync:
 		return answerSync(s, c)
+	case command.Restore:
+		return answerRestore(s, c)
+	case command.Rollback:
+		return answerRollback(s, c)
 	case command.Status, command.Explain:
 		v := s.Verdict()
 		kind := report.ReplyStatus
@@ -129,8 +133,8 @@ func (s *State) sawPlan(c Command) (pub Publication, why []string) {
 		return pub, []string{"no plan was published before your comment; look at the plan and say it again"}
 	case pub.Head != s.Pull.Head.SHA:
 		return pub, []string{fmt.Sprintf("what you saw was planned for %s, and the head is now %s; look at the new plan and say it again", Short(pub.Head), Short(s.Pull.Head.SHA))}
-	case s.Fresh() && len(PlanProblems(s.Plan)) > 0:
-		return pub, append([]string{"a plan with problems cannot be applied, so that there is nothing to agree to yet"}, PlanProblems(s.Plan)...)
+	case s.Fresh() && len(s.PlanProblems(s.Plan)) > 0:
+		return pub, append([]string{"a plan with problems cannot be applied, so that there is nothing to agree to yet"}, s.PlanProblems(s.Plan)...)
 	}
 	return pub, nil
 }
@@ -301,10 +305,10 @@ func answerSync(s *State, c Command) []Action {
 	switch {
 	case s.Pull.State == forge.Closed && !s.Pull.Merged:
 		return s.Refuse(c, "the pull is closed; reopen it, or open another one")
-	case s.Memory.Sync != c.Parsed.Targets[0] || !s.Fresh():
+	case s.Memory.Sync != c.Parsed.Targets[0] || s.Memory.Reset || !s.Fresh():
 		return s.Refuse(c, append(s.Verdict().AllMissing(), "the sync is not planned; please repeat the command")...)
-	case len(PlanProblems(s.Plan)) > 0:
-		return s.Refuse(c, PlanProblems(s.Plan)...)
+	case len(s.PlanProblems(s.Plan)) > 0:
+		return s.Refuse(c, s.PlanProblems(s.Plan)...)
 	}
 	return s.Reply(c, report.Reply{Kind: report.ReplySync, Text: statusLine(s)})
 }

@@ -83,7 +83,7 @@ func (s *State) settled() bool {
 	switch {
 	case !s.Pull.Merged || m.Settled || s.Kind != PlanMerged || !s.Fresh() || len(s.Blocked) > 0:
 		return false
-	case len(s.Changes()) > 0 || len(PlanProblems(s.Plan)) > 0:
+	case len(s.Changes()) > 0 || len(s.PlanProblems(s.Plan)) > 0:
 		return false
 	}
 	return len(m.Leases) == 0 || m.Last == nil || m.Last.Outcome == "succeeded"
@@ -146,6 +146,10 @@ func before(s *State, c Command) []Action {
 			out = append(out, SetSync{})
 		}
 		return append(out, Forget{})
+	case command.Restore:
+		if !s.Pull.Merged {
+			return s.Drift.before(c)
+		}
 	case command.Sync:
 		return []Action{SetSync{Target: c.Parsed.Targets[0], By: c.Comment.Author}, Forget{}}
 	}
@@ -222,7 +226,7 @@ func judgeMerge(s *State) []Action {
 
 // reviewers are those whose review would help and who were not asked yet.
 func (s *State) reviewers() []policy.Reviewer {
-	if s.Pull.State != forge.Open || s.Pull.Draft || s.Kind != PlanPull || !s.Fresh() || len(s.Changes()) == 0 || len(s.Blocked) > 0 || len(PlanProblems(s.Plan)) > 0 {
+	if s.Pull.State != forge.Open || s.Pull.Draft || s.Kind != PlanPull || !s.Fresh() || len(s.Changes()) == 0 || len(s.Blocked) > 0 || len(s.PlanProblems(s.Plan)) > 0 {
 		return nil
 	}
 	asked := slices.Concat(s.Memory.Reviewers, s.NoTeams)
@@ -305,7 +309,7 @@ func (s *State) isPublished() bool {
 // Publication is what publishing the current plan now would show.
 func (s *State) Publication() Publication {
 	return Publication{
-		At: s.Now, Head: s.Pull.Head.SHA, Digest: s.Memory.Plan.Digest, Digests: ChangeDigests(s.Plan),
+		At: s.Now, Head: s.Pull.Head.SHA, Digest: s.Memory.Plan.Digest, Digests: s.ChangeDigests(s.Plan),
 		PolicyRevision: s.Policy.Revision(), Ticket: s.ticket().Key(),
 	}
 }

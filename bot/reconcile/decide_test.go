@@ -73,7 +73,7 @@ func planned(digests ...string) func(*State) {
 func published(s *State) {
 	s.Memory.Published(Publication{
 		At: noon.Add(-time.Hour), Head: s.Pull.Head.SHA, Digest: s.Memory.Plan.Digest,
-		Digests: ChangeDigests(s.Plan), PolicyRevision: s.Policy.Revision(),
+		Digests: s.ChangeDigests(s.Plan), PolicyRevision: s.Policy.Revision(),
 	})
 	for range 3 { // the check links the report once that stands
 		stand(s)
@@ -364,6 +364,7 @@ func randomState(r *rand.Rand) *State {
 	pick := func(f ...func(*State)) { f[r.IntN(len(f))](s) }
 	none := func(*State) {}
 	pick(none, none, fork, draft, onMerge)
+	pick(none, none, none, drift(found), drift(), rollsBack(true), rollsBack(false))
 	pick(none, planned(), planned("d1", "d2"), func(s *State) { s.Plan.Problems = []string{"broken"} })
 	pick(none, none, merged, closed)
 	pick(none, onMerge)
@@ -377,7 +378,7 @@ func randomState(r *rand.Rand) *State {
 	pick(none, none, none, func(s *State) { s.Stray = []string{"x"} }, func(s *State) { s.Rewritten = headSHA },
 		func(s *State) { s.Operation = &store.Operation{ID: "op", Actor: applier} })
 	lines := []string{"/plan", "/plan 1111111", "/apply", "/apply shop", "/approve", "/unapprove", "/hold", "/unhold",
-		"/unlock keep", "/unlock restore", "/sync shop", "/status", "/explain", "/help", "/aply"}
+		"/unlock keep", "/unlock restore", "/sync shop", "/restore", "/rollback", "/rollback to #3", "/status", "/explain", "/help", "/aply"}
 	people := []forge.User{author, approver, applier, stranger}
 	for range r.IntN(4) {
 		says(people[r.IntN(len(people))], lines[r.IntN(len(lines))])(s)
@@ -399,7 +400,7 @@ func obey(s *State, a Action) {
 	case Ask:
 		s.Memory.Asked = a.SHA
 	case SetSync:
-		s.Memory.Sync, s.Memory.SyncBy = a.Target, a.By
+		s.Memory.Sync, s.Memory.SyncBy, s.Memory.Reset = a.Target, a.By, a.Reset
 		s.Kind = s.WantedKind()
 	case Forget:
 		s.Memory.Plan, s.Plan = nil, nil
@@ -413,6 +414,12 @@ func obey(s *State, a Action) {
 		s.Rewritten, s.Memory.Hold = "", &policy.Hold{By: s.Self, Reason: a.Reason}
 	case Free:
 		s.Stray = nil
+	case Rollback:
+		finished(s, a.Command)
+	case ClosePull:
+		s.Pull.State = forge.Closed
+		s.Kind = s.WantedKind()
+		stale(s)
 	case NoteMerge:
 		s.Memory.MergedSeen = true
 	case JudgeMerge:
@@ -439,7 +446,7 @@ func obey(s *State, a Action) {
 		stand(s)
 		if s.Fresh() {
 			s.Memory.Published(Publication{At: s.Now.Add(-time.Minute), Head: s.Pull.Head.SHA, Digest: s.Memory.Plan.Digest,
-				Digests: ChangeDigests(s.Plan), PolicyRevision: s.Policy.Revision()})
+				Digests: s.ChangeDigests(s.Plan), PolicyRevision: s.Policy.Revision()})
 		}
 	case WriteCheck:
 		s.Memory.Check = Posted{ID: 200, SHA: a.Check.SHA, Hash: CheckHash(a.Check)}

@@ -29,8 +29,12 @@ func (s *State) Facts(changes []policy.Change, blocked []string) policy.Facts {
 		Overrides: s.Overrides(), Duties: s.Duties, Bypass: s.bypass(changes), PolicyChange: slices.Concat(s.PolicyChange, s.policyBypassed(changes)),
 		Blocked: append(slices.Clone(s.Blocked), blocked...), PolicyRevision: s.Policy.Revision(),
 	}
-	if s.Memory.Sync != "" && s.Memory.SyncBy.ID != 0 {
+	f.UnknownContributor, f.Rollback, f.Heal = s.unknownContributor(), s.Rollback, s.Heal
+	switch {
+	case s.Memory.Sync != "" && s.Memory.SyncBy.ID != 0:
 		f.AskedBy = &s.Memory.SyncBy
+	case s.Rollback != nil && s.Memory.AskedBy.ID != 0:
+		f.AskedBy = &s.Memory.AskedBy
 	}
 	if !s.Admitted() {
 		f.Blocked = append(f.Blocked, "the head comes from a fork and nobody with write access has admitted it (`/plan "+Short(s.Pull.Head.SHA)+"`)")
@@ -53,6 +57,9 @@ func ids(set map[int64]bool) []int64 {
 func (s *State) commits() []policy.Commit {
 	var out []policy.Commit
 	for _, c := range s.Commits {
+		if s.Drift != nil && s.Drift.Tip == c.SHA && c.Author.ID == 0 {
+			c.Author, c.Committer = s.Self, s.Self // we made it, whatever the forge makes of its address
+		}
 		out = append(out, policy.Commit{
 			SHA: c.SHA, Author: c.Author, Committer: c.Committer, CoAuthors: c.CoAuthors, Verified: c.Verified, Merge: s.CleanMerges[c.SHA],
 			// The web page's committer and a co-author: that is how forges take over

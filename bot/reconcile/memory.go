@@ -62,6 +62,11 @@ type Memory struct {
 	// it, and so may not approve it.
 	Sync   string     `json:"sync,omitempty"`
 	SyncBy forge.User `json:"syncBy,omitzero"`
+	// Reset is set if that is to put back what was applied last, and to take
+	// away what people added by hand (/restore).
+	Reset bool `json:"reset,omitempty"`
+	// AskedBy asked for the rollback that this pull is.
+	AskedBy forge.User `json:"askedBy,omitzero"`
 	// PendingMerge is the merge commit of a merged pull that still has changes
 	// to apply, PendingTargets the lease keys of their targets.
 	PendingMerge   string   `json:"pendingMerge,omitempty"`
@@ -117,6 +122,8 @@ const (
 	PlanMerged  PlanKind = "merged"  // before the merge to the merge commit
 	PlanRestore PlanKind = "restore" // merge result back to base, after a close
 	PlanSync    PlanKind = "sync"    // base itself, all objects of one target
+	PlanReset   PlanKind = "reset"   // that, and nothing added by hand (/restore)
+	PlanHeal    PlanKind = "heal"    // what drifted, without a pull
 )
 
 // Planned identifies a plan. Key is a digest of everything the plan was made
@@ -268,7 +275,7 @@ func (m *Memory) Retarget(base string) {
 			m.Overrides[i].Void = cmp.Or(m.Overrides[i].Void, why)
 		}
 		m.Plan, m.Admitted, m.Asked = nil, nil, ""
-		m.Sync, m.BaseSHA, m.Ticket, m.Applies = "", "", nil, nil
+		m.Sync, m.Reset, m.BaseSHA, m.Ticket, m.Applies = "", false, "", nil, nil
 	}
 	m.Base = base
 }

@@ -96,6 +96,12 @@ type State struct {
 	// Stray are the leases that the store says this pull holds, and that its
 	// memory knows nothing of: the process ended between taking and using them.
 	Stray []string
+	// Drift is set for a pull by which the bot proposes what is live, Rollback for
+	// one by which it goes back.
+	Drift    *DriftPull
+	Rollback *policy.Rollback
+	// Heal is set where no pull is looked at: what was applied last is put back.
+	Heal bool
 	// Rewritten is the commit that the base branch had and has no more, "" when
 	// it only grew.
 	Rewritten string
@@ -150,6 +156,8 @@ func (s *State) WantedKind() PlanKind {
 		return PlanMerged
 	case s.Pull.State == forge.Closed && !s.Pull.Merged:
 		return PlanRestore
+	case s.Memory.Sync != "" && s.Memory.Reset:
+		return PlanReset
 	case s.Memory.Sync != "":
 		return PlanSync
 	}
@@ -161,11 +169,12 @@ func (s *State) Changes() []policy.Change {
 	if s.Plan == nil {
 		return nil
 	}
-	return PlanChanges(s.Plan)
+	return s.PlanChanges(s.Plan)
 }
 
-// PlanChanges lists the changes of a plan, with their targets.
-func PlanChanges(out *plan.Output) []policy.Change {
+// PlanChanges lists the changes of a plan, with their targets, and what a drift
+// pull makes Git's beside them.
+func (s *State) PlanChanges(out *plan.Output) []policy.Change {
 	var changes []policy.Change
 	for _, t := range out.Targets {
 		for _, c := range t.Plan.Changes {
@@ -179,7 +188,7 @@ func PlanChanges(out *plan.Output) []policy.Change {
 			})
 		}
 	}
-	return changes
+	return append(changes, s.adopted(out)...)
 }
 
 // sourceFiles is the file that an object comes from, without the line.
@@ -197,7 +206,7 @@ func sourceFiles(c cluster.Change) []string {
 }
 
 // PlanProblems are what keeps a plan from being applied, with their targets.
-func PlanProblems(out *plan.Output) []string {
+func (s *State) PlanProblems(out *plan.Output) []string {
 	problems := slices.Clone(out.Problems)
 	for _, t := range out.Targets {
 		for _, p := range t.Plan.Problems {
@@ -211,23 +220,26 @@ func PlanProblems(out *plan.Output) []string {
 			problems = append(problems, msg+p.Message)
 		}
 	}
-	return problems
+	return append(problems, s.moved(out)...)
 }
 
-// PlanDigest is over the plan's targets and problems, so that it names all that
-// is shown.
-func PlanDigest(out *plan.Output) string {
+// PlanDigest is over the plan's targets and problems, and over what a drift pull
+// makes Git's, so that it names all that is shown.
+func (s *State) PlanDigest(out *plan.Output) string {
 	parts := slices.Clone(out.Problems)
 	for _, t := range out.Targets {
 		parts = append(parts, t.Plan.Digest)
+	}
+	for _, c := range s.adopted(out) {
+		parts = append(parts, c.Digest)
 	}
 	return Hash(parts...)
 }
 
 // ChangeDigests are the digests of all changes of a plan, sorted.
-func ChangeDigests(out *plan.Output) []string {
+func (s *State) ChangeDigests(out *plan.Output) []string {
 	digests := []string{}
-	for _, c := range PlanChanges(out) {
+	for _, c := range s.PlanChanges(out) {
 		digests = append(digests, c.Digest)
 	}
 	slices.Sort(digests)
@@ -238,7 +250,7 @@ func ChangeDigests(out *plan.Output) []string {
 func (s *State) Verdict() policy.Verdict {
 	var blocked []string
 	if s.Plan != nil {
-		blocked = PlanProblems(s.Plan)
+		blocked = s.PlanProblems(s.Plan)
 	}
 	return policy.Evaluate(s.Policy, s.Facts(s.Changes(), blocked))
 }

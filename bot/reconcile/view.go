@@ -3,6 +3,7 @@ package reconcile
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"lockkeeper/bot/config"
@@ -60,7 +61,7 @@ func (s *State) phase(v policy.Verdict) report.Phase {
 	switch {
 	case !s.Wanted() && len(s.Blocked) == 0:
 		return report.Waiting
-	case len(s.Blocked) > 0 || s.Plan == nil || len(PlanProblems(s.Plan)) > 0:
+	case len(s.Blocked) > 0 || s.Plan == nil || len(s.PlanProblems(s.Plan)) > 0:
 		return report.Broken
 	case last != nil && last.Kind == PlanPull && last.Outcome == "succeeded" && last.Head == s.Pull.Head.SHA && !last.Merged && len(s.Changes()) == 0 &&
 		(v.OK || len(s.PolicyChange) == 0): // a policy that nobody agreed to must not turn the check green
@@ -90,7 +91,7 @@ func (s *State) closedPhase() report.Phase {
 	switch {
 	case s.Pull.State == forge.Open || s.Pull.Merged && s.Memory.Sync != "":
 		return ""
-	case s.Pull.Merged && s.Plan != nil && (len(s.Changes()) > 0 || len(PlanProblems(s.Plan)) > 0):
+	case s.Pull.Merged && s.Plan != nil && (len(s.Changes()) > 0 || len(s.PlanProblems(s.Plan)) > 0):
 		return report.Pending
 	case s.Pull.Merged:
 		return report.Merged
@@ -104,7 +105,7 @@ func (s *State) targetStatus(p *cluster.Plan) string {
 	switch {
 	case len(p.Problems) > 0:
 		return "problems"
-	case len(p.Changes) == 0:
+	case len(p.Changes) == 0 && (s.Drift == nil || !s.Drift.of(p.Target)):
 		return "no change"
 	}
 	if l, ok := s.Holders[TargetKey(p.Target)]; ok {
@@ -125,12 +126,18 @@ func HolderName(holder string) string {
 	if n, err := fmt.Sscanf(holder, "pull/%d/%d", &repo, &number); n == 2 && err == nil {
 		return fmt.Sprintf("#%d", number)
 	}
+	if strings.HasPrefix(holder, "heal/") {
+		return "a heal"
+	}
 	return holder
 }
 
 func (s *State) notices() []string {
 	var out []string
-	if s.Memory.Sync != "" {
+	switch {
+	case s.Memory.Sync != "" && s.Memory.Reset:
+		out = append(out, fmt.Sprintf("This is the plan of `/restore`: %s as the base branch has it, in place of what was changed live. `/plan` goes back to adopting that.", s.Memory.Sync))
+	case s.Memory.Sync != "":
 		out = append(out, fmt.Sprintf("This is the plan of `/sync %s`: %s as the base branch has it. `/plan` goes back to the pull's own plan.", s.Memory.Sync, s.Memory.Sync))
 	}
 	if s.Pull.Merged && s.Operator.Apply == config.ApplyOnComment && s.Memory.Last == nil && len(s.Changes()) > 0 {
@@ -215,6 +222,12 @@ func (s *State) next(p report.Phase, v policy.Verdict) []string {
 	byMerge := s.Operator.Apply == config.ApplyOnMerge && s.Kind == PlanPull
 	if !byMerge && (v.OK || p == report.Denied && len(out) > 0 && len(s.Changes()) > 0) {
 		out = append(out, "/apply")
+	}
+	if s.Drift != nil && s.Kind == PlanPull && s.Drift.Target != "" {
+		out = append(out, "/restore")
+	}
+	if s.undoable() {
+		out = append(out, "/rollback")
 	}
 	return out
 }

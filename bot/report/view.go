@@ -69,9 +69,9 @@ type Target struct {
 	Status string
 }
 
-// Operation is a run of apply, restore or sync as people see it.
+// Operation is a run of apply, restore, sync or reset as people see it.
 type Operation struct {
-	Kind    string // apply, restore, sync
+	Kind    string // apply, restore, sync, reset
 	Actor   string // login
 	Outcome string // running, succeeded, failed, interrupted, refused
 	Message string
@@ -98,6 +98,8 @@ const (
 	ReplyInvalid    ReplyKind = "invalid"    // the command could not be understood
 	ReplyUnlocked   ReplyKind = "unlocked"   // targets were given up
 	ReplySync       ReplyKind = "sync"       // a sync was planned
+	ReplyRestore    ReplyKind = "restore"    // a restore was planned
+	ReplyRollback   ReplyKind = "rollback"   // a way back was opened
 	ReplyStatus     ReplyKind = "status"
 	ReplyExplain    ReplyKind = "explain"
 	ReplyHelp       ReplyKind = "help"

@@ -1,0 +1,238 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lockkeeper/bot/config"
+	"lockkeeper/bot/drift"
+	"lockkeeper/bot/history"
+	"lockkeeper/bot/outcome"
+	"lockkeeper/bot/plan"
+	"lockkeeper/bot/policy"
+	"lockkeeper/bot/reconcile"
+	"lockkeeper/bot/store"
+	"lockkeeper/cluster"
+	"lockkeeper/forge"
+)
+
+// healHolder is what the holder of a heal's lease begins with; the operation's
+// id follows.
+const healHolder = "heal/"
+
+// healing is a wish to put back what drifted of one target.
+type healing struct {
+	op     config.Repository
+	base   string // branch
+	target cluster.Target
+	// refs are the objects that drifted.
+	refs []cluster.Ref
+	// id of the operation.
+	id string
+}
+
+// healed is what became of it.
+type healed struct {
+	// refused are the reasons for which it was not begun.
+	refused []string
+	outcome string // of the operation: succeeded, failed, interrupted
+	message string
+}
+
+// heal puts back what drifted, through the gate, by the steps of any operation:
+// lease, everything read anew, gate, record, apply, record. No pull is concerned,
+// so that nobody is told here.
+func (b *Bot) heal(ctx context.Context, h healing) (healed, error) {
+	h.id = reconcile.Hash("heal", reconcile.TargetKey(h.target), b.now().UTC().String())
+	g := &gathered{key: reconcile.PullKey{Repo: h.op.ID}, heal: &h, State: &reconcile.State{
+		Now: b.now(), Self: b.self, Operator: h.op, CheckName: b.checkName, Limits: b.forge.Limits(),
+		Heal: true, Kind: reconcile.PlanHeal, Memory: &reconcile.Memory{},
+	}}
+	held, reasons, err := b.lease(ctx, g, []cluster.Target{h.target}, "heal of "+h.target.Name)
+	if err != nil || len(reasons) > 0 {
+		return healed{refused: reasons}, err
+	}
+	out, err := b.healHeld(ctx, g)
+	return out, errors.Join(err, b.free(ctx, held))
+}
+
+// healHeld is heal with the lease held.
+func (b *Bot) healHeld(ctx context.Context, g *gathered) (healed, error) {
+	if err := b.gatherHeal(ctx, g); err != nil {
+		return healed{}, err
+	}
+	if err := b.bootstrap(ctx, g.heal.target.Cluster); err != nil {
+		return healed{refused: []string{err.Error()}}, nil
+	}
+	a := reconcile.Apply{ID: g.heal.id, Actor: b.self}
+	p, no, err := b.gate(ctx, g, a)
+	if err != nil {
+		return healed{}, err
+	}
+	if no != nil {
+		return healed{refused: no.reasons}, nil
+	}
+	if err := b.intend(ctx, g, a, p); err != nil {
+		return healed{}, err
+	}
+	results, failure := b.carryOut(ctx, p, func(results []cluster.Result) {})
+	g.Results = results
+	word, says := outcome.Of(results, failure)
+	if ctx.Err() != nil {
+		word, says = "interrupted", "The process was stopped in the middle; what is left is found again."
+	}
+	return healed{outcome: word, message: says}, b.end(ctx, g, a, word, says)
+}
+
+// gatherHeal reads what the gate looks at: the base branch with its policy, what
+// was applied last, and what is in the way.
+func (b *Bot) gatherHeal(ctx context.Context, g *gathered) error {
+	h := g.heal
+	repo, err := b.repository(ctx, h.op)
+	if err != nil {
+		return err
+	}
+	mirror := b.mirrors.Mirror(strconv.FormatInt(h.op.ID, 10))
+	auth, err := b.forge.GitAuth(ctx, h.op.Ref())
+	if err != nil {
+		return err
+	}
+	shas, err := mirror.Fetch(ctx, repo.CloneURL, auth, "refs/heads/"+h.base)
+	if err != nil {
+		return err
+	}
+	c, err := b.cluster(h.target.Cluster)
+	if err != nil {
+		return err
+	}
+	all, err := c.Applied(ctx)
+	if err != nil {
+		return err
+	}
+	applied := all[h.target.Owner()].Revision
+	g.BaseSHA, g.src = shas[0], &history.Trees{Repo: mirror}
+	g.Pull = forge.Pull{
+		State: forge.Open,
+		Base:  forge.Branch{Name: h.base, SHA: shas[0], RepoID: h.op.ID}, Head: forge.Branch{Name: h.base, SHA: applied, RepoID: h.op.ID},
+	}
+	if err := g.src.Find(ctx, g.State); err != nil {
+		return err
+	}
+	g.src.Revision = applied
+	g.targets = b.evidence.Policy(g.State, g.src)
+	i := slices.IndexFunc(g.targets, func(t cluster.Target) bool { return t.Owner() == h.target.Owner() && t.Cluster == h.target.Cluster })
+	if i < 0 {
+		g.Blocked = append(g.Blocked, fmt.Sprintf("%s has no target %s on %s any more", h.base, h.target.Name, h.target.Cluster))
+	} else {
+		h.target = g.targets[i]
+	}
+	if err := b.evidence.Read(ctx, g.State, g.src, nil); err != nil {
+		return err
+	}
+	return b.healHold(ctx, g)
+}
+
+// healHold finds the hold of the target's drift pull, which keeps from healing
+// too.
+func (b *Bot) healHold(ctx context.Context, g *gathered) error {
+	drifts, err := b.store.Drifts(ctx, g.heal.target.Cluster)
+	if err != nil {
+		return err
+	}
+	for _, d := range drifts {
+		if d.RepoID != g.key.Repo || d.Target != g.heal.target.Name || d.Number == 0 {
+			continue
+		}
+		doc, _, err := b.store.LoadPull(ctx, d.RepoID, d.Number)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		m, err := reconcile.DecodeMemory(doc)
+		if err != nil {
+			return err
+		}
+		g.Memory.Hold = m.Hold
+	}
+	return nil
+}
+
+// beyondHealing says what of a plan is more than putting fields and objects back:
+// a heal deletes and replaces nothing, whatever else is allowed (threats 23, 24).
+func beyondHealing(out *plan.Output) []string {
+	var why []string
+	for _, t := range out.Targets {
+		for _, c := range t.Plan.Changes {
+			if c.Action != cluster.Create && c.Action != cluster.Update {
+				why = append(why, fmt.Sprintf("%s: %s of %s is more than a heal may do; `/restore` on its drift pull asks people", t.Plan.Target.Name, c.Action, c.Ref))
+			}
+		}
+	}
+	return why
+}
+
+// endHeals ends the heals that a stop of the process cut short, and gives up what
+// they hold: whatever is left of the drift is found again. No other process
+// works on this database.
+func (b *Bot) endHeals(ctx context.Context, running []store.Operation) error {
+	for _, op := range running {
+		if op.Kind != string(reconcile.PlanHeal) {
+			continue
+		}
+		if err := b.store.FinishOperation(ctx, op.ID, "interrupted", nil); err != nil && !errors.Is(err, store.ErrFinished) {
+			return err
+		}
+	}
+	leases, err := b.store.Leases(ctx)
+	if err != nil {
+		return err
+	}
+	var held []string
+	for _, l := range leases {
+		if strings.HasPrefix(l.Holder, healHolder) {
+			held = append(held, l.Key)
+		}
+	}
+	return b.free(ctx, held)
+}
+
+// recallDrift finds what a pull of the bot's own proposes of what is live.
+func (b *Bot) recallDrift(ctx context.Context, g *gathered) error {
+	g.Drift = nil
+	if !reconcile.OwnPull(g.Self, g.Pull, reconcile.DriftBranch) {
+		return nil
+	}
+	d, err := b.store.DriftOfPull(ctx, g.key.Repo, g.key.Number)
+	if errors.Is(err, store.ErrNotFound) {
+		g.Drift = &reconcile.DriftPull{}
+		return nil
+	}
+	g.Drift = &reconcile.DriftPull{Known: true, Drift: d}
+	return err
+}
+
+// healReason is what a record says of a heal that the gate let pass.
+func healReason(facts policy.Facts) string {
+	if !facts.Heal {
+		return ""
+	}
+	return "healed without being asked for, by the approvals of " + reconcile.Short(facts.Pull.Head.SHA)
+}
+
+// healDrift puts back what drifted of a target, as bot/drift asks for it.
+func (b *Bot) healDrift(ctx context.Context, r drift.HealRequest) (drift.HealResult, error) {
+	h := healing{op: r.Repository, base: r.Base, target: r.Target}
+	for _, f := range r.Findings {
+		if !slices.Contains(h.refs, f.Ref) {
+			h.refs = append(h.refs, f.Ref)
+		}
+	}
+	out, err := b.heal(ctx, h)
+	return drift.HealResult{Refused: out.refused, Outcome: out.outcome}, err
+}

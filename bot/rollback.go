@@ -1,0 +1,121 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"lockkeeper/bot/audit"
+	"lockkeeper/bot/outcome"
+	"lockkeeper/bot/plan"
+	"lockkeeper/bot/reconcile"
+	"lockkeeper/bot/report"
+	"lockkeeper/bot/rollback"
+	"lockkeeper/bot/store"
+	"lockkeeper/forge"
+)
+
+// wayBack judges a pull by which the bot goes back, by a plan of it: whether all
+// that it leads to was applied with approval before, and healthy.
+func (b *Bot) wayBack(ctx context.Context, g *gathered, out *plan.Output) error {
+	g.Rollback = nil
+	if !reconcile.OwnPull(g.Self, g.Pull, reconcile.RollbackBranch) {
+		return nil
+	}
+	known := reconcile.Returning{}
+	if out != nil {
+		for _, t := range out.Targets {
+			at, err := b.store.Rendered(ctx, g.key.Repo, t.Plan.Target.Cluster, t.Plan.Target.Name, t.Render)
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			known[t.Plan.Target.Name] = at.Revision
+		}
+	}
+	g.Rollback = g.JudgeRollback(known)
+	return nil
+}
+
+// noteRenders remembers what a permitted plan left its targets as, if that was
+// approved rather than overridden, all of it was applied, and it is healthy: a
+// rollback to it may need fewer approvals.
+func (b *Bot) noteRenders(ctx context.Context, g *gathered, p *permit, failure error) error {
+	if word, _ := outcome.Of(g.Results, failure); word != "succeeded" || len(p.verdict.Overrides) > 0 {
+		return nil
+	}
+	for _, t := range p.out.Targets {
+		if t.Render == "" || t.Plan.Unadopted > 0 {
+			continue
+		}
+		r := store.Render{
+			RepoID: g.key.Repo, Cluster: t.Plan.Target.Cluster, Target: t.Plan.Target.Name, Digest: t.Render, Revision: t.Plan.Revision, At: b.now(),
+		}
+		if err := b.store.NoteRender(context.WithoutCancel(ctx), r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rollBack opens the pull that undoes this one, and answers who asked for it.
+func (b *Bot) rollBack(ctx context.Context, g *gathered, c reconcile.Command) error {
+	made, err := b.rollbacks.Open(ctx, rollback.Request{
+		Repo: g.Operator, Pull: g.Pull, ToSHA: c.Parsed.SHA, ToPull: c.Parsed.Pull, By: c.Comment.Author, Command: c.Parsed.Line,
+	})
+	if err != nil {
+		return err
+	}
+	if made.Refused != "" {
+		return b.runAll(ctx, g, g.Refuse(c, append([]string{made.Refused}, made.Reasons...)...))
+	}
+	if err := b.askedFor(ctx, reconcile.PullKey{Repo: g.key.Repo, Number: made.Pull.Number}, c.Comment.Author); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("#%d undoes it. It is planned, judged and applied like any other pull.", made.Pull.Number)
+	if made.Found {
+		text = fmt.Sprintf("#%d is open already, and undoes it.", made.Pull.Number)
+	}
+	err = b.record(ctx, g, audit.Record{
+		Type: audit.Command, Actor: b.actor(c.Comment.Author), CommentID: c.Comment.ID, Outcome: "rollback", Reason: fmt.Sprintf("as #%d", made.Pull.Number),
+	})
+	if err != nil {
+		return err
+	}
+	return b.runAll(ctx, g, g.Reply(c, report.Reply{Kind: report.ReplyRollback, Text: text}))
+}
+
+// askedFor notes who asked for a rollback, and so may not approve it. The new
+// pull may be looked at by now.
+func (b *Bot) askedFor(ctx context.Context, key reconcile.PullKey, by forge.User) error {
+	for {
+		doc, version, err := b.store.LoadPull(ctx, key.Repo, key.Number)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		m, err := reconcile.DecodeMemory(doc)
+		if err != nil || m.AskedBy.ID != 0 {
+			return err
+		}
+		m.AskedBy = by
+		_, err = b.store.SavePull(ctx, key.Repo, key.Number, facts(m), version)
+		if err == nil {
+			return b.store.Want(ctx, key.String())
+		}
+		if !errors.Is(err, store.ErrStale) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// closePull closes an open pull that was applied: what it holds is planned back.
+func (b *Bot) closePull(ctx context.Context, g *gathered, a reconcile.ClosePull) (*gathered, error) {
+	closed := forge.Closed
+	if _, err := b.forge.UpdatePull(ctx, g.Operator.Ref(), g.key.Number, forge.PullEdit{State: &closed}); err != nil {
+		return g, err
+	}
+	err := b.record(ctx, g, audit.Record{Type: audit.Command, Actor: b.actor(a.By), Outcome: "closed", Reason: "to go back from what was applied of it"})
+	if err != nil {
+		return g, err
+	}
+	return b.again(ctx, g)
+}
