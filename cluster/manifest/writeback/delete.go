@@ -27,17 +27,22 @@ func (c *aim) takeOut() (map[string]Edit, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.repeat(edits, func(now *aim) (map[string]Edit, error) { return now.forget(gone) })
+}
+
+// repeat makes more edits on top of edits until there are no more.
+func (c *aim) repeat(edits map[string]Edit, more func(now *aim) (map[string]Edit, error)) (map[string]Edit, error) {
 	for range maxForgotten {
 		now := *c
 		now.state = c.state.with(edits)
-		more, err := now.forget(gone)
+		next, err := more(&now)
 		if err != nil {
 			return nil, err
 		}
-		if len(more) == 0 {
+		if len(next) == 0 {
 			return edits, nil
 		}
-		maps.Copy(edits, more)
+		maps.Copy(edits, next)
 	}
 	return nil, fmt.Errorf("kustomizations say more than %d things of it", maxForgotten)
 }
@@ -72,20 +77,41 @@ func (c *aim) withoutDocument() (edits map[string]Edit, gone string, err error) 
 }
 
 // forget removes one thing that a kustomization says of a file that is gone, or
-// one patch of the object. No edit means that nothing is left to forget.
+// of the object. No edit means that nothing is left to forget.
 func (c *aim) forget(gone string) (map[string]Edit, error) {
 	for _, l := range c.levels() {
 		for _, list := range []string{"resources", "bases"} {
 			entries, _ := l.value[list].([]any)
 			for i, e := range entries {
 				ref, _ := e.(string)
-				if real, err := c.state.tree.real("read", path.Join(l.dir, ref)); gone == "" || err != nil || real != gone {
-					continue
+				if real, err := c.state.tree.real("read", path.Join(l.dir, ref)); gone != "" && err == nil && real == gone {
+					return c.unlist(l, list, i)
 				}
-				return c.unlist(l, list, i)
 			}
 		}
 	}
+	if edits, err := c.forgetReplicas(); err != nil || len(edits) > 0 {
+		return edits, err
+	}
+	return c.forgetPatch()
+}
+
+// forgetReplicas removes one entry of the object's in the replicas of a
+// kustomization, which would miss it.
+func (c *aim) forgetReplicas() (map[string]Edit, error) {
+	for _, l := range c.levels() {
+		entries, _ := l.value["replicas"].([]any)
+		for i, e := range entries {
+			if slices.Contains(c.names(), text(e, "name")) {
+				return c.unlist(l, "replicas", i)
+			}
+		}
+	}
+	return nil, nil
+}
+
+// forgetPatch removes one patch of the object, which would miss it.
+func (c *aim) forgetPatch() (map[string]Edit, error) {
 	for _, p := range c.patches() {
 		if p.target || !p.strategic() {
 			continue
@@ -126,7 +152,11 @@ func (c *aim) unlist(l level, list string, i int) (map[string]Edit, error) {
 func (c *aim) patchAway() (map[string]Edit, error) {
 	body := c.head(c.sourceName())
 	body["$patch"] = "delete"
-	return c.addPatch(c.fileName("-deleted"), body, nil)
+	edits, err := c.addPatch(c.fileName("-deleted"), body, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.repeat(edits, (*aim).forgetReplicas)
 }
 
 // blank empties the last file of a plain directory, which would be no

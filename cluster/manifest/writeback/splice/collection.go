@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"lockkeeper/cluster/manifest/writeback/field"
 )
 
@@ -49,8 +51,7 @@ func (s *surgery) mapping(n *node, want map[string]any) bool {
 // add puts an entry behind the one that ends at end.
 func (s *surgery) add(n *node, end int, key string, v any, like *node) {
 	if !n.flow {
-		e := s.lineEnd(end)
-		s.put(e, e, s.style.eol+strings.Repeat(" ", n.column)+s.style.entry(key, v, n.column))
+		s.below(end, strings.Repeat(" ", n.column)+s.style.entry(key, v, n.column))
 		return
 	}
 	text := keyText(key) + ": " + flowText(v)
@@ -58,6 +59,45 @@ func (s *surgery) add(n *node, end int, key string, v any, like *node) {
 		text = quote(key) + ": " + s.flow(v, like)
 	}
 	s.put(end, end, s.comma(like)+text)
+}
+
+// below puts lines below the one in which a value ends. A block scalar that
+// ends the file without a line break has none; it gets one, and must not.
+func (s *surgery) below(end int, text string) {
+	e := s.lineEnd(end)
+	if e == len(s.data) {
+		if at := s.header(); at >= 0 {
+			s.put(at, at, "-")
+		}
+	}
+	s.put(e, e, s.style.eol+text)
+}
+
+// header is where the header of the file's last value ends, if that is a block
+// scalar which keeps its final line break; else -1.
+func (s *surgery) header() int {
+	n := s.roots[len(s.roots)-1]
+	for n.kind != scalar && n.kind != alias {
+		switch {
+		case len(n.pairs) > 0:
+			n = n.pairs[len(n.pairs)-1].value
+		case len(n.items) > 0:
+			n = n.items[len(n.items)-1].value
+		default:
+			return -1
+		}
+	}
+	if n.end < len(s.data) || n.yaml.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
+		return -1
+	}
+	at := n.body + 1
+	for strings.ContainsRune("123456789", rune(s.data[at])) {
+		at++
+	}
+	if strings.ContainsRune("+-", rune(s.data[at])) {
+		return -1
+	}
+	return at
 }
 
 // comma is what comes between two elements of a collection with brackets: a
@@ -192,8 +232,7 @@ func (s *surgery) insert(n *node, want []any, from []int) bool {
 			first := n.items[0].value
 			s.put(first.start, first.start, s.flow(want[j], first)+s.comma(first))
 		case last >= 0:
-			e := s.lineEnd(n.items[last].value.end)
-			s.put(e, e, s.style.eol+strings.Repeat(" ", n.column)+s.style.element(want[j], n.column))
+			s.below(n.items[last].value.end, strings.Repeat(" ", n.column)+s.style.element(want[j], n.column))
 		default:
 			dash := n.items[0].dash
 			start := s.lineStart(dash)

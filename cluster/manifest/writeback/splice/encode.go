@@ -21,6 +21,7 @@ type style struct {
 	step   int    // of the indentation
 	dented bool   // lists are indented below their key
 	eol    string // line break
+	quoted bool   // no block scalars
 }
 
 // styleOf reads the habits of a file.
@@ -139,7 +140,7 @@ func (s style) element(v any, at int) string {
 func (s style) literal(text string, at int) (string, bool) {
 	body := strings.TrimRight(text, "\n")
 	odd := func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsPrint(r) || r == '\ufeff' }
-	if !strings.Contains(text, "\n") || body == "" || strings.ContainsFunc(text, odd) ||
+	if s.quoted || !strings.Contains(text, "\n") || body == "" || strings.ContainsFunc(text, odd) ||
 		strings.ContainsAny(body[:1], " \t\n") || len(text)-len(body) > 1 {
 		return "", false
 	}

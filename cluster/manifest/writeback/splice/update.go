@@ -30,8 +30,19 @@ type surgery struct {
 // the same in both stays byte for byte. An error is ErrSplice: the file uses
 // anchors, merge keys or a form that stands in the way.
 func (f *File) Update(doc int, want any) ([]byte, error) {
-	s := &surgery{File: f}
 	want = field.Clone(want)
+	data, err := f.spliced(doc, want)
+	if err != nil && !f.style.quoted && !bytes.HasSuffix(f.data, []byte("\n")) {
+		// Block scalars at the end of a file without a final line break lose theirs.
+		quoted := *f
+		quoted.style.quoted = true
+		return quoted.spliced(doc, want)
+	}
+	return data, err
+}
+
+func (f *File) spliced(doc int, want any) ([]byte, error) {
+	s := &surgery{File: f}
 	if err := s.update(f.roots[doc], want); err != nil {
 		return nil, fmt.Errorf("%s:%d: %w", f.path, f.Line(doc), err)
 	}
@@ -67,10 +78,18 @@ func (f *File) proven(changes []change, doc int, want any) ([]byte, error) {
 	}
 	for i := range got {
 		if !field.Same(got[i], wanted[i]) {
-			return nil, fmt.Errorf("%s %w: the value is used in other places by an anchor, or a merge key brings it", f.path, ErrSplice)
+			return nil, fmt.Errorf("%s %w: %s", f.path, ErrSplice, f.obstacle())
 		}
 	}
 	return out.Bytes(), nil
+}
+
+// obstacle is what most likely stood in the way of an edit.
+func (f *File) obstacle() string {
+	if bytes.ContainsRune(f.data, '&') && bytes.ContainsRune(f.data, '*') {
+		return "the value is used in other places by an anchor, or a merge key brings it"
+	}
+	return "the way in which it is written does not allow for the value"
 }
 
 func (s *surgery) value(n *node) any {
@@ -141,7 +160,9 @@ func (s *surgery) blockScalar(n *node, text string) bool {
 		return false
 	}
 	header, rest, _ := strings.Cut(lit, s.style.eol)
-	if header != string(s.data[n.body:first]) {
+	had := string(s.data[n.body:first])
+	unended := n.end == len(s.data) && header == "|-" && had == "|" // there is no line break to keep
+	if header != had && !unended {
 		s.put(n.body, first, header)
 	}
 	s.put(end, n.end, s.style.eol+rest)
@@ -258,12 +279,18 @@ func (s *surgery) leadingSpace(at int) string {
 // Drop returns the file without one of its documents, and whether any is left.
 // An error is ErrSplice.
 func (f *File) Drop(doc int) (data []byte, left bool, err error) {
-	if f.json {
-		return nil, len(f.roots) > 1, fmt.Errorf("%s %w: documents of JSON files are not taken out", f.path, ErrSplice)
-	}
 	start, end := f.opening(doc), len(f.data)
-	if doc+1 < len(f.roots) {
+	switch {
+	case f.json && doc > 0:
+		start, end = f.roots[doc-1].end, f.roots[doc].end
+	case doc+1 < len(f.roots):
 		end = f.opening(doc + 1)
+	case f.json:
+		end = f.roots[doc].end
+	case doc > 0:
+		if rest := f.nextLine(f.lineEnd(f.roots[doc].end)); bytes.ContainsRune(f.data[rest:], '#') {
+			end = rest // comments at the end of the file
+		}
 	}
 	out := append(bytes.Clone(f.data[:start]), f.data[end:]...)
 	after, err := Parse(f.path, out)
@@ -281,6 +308,9 @@ func (f *File) Drop(doc int) (data []byte, left bool, err error) {
 // opening is where a document begins: at its "---", or else where its first
 // line begins.
 func (f *File) opening(doc int) int {
+	if f.json {
+		return f.roots[doc].start
+	}
 	first := 0
 	if doc > 0 {
 		first = f.roots[doc-1].end

@@ -1,0 +1,174 @@
+package writeback
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube"
+	"lockkeeper/cluster/kube/fields"
+)
+
+// batch are drifts that people make, as they make them: arguments of kubectl.
+var batch = []struct {
+	structure, style string
+	kubectl          [][]string
+}{
+	{"plain", "as it is", [][]string{{"scale", "deployment/web", "--replicas=7"}, {"set", "image", "deployment/web", "web=shop/web:9.1"}}},
+	{"plain, one file", "CRLF", [][]string{{"label", "deployment/web", "tier-", "team=blue"}, {"annotate", "configmap/settings", "who=me"}}},
+	{"own kustomization", "flow", [][]string{{"set", "env", "deployment/web", "A=two", "C=three"}, {"set", "resources", "deployment/web", "--limits=cpu=2,memory=2Gi"}}},
+	{"base of its own", "wide", [][]string{{"set", "env", "deployment/web", "A-"}, {"patch", "configmap/settings", "--type=merge", "-p", `{"data":{"app.conf":"# inside\nport = 81\n","level":null,"more":"yes"}}`}}},
+	{"shared base", "dented lists", [][]string{{"scale", "deployment/web", "--replicas=0"}, {"patch", "deployment/web", "--type=json", "-p", `[{"op":"add","path":"/spec/template/spec/containers/-","value":{"name":"side","image":"side:1","ports":[{"containerPort":90}]}}]`}}},
+	{"shared base", "JSON", [][]string{{"set", "env", "deployment/web", "B=c", "Z=1"}, {"delete", "configmap/settings"}}},
+	{"shared base with patches", "as it is", [][]string{{"scale", "deployment/web", "--replicas=2"}, {"set", "image", "deployment/web", "web=x/y:z"}, {"label", "--overwrite", "deployment/web", "tier=middle"}}},
+	{"inline patches", "blank lines", [][]string{{"scale", "deployment/web", "--replicas=2"}, {"patch", "configmap/settings", "--type=merge", "-p", `{"data":{"level":"warn"}}`}}},
+	{"images and replicas", "as it is", [][]string{{"scale", "deployment/web", "--replicas=2"}, {"set", "image", "deployment/web", "web=mirror/web:8"}}},
+	{"component", "anchors", [][]string{{"delete", "configmap/settings"}, {"patch", "deployment/web", "--type=json", "-p", `[{"op":"remove","path":"/spec/template/spec/tolerations/0"},{"op":"replace","path":"/spec/template/spec/containers/0/args","value":["serve"]}]`}}},
+	{"namespace and labels", "no final break", [][]string{{"patch", "deployment/web", "--type=merge", "-p", `{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null},"template":{"spec":{"nodeSelector":{"disk":"ssd"}}}}}`}}},
+	{"plain", "compact JSON", [][]string{{"scale", "deployment/web", "--replicas=2"}, {"delete", "configmap/settings"}}},
+}
+
+// TestWhatIsAdoptedHasNotDrifted applies layouts to a real API server, changes
+// the live objects by kubectl, adopts what is live, and plans what rendering
+// the edited tree yields: no field would change.
+func TestWhatIsAdoptedHasNotDrifted(t *testing.T) {
+	cp := plane.Get(t)
+	c, err := kube.New(kube.Config{Name: "test", REST: cp.Access.RESTConfig()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Bootstrap(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range batch {
+		t.Run(b.structure+"/"+b.style, func(t *testing.T) {
+			ns := cp.Namespace(t)
+			w := world{t: t, ns: ns, cluster: c, tree: layout(t, b.structure, b.style, ns)}
+			w.apply()
+			before := w.live()
+			for _, args := range b.kubectl {
+				w.kubectl(args...)
+			}
+			wants := w.wants(before, w.live())
+			if len(wants) == 0 {
+				t.Fatal("nothing drifted")
+			}
+			p, err := (&Writer{Renderer: shared}).Propose(t.Context(), w.tree, "prod", nil, wants)
+			if err != nil || len(p.Refused) > 0 {
+				t.Fatalf("%v: %+v", err, p.Refused)
+			}
+			was := w.tree
+			w.tree = written(w.tree, p.Edits)
+			for _, change := range w.plan().Changes {
+				if len(change.Fields) > 0 || change.Action != cluster.Update && change.Action != cluster.Adopt {
+					t.Errorf("%s %s: %+v", change.Action, change.Ref, change.Fields)
+				}
+			}
+			if t.Failed() {
+				t.Logf("%s", archive(was, p.Edits))
+			}
+		})
+	}
+}
+
+// layout is one of the structures in one of the styles, in a namespace.
+func layout(t *testing.T, structure, style, ns string) fstest.MapFS {
+	for _, st := range structures {
+		for _, sy := range styles {
+			if st.name != structure || sy.name != style {
+				continue
+			}
+			tree := fstest.MapFS{}
+			for name, data := range st.files(sy.write, sy.ext) {
+				data = strings.NewReplacer("namespace: shop", "namespace: "+ns, `"namespace":"shop"`, `"namespace":"`+ns+`"`, `"namespace": "shop"`, `"namespace": "`+ns+`"`).Replace(data)
+				tree[name] = &fstest.MapFile{Data: []byte(data)}
+			}
+			return tree
+		}
+	}
+	t.Fatalf("there is no %s in %s", structure, style)
+	return nil
+}
+
+// world is a target, in Git and live.
+type world struct {
+	t       *testing.T
+	ns      string
+	cluster cluster.Cluster
+	tree    fstest.MapFS
+}
+
+func (w *world) plan() *cluster.Plan {
+	w.t.Helper()
+	r, err := shared.Render(w.t.Context(), w.tree, "prod")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	p, err := w.cluster.Plan(w.t.Context(), cluster.Request{
+		Target: cluster.Target{RepoID: 1, Name: w.ns, Path: "prod", Cluster: "test", Namespace: w.ns, Timeout: time.Millisecond,
+			Fence: cluster.Fence{Namespaces: []string{w.ns}}},
+		Base: r.Objects, Merge: r.Objects, Revision: "r", Everything: true,
+	})
+	if err != nil || len(p.Problems) > 0 {
+		w.t.Fatalf("%v: %+v", err, p)
+	}
+	return p
+}
+
+// apply does not wait for health: there are no controllers.
+func (w *world) apply() {
+	w.t.Helper()
+	r, err := w.cluster.Apply(w.t.Context(), w.plan(), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, s := range r.Steps {
+		if s.State == cluster.Failed || s.State == cluster.Skipped {
+			w.t.Fatalf("%s: %s", s.Ref, s.Message)
+		}
+	}
+}
+
+func (w *world) kubectl(args ...string) string {
+	w.t.Helper()
+	out, err := plane.Get(w.t).Kubectl(w.t.Context(), append([]string{"-n", w.ns}, args...)...).CombinedOutput()
+	if err != nil {
+		w.t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func (w *world) live() map[cluster.Ref]*unstructured.Unstructured {
+	w.t.Helper()
+	var list unstructured.UnstructuredList
+	text := w.kubectl("get", "deployments,configmaps", "-o", "json", "--show-managed-fields", "--field-selector=metadata.name!=kube-root-ca.crt")
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		w.t.Fatal(err)
+	}
+	out := map[cluster.Ref]*unstructured.Unstructured{}
+	for _, u := range list.Items {
+		out[cluster.Ref{Group: u.GroupVersionKind().Group, Kind: u.GetKind(), Namespace: w.ns, Name: u.GetName()}] = &u
+	}
+	return out
+}
+
+// wants are the differences of two states, as an exact check names them.
+func (w *world) wants(before, after map[cluster.Ref]*unstructured.Unstructured) []Want {
+	var out []Want
+	for ref, b := range before {
+		a, there := after[ref]
+		if !there {
+			out = append(out, Want{Ref: ref, Delete: true})
+			continue
+		}
+		if changes := fields.Diff(b.Object, a.Object, fields.KeysOf(fields.All(b, a)...)); len(changes) > 0 {
+			out = append(out, Want{Ref: ref, Fields: changes})
+		}
+	}
+	return out
+}
