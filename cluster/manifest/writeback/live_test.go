@@ -1,17 +1,14 @@
 package writeback
 
 import (
-	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/kube"
-	"lockkeeper/cluster/kube/fields"
 )
 
 // batch are drifts that people make, as they make them: arguments of kubectl.
@@ -50,11 +47,10 @@ func TestWhatIsAdoptedHasNotDrifted(t *testing.T) {
 			ns := cp.Namespace(t)
 			w := world{t: t, ns: ns, cluster: c, tree: layout(t, b.structure, b.style, ns)}
 			w.apply()
-			before := w.live()
 			for _, args := range b.kubectl {
 				w.kubectl(args...)
 			}
-			wants := w.wants(before, w.live())
+			wants := w.wants()
 			if len(wants) == 0 {
 				t.Fatal("nothing drifted")
 			}
@@ -103,6 +99,11 @@ type world struct {
 	tree    fstest.MapFS
 }
 
+func (w *world) target() cluster.Target {
+	return cluster.Target{RepoID: 1, Name: w.ns, Path: "prod", Cluster: "test", Namespace: w.ns, Timeout: time.Millisecond,
+		Fence: cluster.Fence{Namespaces: []string{w.ns}}}
+}
+
 func (w *world) plan() *cluster.Plan {
 	w.t.Helper()
 	r, err := shared.Render(w.t.Context(), w.tree, "prod")
@@ -110,9 +111,7 @@ func (w *world) plan() *cluster.Plan {
 		w.t.Fatal(err)
 	}
 	p, err := w.cluster.Plan(w.t.Context(), cluster.Request{
-		Target: cluster.Target{RepoID: 1, Name: w.ns, Path: "prod", Cluster: "test", Namespace: w.ns, Timeout: time.Millisecond,
-			Fence: cluster.Fence{Namespaces: []string{w.ns}}},
-		Base: r.Objects, Merge: r.Objects, Revision: "r", Everything: true,
+		Target: w.target(), Base: r.Objects, Merge: r.Objects, Revision: "r", Everything: true,
 	})
 	if err != nil || len(p.Problems) > 0 {
 		w.t.Fatalf("%v: %+v", err, p)
@@ -143,31 +142,28 @@ func (w *world) kubectl(args ...string) string {
 	return string(out)
 }
 
-func (w *world) live() map[cluster.Ref]*unstructured.Unstructured {
+// wants are what the exact check finds, but for ownership alone.
+func (w *world) wants() []Want {
 	w.t.Helper()
-	var list unstructured.UnstructuredList
-	text := w.kubectl("get", "deployments,configmaps", "-o", "json", "--show-managed-fields", "--field-selector=metadata.name!=kube-root-ca.crt")
-	if err := json.Unmarshal([]byte(text), &list); err != nil {
+	r, err := shared.Render(w.t.Context(), w.tree, "prod")
+	if err != nil {
 		w.t.Fatal(err)
 	}
-	out := map[cluster.Ref]*unstructured.Unstructured{}
-	for _, u := range list.Items {
-		out[cluster.Ref{Group: u.GroupVersionKind().Group, Kind: u.GetKind(), Namespace: w.ns, Name: u.GetName()}] = &u
+	report, err := w.cluster.Drift(w.t.Context(), cluster.DriftRequest{Target: w.target(), Objects: r.Objects})
+	if err != nil || len(report.Problems) > 0 {
+		w.t.Fatalf("%v: %+v", err, report)
 	}
-	return out
-}
-
-// wants are the differences of two states, as an exact check names them.
-func (w *world) wants(before, after map[cluster.Ref]*unstructured.Unstructured) []Want {
 	var out []Want
-	for ref, b := range before {
-		a, there := after[ref]
-		if !there {
-			out = append(out, Want{Ref: ref, Delete: true})
+	for _, f := range report.Findings {
+		if f.Kind == cluster.Disowned {
 			continue
 		}
-		if changes := fields.Diff(b.Object, a.Object, fields.KeysOf(fields.All(b, a)...)); len(changes) > 0 {
-			out = append(out, Want{Ref: ref, Fields: changes})
+		at := slices.IndexFunc(out, func(x Want) bool { return x.Ref == f.Ref })
+		if at < 0 {
+			at, out = len(out), append(out, Want{Ref: f.Ref})
+		}
+		if out[at].Delete = f.Kind == cluster.Gone; f.Kind != cluster.Gone {
+			out[at].Fields = append(out[at].Fields, f.Field)
 		}
 	}
 	return out
