@@ -35,6 +35,11 @@ func (m *Maker) commit(ctx context.Context, j *job, edits map[string]forge.FileE
 	var fe *forge.Error
 	if errors.As(err, &fe) && fe.Unsent && (fe.Code == forge.Forbidden || fe.Code == forge.Invalid) {
 		// A branch that is protected by its name, a file that Apps may not touch.
+		err := m.Forge.DeleteBranch(ctx, j.Repo.Ref(), n.Branch, j.tip)
+		switch forge.CodeOf(err) {
+		case forge.Unavailable, forge.RateLimited, forge.Unauthorized:
+			return nil, err
+		}
 		return j.byHand(ctx, refuse("the forge does not let lockkeeper commit this: %s", fe.Message)), nil
 	}
 	return nil, err

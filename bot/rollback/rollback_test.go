@@ -444,6 +444,18 @@ func TestForgeThatRefusesTheCommitIsExplained(t *testing.T) {
 	h.refused(h.request(bad), "not accessible by integration", "git revert --no-edit -m 1 "+bad.MergeSHA)
 }
 
+// Apps may not touch workflows without a permission that lockkeeper does not
+// ask for; the branch that was made for it goes again.
+func TestRollbackOfAWorkflowIsLeftToPeople(t *testing.T) {
+	h := newHouse(t)
+	h.land("squash", files{".github/workflows/ci.yml": "on: push\n"})
+	bad := h.land("squash", files{".github/workflows/ci.yml": "on: pull_request_target\n"})
+	h.refused(h.request(bad), "without `workflows` permission", "git revert --no-edit")
+	if sha := h.Head(shop, rollback.Branch(bad.Number)); sha != "" {
+		t.Errorf("the branch is left behind at %s", sha)
+	}
+}
+
 func TestWhatCannotBeCommittedIsRefused(t *testing.T) {
 	h := newHouse(t)
 	many := files{}

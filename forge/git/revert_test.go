@@ -206,3 +206,35 @@ func TestEditsTurnOneTreeIntoAnother(t *testing.T) {
 		t.Errorf("a submodule: %v", err)
 	}
 }
+
+func TestOnLineFollowsFirstParentsOnly(t *testing.T) {
+	w := newWork(t)
+	root := w.commit("root")
+	w.git("checkout", "-q", "-b", "topic")
+	side := w.commit("side")
+	w.git("checkout", "-q", "main")
+	w.commit("main")
+	w.git("merge", "-q", "--no-ff", "--no-edit", "topic")
+	tip := w.git("rev-parse", "HEAD")
+	r := w.open()
+	line := func(beginning string) []string {
+		t.Helper()
+		got, err := r.OnLine(t.Context(), tip, beginning)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := line(""); len(got) != 3 || got[0] != tip || got[2] != root {
+		t.Errorf("the whole line: %v", got)
+	}
+	if got := line(root[:7]); !slices.Equal(got, []string{root}) {
+		t.Errorf("by its beginning: %v", got)
+	}
+	if got := line(side); len(got) != 0 {
+		t.Errorf("a commit of the other side: %v", got)
+	}
+	if _, err := r.OnLine(t.Context(), strings.Repeat("1", 40), ""); !errors.Is(err, ErrNoRevision) {
+		t.Errorf("an unknown tip: %v", err)
+	}
+}

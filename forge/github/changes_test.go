@@ -31,15 +31,16 @@ func TestRefusedCommitsAreToldApart(t *testing.T) {
 		code   forge.Code
 		unsent bool
 	}{
-		"stale":                      {answers{"POST /graphql": refusal("STALE_DATA")}, forge.Conflict, true},
-		"not allowed":                {answers{"POST /graphql": refusal("FORBIDDEN")}, forge.Forbidden, true},
-		"a path that is not there":   {answers{"POST /graphql": refusal("UNPROCESSABLE"), branchRef: at(shaHead)}, forge.Invalid, true},
-		"rules of the branch":        {answers{"POST /graphql": refusal("BRANCH_PROTECTION_RULE_VIOLATION"), branchRef: at(shaHead)}, forge.Invalid, true},
-		"stale, in other words":      {answers{"POST /graphql": refusal("UNPROCESSABLE"), branchRef: at(shaBase)}, forge.Conflict, true},
-		"branch gone":                {answers{"POST /graphql": refusal("NOT_FOUND"), branchRef: say(404, `{"message":"Not Found"}`)}, forge.NotFound, true},
-		"no answer, in GitHub's way": {answers{"POST /graphql": say(200, `{"data":null,"errors":[{"message":"Something went wrong while executing your query."}]}`)}, forge.Unavailable, false},
-		"an answer without a commit": {answers{"POST /graphql": say(200, `{"data":{"createCommitOnBranch":{"commit":null}}}`)}, forge.Unavailable, false},
-		"502":                        {answers{"POST /graphql": say(502, `{}`)}, forge.Unavailable, false},
+		"stale":                          {answers{"POST /graphql": refusal("STALE_DATA")}, forge.Conflict, true},
+		"not allowed":                    {answers{"POST /graphql": refusal("FORBIDDEN")}, forge.Forbidden, true},
+		"a path that is not there":       {answers{"POST /graphql": refusal("UNPROCESSABLE"), branchRef: at(shaHead)}, forge.Invalid, true},
+		"rules of the branch":            {answers{"POST /graphql": refusal("BRANCH_PROTECTION_RULE_VIOLATION"), branchRef: at(shaHead)}, forge.Invalid, true},
+		"stale, in other words":          {answers{"POST /graphql": refusal("UNPROCESSABLE"), branchRef: at(shaBase)}, forge.Conflict, true},
+		"a file that Apps may not touch": {answers{"POST /graphql": say(200, `{"data":null,"errors":[{"message":"refusing to allow a GitHub App to create or update workflow"}]}`)}, forge.Forbidden, true},
+		"branch gone":                    {answers{"POST /graphql": refusal("NOT_FOUND"), branchRef: say(404, `{"message":"Not Found"}`)}, forge.NotFound, true},
+		"no answer, in GitHub's way":     {answers{"POST /graphql": say(200, `{"data":null,"errors":[{"message":"Something went wrong while executing your query."}]}`)}, forge.Unavailable, false},
+		"an answer without a commit":     {answers{"POST /graphql": say(200, `{"data":{"createCommitOnBranch":{"commit":null}}}`)}, forge.Unavailable, false},
+		"502":                            {answers{"POST /graphql": say(502, `{}`)}, forge.Unavailable, false},
 	} {
 		sha, err := withToken(t, c.srv).Commit(t.Context(), shop, forge.NewCommit{Branch: "bot", Parent: shaHead, Message: "x", Edits: edit})
 		var fe *forge.Error

@@ -122,7 +122,11 @@ func (c *ask) changed(r *hub.Repo, commit string, changes map[string]any) (strin
 		if err != nil {
 			return "", &refusal{"UNPROCESSABLE", "A file's contents are not valid base64."}
 		}
-		files = append(files, bare.File{Path: text(e, "path"), Content: append([]byte{}, content...)})
+		path := text(e, "path")
+		if strings.HasPrefix(path, ".github/workflows/") && !c.cred.Grants("workflows:write") {
+			return "", &refusal{"UNPROCESSABLE", "refusing to allow a GitHub App to create or update workflow `" + path + "` without `workflows` permission"}
+		}
+		files = append(files, bare.File{Path: path, Content: append([]byte{}, content...)})
 	}
 	for _, v := range list(changes, "deletions") {
 		e, _ := v.(map[string]any)

@@ -31,6 +31,9 @@ func (w *Wire) Query(ctx context.Context, c *gh.Client, query string, vars map[s
 	}
 	first := answer.Errors[0]
 	e := &forge.Error{Code: forge.Unavailable, Status: resp.StatusCode, Message: "GraphQL: " + first.Message, Unsent: true}
+	if strings.HasPrefix(first.Message, "refusing to allow") {
+		first.Type = "FORBIDDEN" // what Git would be told: files that no App may touch without a permission of their own
+	}
 	switch first.Type {
 	case "RATE_LIMITED":
 		return Limited("", resp.Response, first.Message, resp.Rate.Reset.Time)
