@@ -1,7 +1,6 @@
 package fields
 
 import (
-	"iter"
 	"slices"
 
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -89,7 +88,7 @@ func below(s *fieldpath.Set, pe fieldpath.PathElement) *fieldpath.Set {
 
 // elementOf finds the element of a set that names a list item.
 func elementOf(item any, s *fieldpath.Set) (fieldpath.PathElement, bool) {
-	for pe := range elements(s) {
+	for _, pe := range elements(s) {
 		if names(pe, item) {
 			return pe, true
 		}
@@ -112,22 +111,19 @@ func names(pe fieldpath.PathElement, item any) bool {
 }
 
 // elements are what a set has directly below itself: its members, then those
-// that are there as the parents of others.
-func elements(s *fieldpath.Set) iter.Seq[fieldpath.PathElement] {
-	return func(yield func(fieldpath.PathElement) bool) {
-		for _, all := range []iter.Seq[fieldpath.PathElement]{s.Members.All(), s.Children.All()} {
-			for pe := range all {
-				if !yield(pe) {
-					return
-				}
-			}
-		}
-	}
+// that are there as the parents of others. (The set's own iterators must not be
+// left early, so they are not handed on.)
+func elements(s *fieldpath.Set) []fieldpath.PathElement {
+	var out []fieldpath.PathElement
+	add := func(pe fieldpath.PathElement) { out = append(out, pe) }
+	s.Members.Iterate(add)
+	s.Children.Iterate(add)
+	return out
 }
 
 // keyed reports whether the items of a list are named by keys or values.
 func keyed(known *fieldpath.Set) bool {
-	for pe := range elements(known) {
+	for _, pe := range elements(known) {
 		return pe.Key != nil || pe.Value != nil
 	}
 	return false
@@ -135,7 +131,7 @@ func keyed(known *fieldpath.Set) bool {
 
 // keyLike names an item with the key fields of its siblings.
 func keyLike(item any, known *fieldpath.Set) (fieldpath.PathElement, bool) {
-	for pe := range elements(known) {
+	for _, pe := range elements(known) {
 		if pe.Value != nil {
 			return fieldpath.ValueElement(value.NewValueInterface(item)), !IsContainer(item)
 		}
