@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -57,6 +58,17 @@ func (d *Discovery) Generations(ctx context.Context, need []schema.GroupVersionK
 		}
 		return own[gvk.GroupVersion()]
 	}
+}
+
+// Guess tells how a kind of Kubernetes itself is served, without asking: its
+// resource is its name in lower case and plural, which a test compares with a
+// server. The server may not serve that version any more.
+func Guess(gvk schema.GroupVersionKind) (schema.GroupVersionResource, bool) {
+	if !scheme.Scheme.Recognizes(gvk) {
+		return schema.GroupVersionResource{}, false
+	}
+	plural, _ := meta.UnsafeGuessKindToResource(gvk)
+	return plural, true
 }
 
 // ofKubernetes reports whether a group is one of Kubernetes itself.

@@ -42,6 +42,25 @@ func TestClusterScopesAreThoseOfTheServer(t *testing.T) {
 	}
 }
 
+func TestGuessedResourcesAreThoseOfTheServer(t *testing.T) {
+	guessed := 0
+	for gvk, got := range served(t).ByGVK {
+		gvr, ok := Guess(gvk)
+		if ok && gvr != got.GVR {
+			t.Errorf("%s is served as %s, not as %s", gvk, got.GVR, gvr)
+		}
+		if ok {
+			guessed++
+		}
+	}
+	if guessed < 40 {
+		t.Errorf("only %d kinds are known", guessed)
+	}
+	if gvr, ok := Guess(schema.GroupVersionKind{Group: "example.org", Version: "v1", Kind: "Gadget"}); ok {
+		t.Errorf("a custom kind is guessed to be served as %s", gvr)
+	}
+}
+
 func TestKindsAreFoundInVersionsThatAreServed(t *testing.T) {
 	k := served(t)
 	web := cluster.Ref{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"}

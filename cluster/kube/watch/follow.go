@@ -179,21 +179,14 @@ func (r *run) refit(ctx context.Context) bool {
 // find looks for the kinds that are not followed yet, and follows them. It is
 // false when some are left.
 func (r *run) find(ctx context.Context) bool {
-	w := r.world
-	news, err := r.f.resolve(ctx, w)
+	all, news := r.f.resolve(ctx, r.world)
 	r.told(news)
-	complete := err == nil
 	for _, k := range r.kinds() {
-		switch {
-		case k.gvr.Empty() && err != nil:
-			r.told(w.trouble(&k.trouble, k.name(), err))
-		case k.gvr.Empty():
-			complete = false
-		case k.by == nil:
+		if k.by == nil && !k.gvr.Empty() {
 			r.follow(ctx, k)
 		}
 	}
-	return complete
+	return all
 }
 
 func (r *run) kinds() []*kind {
@@ -237,6 +230,7 @@ func (r *run) stop(k *kind) {
 	if k.by != nil {
 		k.by.cancel()
 	}
+	k.asked = k.asked || k.gone
 	k.by, k.gone, k.synced, k.filling, k.gvr = nil, false, false, false, schema.GroupVersionResource{}
 }
 

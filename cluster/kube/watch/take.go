@@ -20,21 +20,13 @@ func (f *Follower) take(ctx context.Context) (*cluster.Census, error) {
 	ctx, counts := client.Counted(ctx)
 	w := newWorld(f.book)
 	inv, err := inventory.Read(ctx, f.api)
+	w.trouble(&w.away, "", err)
 	if err == nil {
 		w.fit(inv)
-		_, err = f.resolve(ctx, w)
+		f.resolve(ctx, w)
+		f.lists(ctx, w)
+		f.again(ctx, w)
 	}
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("census of cluster %s: %w", f.api.Name, ctx.Err())
-	}
-	w.trouble(&w.away, "", err)
-	var lists errgroup.Group
-	for _, k := range w.kinds {
-		if !k.gvr.Empty() {
-			lists.Go(func() error { f.list(ctx, w, k); return nil })
-		}
-	}
-	_ = lists.Wait() // what goes wrong is the kind's trouble
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("census of cluster %s: %w", f.api.Name, ctx.Err())
 	}
@@ -53,9 +45,21 @@ func (f *Follower) list(ctx context.Context, w *world, k *kind) {
 	})
 	if err != nil {
 		w.trouble(&k.trouble, k.name(), f.reason(k, err))
+		k.gone = apierrors.IsNotFound(err)
 		return
 	}
 	w.replace(k, nil, seen)
+}
+
+// lists lists all kinds that are known to be served.
+func (f *Follower) lists(ctx context.Context, w *world) {
+	var lists errgroup.Group
+	for _, k := range w.kinds {
+		if !k.gvr.Empty() && !k.synced && k.trouble == nil {
+			lists.Go(func() error { f.list(ctx, w, k); return nil })
+		}
+	}
+	_ = lists.Wait() // what goes wrong is the kind's trouble
 }
 
 // reason puts in words why a kind cannot be looked at.
@@ -70,39 +74,69 @@ func notServed(k *kind) error {
 	return fmt.Errorf("the cluster does not serve %s %s any more, or not yet: its CRD is gone, or its API service does not answer", k.gvk.GroupVersion(), k.gvk.Kind)
 }
 
-// resolve finds how the kinds are served that are not known yet; true is news.
-// The error is the whole cluster's.
-func (f *Follower) resolve(ctx context.Context, w *world) (news bool, err error) {
+// again looks anew for the kinds that are not served as was thought, and lists
+// those that are found: their version may be gone, and another one there.
+func (f *Follower) again(ctx context.Context, w *world) {
+	found := false
+	for _, k := range w.kinds {
+		if k.gone {
+			k.gvr, k.gone, k.asked, k.trouble = schema.GroupVersionResource{}, false, true, nil
+			found = true
+		}
+	}
+	if !found {
+		return
+	}
+	f.discovery.Forget()
+	f.resolve(ctx, w)
+	f.lists(ctx, w)
+}
+
+// resolve finds how the kinds are served of which that is not known yet; those
+// that are not, or that nobody tells of, are in trouble. It reports whether all
+// are known, and whether there is news.
+func (f *Follower) resolve(ctx context.Context, w *world) (all, news bool) {
 	w.mu.Lock()
-	var need []schema.GroupVersionKind
+	var need, ask []schema.GroupVersionKind
 	for gvk, k := range w.kinds {
-		if k.gvr.Empty() {
-			need = append(need, gvk)
+		if !k.gvr.Empty() {
+			continue
+		}
+		need = append(need, gvk)
+		if gvr, ok := kinds.Guess(gvk); ok && !k.asked {
+			k.gvr = gvr
+		} else {
+			ask = append(ask, gvk)
 		}
 	}
 	w.mu.Unlock()
-	if len(need) == 0 {
-		return false, nil
-	}
-	served, err := f.discovery.For(ctx, need)
-	if err != nil {
-		return false, err
-	}
 	trusted := f.discovery.Generations(ctx, need)
+	w.mu.Lock()
 	for _, gvk := range need {
-		w.mu.Lock()
-		k := w.kinds[gvk]
-		found, ok := where(served, gvk)
-		k.gvr, k.generations = found, trusted(gvk)
-		w.mu.Unlock()
-		if !ok {
-			news = w.trouble(&k.trouble, k.name(), notServed(k)) || news
+		w.kinds[gvk].generations = trusted(gvk)
+	}
+	w.mu.Unlock()
+	if len(ask) == 0 {
+		return true, false
+	}
+	all = true
+	served, err := f.discovery.For(ctx, ask)
+	for _, gvk := range ask {
+		k, why := w.kinds[gvk], err
+		if why == nil {
+			w.mu.Lock()
+			k.gvr = where(served, gvk)
+			w.mu.Unlock()
+			why = notServed(k)
+		}
+		if k.gvr.Empty() {
+			all, news = false, w.trouble(&k.trouble, k.name(), why) || news
 		}
 	}
-	return news, nil
+	return all, news
 }
 
-func where(served *kinds.Served, gvk schema.GroupVersionKind) (schema.GroupVersionResource, bool) {
-	k, _, ok := served.Any(cluster.Ref{Group: gvk.Group, Kind: gvk.Kind}, gvk.GroupVersion().String())
-	return k.GVR, ok
+func where(served *kinds.Served, gvk schema.GroupVersionKind) schema.GroupVersionResource {
+	k, _, _ := served.Any(cluster.Ref{Group: gvk.Group, Kind: gvk.Kind}, gvk.GroupVersion().String())
+	return k.GVR
 }

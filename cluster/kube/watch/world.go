@@ -37,6 +37,7 @@ type kind struct {
 	filling     bool             // new members are being asked for
 	trouble     *cluster.Unknown // why it cannot be looked at
 	gone        bool             // it was served, and is no longer
+	asked       bool             // only discovery tells how it is served
 	by          *reflection      // what keeps it up to date; nil for a single list
 }
 
