@@ -106,7 +106,7 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 	b.drift = &drift.Watcher{
 		Server: b.server, Forge: b.forge, Store: b.store, Mirrors: b.mirrors, Renderer: c.Renderer,
 		Writer: &writeback.Writer{Renderer: c.Renderer}, Clusters: b.clusters, Log: b.log, Now: b.now, Self: b.self,
-		Repository: b.repository, Record: b.bypass.Record, Approver: b.approver, Heal: b.healDrift,
+		Repository: b.repository, Record: b.bypass.Record, Approver: b.approver, Heal: b.heal,
 	}
 	return b, nil
 }

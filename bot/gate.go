@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"lockkeeper/bot/audit"
-	"lockkeeper/bot/config"
 	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
@@ -86,10 +84,10 @@ func (b *Bot) standing(ctx context.Context, g *gathered, a reconcile.Apply) ([]s
 	if !g.Fresh() {
 		return []string{"the pull or its base changed in the meantime; look at the new plan"}, nil
 	}
-	if reasons, err := b.mergeable(ctx, g); err != nil || len(reasons) > 0 {
+	if reasons, err := b.evidence.Mergeable(ctx, g.State); err != nil || len(reasons) > 0 {
 		return reasons, err
 	}
-	return b.earlier(ctx, g)
+	return b.evidence.Earlier(ctx, g.State, g.src)
 }
 
 // whyNot is what a denial lacks, and which approvals it does not count and
@@ -144,99 +142,6 @@ func (b *Bot) unleased(ctx context.Context, g *gathered, out *plan.Output) ([]st
 		}
 	}
 	return reasons, nil
-}
-
-// mergeable asks the forge, for a pull that is merged after its apply, whether
-// everything that the merge needs besides our own check holds already.
-func (b *Bot) mergeable(ctx context.Context, g *gathered) ([]string, error) {
-	if g.Kind != reconcile.PlanPull {
-		return nil, nil
-	}
-	if g.Operator.Apply == config.ApplyOnMerge {
-		return []string{"this repository applies after the merge: merge the pull"}, nil
-	}
-	if err := b.computed(ctx, g); err != nil {
-		return nil, err
-	}
-	reasons, err := b.forge.MergeBlockers(ctx, g.Operator.Ref(), g.Pull, g.CheckName)
-	if err != nil {
-		return nil, err
-	}
-	for i, r := range reasons {
-		reasons[i] = "it could not be merged afterwards: " + r
-	}
-	return reasons, nil
-}
-
-// computed waits a little while the forge still works out whether the pull can
-// be merged, which it begins with the first question after a push.
-func (b *Bot) computed(ctx context.Context, g *gathered) error {
-	for pause := 250 * time.Millisecond; g.Pull.Mergeable == nil && pause <= 4*time.Second; pause *= 2 {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pause):
-		}
-		p, err := b.forge.Pull(ctx, g.Operator.Ref(), g.key.Number)
-		if err != nil {
-			return err
-		}
-		if p.Head.SHA != g.Pull.Head.SHA || p.Base.Name != g.Pull.Base.Name {
-			return nil // the blockers of what was read before tell that it moved
-		}
-		g.Pull.Mergeable, g.Pull.MergeState = p.Mergeable, p.MergeState
-	}
-	return nil
-}
-
-// earlier keeps merged pulls in the order of their merges: one that is merged
-// and not applied goes first where it shares a target (first-parent order).
-func (b *Bot) earlier(ctx context.Context, g *gathered) ([]string, error) {
-	if g.Kind != reconcile.PlanMerged {
-		return nil, nil
-	}
-	numbers, err := b.store.ListPulls(ctx, g.key.Repo)
-	if err != nil {
-		return nil, err
-	}
-	var reasons []string
-	for _, n := range numbers {
-		if n == g.key.Number {
-			continue
-		}
-		shared, err := b.waitsFor(ctx, g, n)
-		if err != nil {
-			return nil, err
-		}
-		if len(shared) > 0 {
-			reasons = append(reasons, fmt.Sprintf("#%d was merged before and is not applied yet (%s); apply it first", n, strings.Join(shared, ", ")))
-		}
-	}
-	return reasons, nil
-}
-
-// waitsFor lists the targets that another pull, merged before this one, still
-// has to apply.
-func (b *Bot) waitsFor(ctx context.Context, g *gathered, number int) ([]string, error) {
-	doc, _, err := b.store.LoadPull(ctx, g.key.Repo, number)
-	if err != nil {
-		return nil, err
-	}
-	m, err := reconcile.DecodeMemory(doc)
-	if err != nil || m.PendingMerge == "" || m.PendingMerge == g.Pull.MergeSHA {
-		return nil, err
-	}
-	before, err := g.src.Repo.IsAncestor(ctx, m.PendingMerge, g.Pull.MergeSHA)
-	if err != nil || !before {
-		return nil, err
-	}
-	var shared []string
-	for _, t := range g.Targets() {
-		if slices.Contains(m.PendingTargets, reconcile.TargetKey(t)) {
-			shared = append(shared, t.Name)
-		}
-	}
-	return shared, nil
 }
 
 func (b *Bot) recordGate(ctx context.Context, g *gathered, a reconcile.Apply, p *permit) error {

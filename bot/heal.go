@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"lockkeeper/bot/config"
 	"lockkeeper/bot/drift"
 	"lockkeeper/bot/history"
 	"lockkeeper/bot/outcome"
@@ -24,88 +23,86 @@ import (
 // id follows.
 const healHolder = "heal/"
 
-// healing is a wish to put back what drifted of one target.
+// healing is an operation that puts back what drifted of one target.
 type healing struct {
-	op     config.Repository
-	base   string // branch
-	target cluster.Target
-	// refs are the objects that drifted.
-	refs []cluster.Ref
-	// id of the operation.
-	id string
+	drift.HealRequest
+	id string // of the operation
 }
 
-// healed is what became of it.
-type healed struct {
-	// refused are the reasons for which it was not begun.
-	refused []string
-	outcome string // of the operation: succeeded, failed, interrupted
-	message string
+// refs are the objects that drifted.
+func (h *healing) refs() []cluster.Ref {
+	var out []cluster.Ref
+	for _, f := range h.Findings {
+		if !slices.Contains(out, f.Ref) {
+			out = append(out, f.Ref)
+		}
+	}
+	return out
 }
 
 // heal puts back what drifted, through the gate, by the steps of any operation:
 // lease, everything read anew, gate, record, apply, record. No pull is concerned,
 // so that nobody is told here.
-func (b *Bot) heal(ctx context.Context, h healing) (healed, error) {
-	h.id = reconcile.Hash("heal", reconcile.TargetKey(h.target), b.now().UTC().String())
-	g := &gathered{key: reconcile.PullKey{Repo: h.op.ID}, heal: &h, State: &reconcile.State{
-		Now: b.now(), Self: b.self, Operator: h.op, CheckName: b.checkName, Limits: b.forge.Limits(),
+func (b *Bot) heal(ctx context.Context, r drift.HealRequest) (drift.HealResult, error) {
+	h := &healing{r, reconcile.Hash("heal", reconcile.TargetKey(r.Target), b.now().UTC().String())}
+	g := &gathered{key: reconcile.PullKey{Repo: r.Repository.ID}, heal: h, State: &reconcile.State{
+		Now: b.now(), Self: b.self, Operator: r.Repository, CheckName: b.checkName, Limits: b.forge.Limits(),
 		Heal: true, Kind: reconcile.PlanHeal, Memory: &reconcile.Memory{},
 	}}
-	held, reasons, err := b.lease(ctx, g, []cluster.Target{h.target}, "heal of "+h.target.Name)
+	held, reasons, err := b.lease(ctx, g, []cluster.Target{r.Target}, "heal of "+r.Target.Name)
 	if err != nil || len(reasons) > 0 {
-		return healed{refused: reasons}, err
+		return drift.HealResult{Refused: reasons}, err
 	}
 	out, err := b.healHeld(ctx, g)
 	return out, errors.Join(err, b.free(ctx, held))
 }
 
 // healHeld is heal with the lease held.
-func (b *Bot) healHeld(ctx context.Context, g *gathered) (healed, error) {
+func (b *Bot) healHeld(ctx context.Context, g *gathered) (out drift.HealResult, err error) {
 	if err := b.gatherHeal(ctx, g); err != nil {
-		return healed{}, err
+		return out, err
 	}
-	if err := b.bootstrap(ctx, g.heal.target.Cluster); err != nil {
-		return healed{refused: []string{err.Error()}}, nil
+	if err := b.bootstrap(ctx, g.heal.Target.Cluster); err != nil {
+		return drift.HealResult{Refused: []string{err.Error()}}, nil
 	}
 	a := reconcile.Apply{ID: g.heal.id, Actor: b.self}
 	p, no, err := b.gate(ctx, g, a)
 	if err != nil {
-		return healed{}, err
+		return out, err
 	}
 	if no != nil {
-		return healed{refused: no.reasons}, nil
+		return drift.HealResult{Refused: no.reasons}, nil
 	}
 	if err := b.intend(ctx, g, a, p); err != nil {
-		return healed{}, err
+		return out, err
 	}
-	results, failure := b.carryOut(ctx, p, func(results []cluster.Result) {})
+	results, failure := b.carryOut(ctx, p, func([]cluster.Result) {})
 	g.Results = results
 	word, says := outcome.Of(results, failure)
 	if ctx.Err() != nil {
 		word, says = "interrupted", "The process was stopped in the middle; what is left is found again."
 	}
-	return healed{outcome: word, message: says}, b.end(ctx, g, a, word, says)
+	return drift.HealResult{Outcome: word}, b.end(ctx, g, a, word, says)
 }
 
 // gatherHeal reads what the gate looks at: the base branch with its policy, what
 // was applied last, and what is in the way.
 func (b *Bot) gatherHeal(ctx context.Context, g *gathered) error {
 	h := g.heal
-	repo, err := b.repository(ctx, h.op)
+	repo, err := b.repository(ctx, h.Repository)
 	if err != nil {
 		return err
 	}
-	mirror := b.mirrors.Mirror(strconv.FormatInt(h.op.ID, 10))
-	auth, err := b.forge.GitAuth(ctx, h.op.Ref())
+	mirror := b.mirrors.Mirror(strconv.FormatInt(h.Repository.ID, 10))
+	auth, err := b.forge.GitAuth(ctx, h.Repository.Ref())
 	if err != nil {
 		return err
 	}
-	shas, err := mirror.Fetch(ctx, repo.CloneURL, auth, "refs/heads/"+h.base)
+	shas, err := mirror.Fetch(ctx, repo.CloneURL, auth, "refs/heads/"+h.Base)
 	if err != nil {
 		return err
 	}
-	c, err := b.cluster(h.target.Cluster)
+	c, err := b.cluster(h.Target.Cluster)
 	if err != nil {
 		return err
 	}
@@ -113,22 +110,22 @@ func (b *Bot) gatherHeal(ctx context.Context, g *gathered) error {
 	if err != nil {
 		return err
 	}
-	applied := all[h.target.Owner()].Revision
+	applied := all[h.Target.Owner()].Revision
 	g.BaseSHA, g.src = shas[0], &history.Trees{Repo: mirror}
 	g.Pull = forge.Pull{
 		State: forge.Open,
-		Base:  forge.Branch{Name: h.base, SHA: shas[0], RepoID: h.op.ID}, Head: forge.Branch{Name: h.base, SHA: applied, RepoID: h.op.ID},
+		Base:  forge.Branch{Name: h.Base, SHA: shas[0], RepoID: h.Repository.ID}, Head: forge.Branch{Name: h.Base, SHA: applied, RepoID: h.Repository.ID},
 	}
 	if err := g.src.Find(ctx, g.State); err != nil {
 		return err
 	}
 	g.src.Revision = applied
 	g.targets = b.evidence.Policy(g.State, g.src)
-	i := slices.IndexFunc(g.targets, func(t cluster.Target) bool { return t.Owner() == h.target.Owner() && t.Cluster == h.target.Cluster })
+	i := slices.IndexFunc(g.targets, func(t cluster.Target) bool { return t.Owner() == h.Target.Owner() && t.Cluster == h.Target.Cluster })
 	if i < 0 {
-		g.Blocked = append(g.Blocked, fmt.Sprintf("%s has no target %s on %s any more", h.base, h.target.Name, h.target.Cluster))
+		g.Blocked = append(g.Blocked, fmt.Sprintf("%s has no target %s on %s any more", h.Base, h.Target.Name, h.Target.Cluster))
 	} else {
-		h.target = g.targets[i]
+		h.Target = g.targets[i]
 	}
 	if err := b.evidence.Read(ctx, g.State, g.src, nil); err != nil {
 		return err
@@ -139,12 +136,12 @@ func (b *Bot) gatherHeal(ctx context.Context, g *gathered) error {
 // healHold finds the hold of the target's drift pull, which keeps from healing
 // too.
 func (b *Bot) healHold(ctx context.Context, g *gathered) error {
-	drifts, err := b.store.Drifts(ctx, g.heal.target.Cluster)
+	drifts, err := b.store.Drifts(ctx, g.heal.Target.Cluster)
 	if err != nil {
 		return err
 	}
 	for _, d := range drifts {
-		if d.RepoID != g.key.Repo || d.Target != g.heal.target.Name || d.Number == 0 {
+		if d.RepoID != g.key.Repo || d.Target != g.heal.Target.Name || d.Number == 0 {
 			continue
 		}
 		doc, _, err := b.store.LoadPull(ctx, d.RepoID, d.Number)
@@ -223,16 +220,4 @@ func healReason(facts policy.Facts) string {
 		return ""
 	}
 	return "healed without being asked for, by the approvals of " + reconcile.Short(facts.Pull.Head.SHA)
-}
-
-// healDrift puts back what drifted of a target, as bot/drift asks for it.
-func (b *Bot) healDrift(ctx context.Context, r drift.HealRequest) (drift.HealResult, error) {
-	h := healing{op: r.Repository, base: r.Base, target: r.Target}
-	for _, f := range r.Findings {
-		if !slices.Contains(h.refs, f.Ref) {
-			h.refs = append(h.refs, f.Ref)
-		}
-	}
-	out, err := b.heal(ctx, h)
-	return drift.HealResult{Refused: out.refused, Outcome: out.outcome}, err
 }

@@ -207,7 +207,7 @@ func (b *Bot) plan(ctx context.Context, g *gathered, only []string) (*plan.Outpu
 	case reconcile.PlanSync, reconcile.PlanReset:
 		in.Only, in.Everything, in.Reset = []string{g.Memory.Sync}, true, g.Kind == reconcile.PlanReset
 	case reconcile.PlanHeal:
-		in.Only, in.Drifted, in.Reset = []string{g.heal.target.Name}, g.heal.refs, true
+		in.Only, in.Drifted, in.Reset = []string{g.heal.Target.Name}, g.heal.refs(), true
 	}
 	out, err := b.planner.Run(ctx, in)
 	if err != nil {
