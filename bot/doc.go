@@ -22,6 +22,11 @@
 // reports it. Until what it did is undone, a plan that would bring it to a
 // cluster needs the approval of somebody who did not push it.
 //
+// So are clusters (bot/drift): where live objects are no longer as they were
+// applied, a pull of the bot's own proposes to make Git say so, an issue tells
+// what cannot be written to Git, or what was applied is put back through the
+// gate (heal.go). A look compares by metadata what it can, and by value the rest.
+//
 // # Invariants
 //
 //  1. What was approved is what is applied: gate plans again under the leases

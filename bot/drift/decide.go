@@ -101,8 +101,12 @@ type (
 	closePull  struct{ Remark string }
 	tellIssue  struct{}
 	closeIssue struct{ Remark string }
-	// hush notes that somebody closed it; unhush, that it is open again.
-	hush   struct{ Quiet store.Quiet }
+	// hush notes that somebody closed the pull, or the issue; unhush, that the
+	// pull is open again.
+	hush struct {
+		Quiet store.Quiet
+		Issue bool
+	}
 	unhush struct{}
 	heal   struct{}
 	// alarm notes that two parties fight over fields.
@@ -249,13 +253,12 @@ func silent(d store.Drift, w world) step {
 		if p.ClosedBy == byApprover {
 			until = w.Now.Add(w.Silence)
 		}
-		return hush{store.Quiet{Digest: d.Told, Until: until, By: p.Who, Closed: p.Number}}
-	case d.Issue != 0 && !w.IssueOpen && d.Quiet.Closed != d.Issue:
-		// Forges do not say who closed an issue.
-		return hush{store.Quiet{Digest: d.Told, Until: w.Now.Add(briefSilence), Closed: d.Issue}}
-	}
-	if d.Quiet.Digest == w.Digest && w.Now.Before(d.Quiet.Until) {
+		return hush{Quiet: store.Quiet{Digest: d.Told, Until: until, By: p.Who, Closed: p.Number}}
+	case d.Quiet.Digest == w.Digest && w.Now.Before(d.Quiet.Until):
 		return wait{d.Quiet.Until}
+	case d.Issue != 0 && !w.IssueOpen:
+		// Forges do not say who closed an issue.
+		return hush{Quiet: store.Quiet{Digest: d.Told, Until: w.Now.Add(briefSilence), Closed: d.Quiet.Closed}, Issue: true}
 	}
 	return nil
 }

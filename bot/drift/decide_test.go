@@ -1,6 +1,7 @@
 package drift
 
 import (
+	"math/rand/v2"
 	"reflect"
 	"testing"
 	"time"
@@ -77,18 +78,21 @@ func TestDecide(t *testing.T) {
 		"nothing found, but not all was seen":  {proposed, world{Unknown: true, Pull: open(sight{})}, wait{}},
 		"so much changed":                      {drifting, world{Digest: "d1", Mass: true, Offer: editable}, wait{}},
 		"so much changed, where it heals":      {drifting, world{Digest: "d1", Mass: true, AutoHeal: true}, wait{}},
-		"closed by an approver":                {proposed, world{Digest: "d1", Pull: closed}, hush{store.Quiet{Digest: "d1", Until: now.Add(month), By: ann, Closed: 7}}},
-		"closed by somebody else":              {proposed, world{Digest: "d1", Pull: &sight{Number: 7, ClosedBy: byOther, Who: ann}}, hush{store.Quiet{Digest: "d1", Until: now.Add(24 * time.Hour), By: ann, Closed: 7}}},
+		"closed by an approver":                {proposed, world{Digest: "d1", Pull: closed}, hush{Quiet: store.Quiet{Digest: "d1", Until: now.Add(month), By: ann, Closed: 7}}},
+		"closed by somebody else":              {proposed, world{Digest: "d1", Pull: &sight{Number: 7, ClosedBy: byOther, Who: ann}}, hush{Quiet: store.Quiet{Digest: "d1", Until: now.Add(24 * time.Hour), By: ann, Closed: 7}}},
 		"closed by us, and it came back":       {proposed, world{Digest: "d1", Pull: &sight{Number: 7, ClosedBy: byUs}, Offer: editable}, openPull{}},
 		"silent":                               {quiet(now.Add(time.Hour)), world{Digest: "d1", Pull: closed}, wait{now.Add(time.Hour)}},
 		"silent, but it changed":               {quiet(now.Add(time.Hour)), world{Digest: "d2", Pull: closed, Offer: editable}, openPull{}},
 		"the silence is over":                  {quiet(now), world{Digest: "d1", Pull: closed, Offer: editable}, openPull{}},
-		"changed before the closing was noted": {proposed, world{Digest: "d2", Pull: closed}, hush{store.Quiet{Digest: "d1", Until: now.Add(month), By: ann, Closed: 7}}},
+		"changed before the closing was noted": {proposed, world{Digest: "d2", Pull: closed}, hush{Quiet: store.Quiet{Digest: "d1", Until: now.Add(month), By: ann, Closed: 7}}},
 		"opened again":                         {quiet(now.Add(time.Hour)), world{Digest: "d1", Pull: open(sight{})}, unhush{}},
-		"closed again after that":              {proposed, world{Digest: "d1", Pull: closed}, hush{store.Quiet{Digest: "d1", Until: now.Add(month), By: ann, Closed: 7}}},
-		"the issue was closed":                 {told, world{Digest: "d1"}, hush{store.Quiet{Digest: "d1", Until: now.Add(24 * time.Hour), Closed: 8}}},
+		"closed again after that":              {proposed, world{Digest: "d1", Pull: closed}, hush{Quiet: store.Quiet{Digest: "d1", Until: now.Add(month), By: ann, Closed: 7}}},
+		"both were closed": {with(func(d *store.Drift) {
+			d.Number, d.Issue, d.Quiet = 7, 8, store.Quiet{Digest: "d1", Until: now.Add(time.Hour), Closed: 7}
+		}), world{Digest: "d1", Pull: closed}, wait{now.Add(time.Hour)}},
+		"the issue was closed": {told, world{Digest: "d1"}, hush{Quiet: store.Quiet{Digest: "d1", Until: now.Add(24 * time.Hour)}, Issue: true}},
 		"another issue after the silence": {
-			with(func(d *store.Drift) { d.Issue, d.Quiet = 8, store.Quiet{Digest: "d1", Until: now, Closed: 8} }),
+			with(func(d *store.Drift) { d.Quiet = store.Quiet{Digest: "d1", Until: now} }),
 			world{Digest: "d1", Offer: refused}, tellIssue{}},
 		"foreign commits, text out of date": {proposed, world{Digest: "d2", Offer: editable, Pull: open(sight{Foreign: true})}, updatePull{}},
 		"foreign commits":                   {proposed, world{Digest: "d1", Offer: editable, Pull: open(sight{Foreign: true, Told: true})}, wait{}},
@@ -144,6 +148,81 @@ func TestMassEvents(t *testing.T) {
 	} {
 		if got := massive(c.gone, c.objects, c.fresh); got != c.want {
 			t.Errorf("%d of %d objects gone and %d targets drifting: mass event %t, want %t", c.gone, c.objects, c.fresh, got, c.want)
+		}
+	}
+}
+
+// carried is what do leaves behind after a step, as far as decide looks at it.
+func carried(d *store.Drift, w *world, s step, made *int) {
+	switch s := s.(type) {
+	case think:
+		w.Offer = &offer{Edits: w.Now.Second()%2 == 0, Refused: w.Now.Second()%3 == 0}
+	case adopt:
+		d.Number = s.Number
+	case openPull:
+		*made++
+		d.Number, d.Told = 100+*made, w.Digest
+		w.Pull = &sight{Number: d.Number, Open: true, Current: true, Told: true}
+	case updatePull:
+		w.Pull.Current, w.Pull.Told, d.Told = w.Pull.Current || s.Push, true, w.Digest
+	case closePull:
+		w.Pull.Open, w.Pull.ClosedBy = false, byUs
+	case tellIssue:
+		w.IssueOpen, w.Offer.IssueTold, d.Issue, d.Told = true, true, 8, w.Digest
+	case closeIssue:
+		w.IssueOpen, d.Issue = false, 0
+	case hush:
+		if d.Quiet = s.Quiet; s.Issue {
+			d.Issue = 0
+		}
+	case unhush:
+		d.Quiet = store.Quiet{}
+	case heal:
+		w.Healed = true
+	case alarm:
+		d.Fight = "somebody"
+	}
+}
+
+// Whatever there is to see, a look comes to rest, opens at most one pull, and
+// never while one stands open.
+func TestDecideComesToRest(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	yes := func() bool { return r.IntN(2) == 0 }
+	digest := func() string { return []string{"", "d1", "d2"}[r.IntN(3)] }
+	for range 200000 {
+		at := now.Add(time.Duration(r.IntN(60)) * time.Second)
+		d := store.Drift{Told: digest(), Number: r.IntN(2) * 7, Issue: r.IntN(2) * 8}
+		if yes() {
+			d.Quiet = store.Quiet{Digest: digest(), Until: now.Add(time.Duration(r.IntN(90)) * time.Second), Closed: 7 + r.IntN(2)}
+		}
+		w := world{Now: at, Digest: digest(), Unknown: yes(), Mass: r.IntN(8) == 0, Silence: month, AutoHeal: yes(), IssueOpen: yes()}
+		if w.Fields = []string{"f"}; yes() {
+			w.Heals = []store.Heal{healed(3*time.Minute, "f"), healed(2*time.Minute, "f"), healed(time.Minute, "f")}[r.IntN(3):]
+		}
+		if yes() {
+			w.Pull = &sight{Number: 7 + r.IntN(2), Open: yes(), Merged: yes(), ClosedBy: closer(r.IntN(3)), Current: yes(), Told: yes(), Foreign: yes()}
+			w.Pull.Merged = w.Pull.Merged && !w.Pull.Open
+		}
+		before, seen, made := d, w, 0
+		var steps []string
+		for len(steps) <= maxSteps {
+			s := decide(d, w)
+			steps = append(steps, s.name())
+			if _, ok := s.(openPull); ok && (w.Pull != nil && w.Pull.Open || made > 0) {
+				t.Fatalf("another pull is opened: %v, from %+v, %+v", steps, before, seen)
+			}
+			switch s.(type) {
+			case wait, forget:
+				s = nil
+			}
+			if s == nil {
+				break
+			}
+			carried(&d, &w, s, &made)
+		}
+		if len(steps) > maxSteps {
+			t.Fatalf("no rest: %v, from %+v, %+v", steps, before, seen)
 		}
 	}
 }

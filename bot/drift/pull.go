@@ -166,7 +166,7 @@ func (l *look) taken(ctx context.Context, t *target) (bool, error) {
 func (l *look) openPull(ctx context.Context, t *target, w *world) error {
 	tip, err := l.commit(ctx, t, "", t.base.sha, t.offer.tree)
 	if err != nil {
-		return err
+		return l.barred(ctx, t, w, err)
 	}
 	t.row.Tip, t.row.Foreign = tip, nil
 	if err := l.keep(ctx, t); err != nil {
@@ -174,7 +174,7 @@ func (l *look) openPull(ctx context.Context, t *target, w *world) error {
 	}
 	p, err := l.Forge.CreatePull(ctx, t.op.Ref(), forge.NewPull{Title: t.offer.title, Body: t.offer.body, Head: t.row.Branch, Base: t.base.name})
 	if err != nil {
-		return err
+		return l.barred(ctx, t, w, err)
 	}
 	t.row.Number, t.row.Told = p.Number, w.Digest
 	w.Pull = &sight{Number: p.Number, Open: true, Current: true, Told: true, title: p.Title, body: p.Body, tip: tip}
@@ -182,6 +182,21 @@ func (l *look) openPull(ctx context.Context, t *target, w *world) error {
 		return err
 	}
 	return errors.Join(l.keep(ctx, t), l.judge(ctx, t))
+}
+
+// barred has an issue tell what a pull would, where the forge does not let us
+// write to the repository. Any other failure is returned.
+func (l *look) barred(ctx context.Context, t *target, w *world, err error) error {
+	if forge.CodeOf(err) != forge.Forbidden {
+		return err
+	}
+	l.Log.WarnContext(ctx, "cannot propose what is live", "repository", t.op.Name, "target", t.target.Name, "error", err)
+	t.offer.edits = nil
+	t.offer.refused = append(t.offer.refused, report.Refusal{
+		Reason: "the forge does not let lockkeeper write here; grant it to write contents and pull requests, also to branches " + BranchPrefix + "*",
+	})
+	w.Offer = &offer{Refused: true}
+	return l.sights(ctx, t, w)
 }
 
 // commit puts what differs between a commit and a tree on the branch.

@@ -74,9 +74,10 @@ func (l *look) world(ctx context.Context, t *target) (*world, error) {
 	return w, nil
 }
 
-// key goes into the hidden markers of the target's pull and issue.
+// key goes into the hidden markers of the target's pull and issue; no name has a
+// colon.
 func (t *target) key() string {
-	return "drift/" + strconv.FormatInt(t.op.ID, 10) + "/" + t.target.Cluster + "/" + t.target.Name
+	return "drift/" + strconv.FormatInt(t.op.ID, 10) + "/" + t.target.Cluster + ":" + t.target.Name
 }
 
 // fieldNames are what findings are of, as heals are remembered by.
@@ -113,7 +114,7 @@ func (l *look) do(ctx context.Context, t *target, w *world, s step) (done bool, 
 	case closeIssue:
 		return false, l.closeIssue(ctx, t, w, s.Remark)
 	case hush:
-		return false, l.hush(ctx, t, s.Quiet)
+		return false, l.hush(ctx, t, s)
 	case unhush:
 		t.row.Quiet = store.Quiet{}
 		return false, l.keep(ctx, t)
@@ -138,10 +139,14 @@ func (l *look) judge(ctx context.Context, t *target) error {
 	return l.Store.Want(context.WithoutCancel(ctx), reconcile.PullKey{Repo: t.op.ID, Number: t.row.Number}.String())
 }
 
-func (l *look) hush(ctx context.Context, t *target, q store.Quiet) error {
-	t.row.Quiet = q
-	reason := fmt.Sprintf("#%d was closed: nothing is said until something else drifts, at the latest until %s", q.Closed, q.Until.UTC().Format("2006-01-02 15:04 MST"))
-	if err := l.record(ctx, t, q.By, "silenced", reason); err != nil {
+func (l *look) hush(ctx context.Context, t *target, s hush) error {
+	closed := s.Quiet.Closed
+	if s.Issue {
+		closed, t.row.Issue = t.row.Issue, 0
+	}
+	t.row.Quiet = s.Quiet
+	reason := fmt.Sprintf("#%d was closed: nothing is said until something else drifts, at the latest until %s", closed, s.Quiet.Until.UTC().Format("2006-01-02 15:04 MST"))
+	if err := l.record(ctx, t, s.Quiet.By, "silenced", reason); err != nil {
 		return err
 	}
 	return l.keep(ctx, t)

@@ -25,6 +25,9 @@ type base struct {
 	tree    *git.Tree
 	targets []cluster.Target
 	policy  policy.Policy
+	// sound is set if its configuration could be read: what it does not name then
+	// is not there.
+	sound bool
 }
 
 // target is what a look finds out about one target.
@@ -37,6 +40,7 @@ type target struct {
 	target cluster.Target
 	row    store.Drift
 	known  bool // the row was there before
+	lost   bool // no base branch has it any more
 	// unknown is set where something could not be looked at; problems say why.
 	unknown  bool
 	problems []cluster.Problem
@@ -56,13 +60,18 @@ func (l *look) examine(ctx context.Context, o cluster.Owner, rows []store.Drift)
 	if held, err := l.held(ctx, o); err != nil || held {
 		return nil, err
 	}
-	t, err := l.find(ctx, op, o.Target)
+	row := store.Drift{RepoID: o.RepoID, Cluster: l.name, Target: o.Target}
+	i := slices.IndexFunc(rows, func(d store.Drift) bool { return d.RepoID == o.RepoID && d.Target == o.Target })
+	if i >= 0 {
+		row = rows[i]
+	}
+	t, err := l.find(ctx, op, row)
 	if err != nil || t == nil {
 		return nil, err
 	}
-	t.row = store.Drift{RepoID: o.RepoID, Cluster: l.name, Target: o.Target}
-	if i := slices.IndexFunc(rows, func(d store.Drift) bool { return d.RepoID == o.RepoID && d.Target == o.Target }); i >= 0 {
-		t.row, t.known = rows[i], true
+	if t.row, t.known = row, i >= 0; t.lost {
+		t.row.Findings, t.row.Digest = nil, ""
+		return t, nil
 	}
 	if err := l.compare(ctx, t, o); err != nil {
 		return nil, err
@@ -74,8 +83,9 @@ func (l *look) examine(ctx context.Context, o cluster.Owner, rows []store.Drift)
 }
 
 // find finds a target in the first base branch that has it on this cluster, nil
-// where none has: what is left of it then is for the pull that removed it.
-func (l *look) find(ctx context.Context, op config.Repository, name string) (*target, error) {
+// where none has: what is left of it then is for the pull that removed it. One
+// that is known to drift is lost if it is known that none has.
+func (l *look) find(ctx context.Context, op config.Repository, row store.Drift) (*target, error) {
 	repo, err := l.Repository(ctx, op)
 	if err != nil {
 		return nil, err
@@ -86,14 +96,21 @@ func (l *look) find(ctx context.Context, op config.Repository, name string) (*ta
 			return nil, err
 		}
 	}
+	lost := &target{op: op, repo: repo, mirror: mirror, lost: row.Digest != "", target: cluster.Target{RepoID: op.ID, Name: row.Target, Cluster: l.name}}
 	for i, b := range l.bases[op.ID] {
-		at := slices.IndexFunc(b.targets, func(t cluster.Target) bool { return t.Name == name && t.Cluster == l.name })
+		at := slices.IndexFunc(b.targets, func(t cluster.Target) bool { return t.Name == row.Target && t.Cluster == l.name })
 		if at >= 0 {
 			return &target{op: op, repo: repo, mirror: mirror, base: b, first: i == 0, target: b.targets[at]}, nil
 		}
+		if lost.lost = lost.lost && b.sound; b.name == row.Base {
+			lost.base = b
+		}
 	}
-	l.Log.DebugContext(ctx, "objects of a target that no base branch has", "cluster", l.name, "repository", op.Name, "target", name)
-	return nil, nil
+	l.Log.DebugContext(ctx, "objects of a target that no base branch has", "cluster", l.name, "repository", op.Name, "target", row.Target)
+	if !lost.lost || lost.base.name == "" {
+		return nil, nil
+	}
+	return lost, nil
 }
 
 // readBases brings the base branches here. A target that is configured wrongly
@@ -126,7 +143,7 @@ func (l *look) readBases(ctx context.Context, op config.Repository, repo forge.R
 		if err != nil && !errors.As(err, &problems) {
 			return nil, fmt.Errorf("branch %s: %w", n, err)
 		}
-		b.targets, b.policy = targets, config.Compile(file, l.Server)
+		b.targets, b.policy, b.sound = targets, config.Compile(file, l.Server), err == nil
 		out = append(out, b)
 	}
 	return out, nil

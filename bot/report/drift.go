@@ -13,7 +13,7 @@ import (
 // Drift is the pull, or the issue, about a target whose live objects are not as
 // they were applied last.
 type Drift struct {
-	// Key goes into the hidden marker: "drift/<repository id>/<cluster>/<target>".
+	// Key goes into the hidden marker: "drift/<repository id>/<cluster>:<target>".
 	Key                                string
 	Target, Cluster, Environment, Base string
 	Since                              time.Time

@@ -56,7 +56,7 @@ type Quiet struct {
 	Digest string     `json:"digest"`
 	Until  time.Time  `json:"until"`
 	By     forge.User `json:"by"`
-	Closed int        `json:"closed"` // the pull or issue that was closed
+	Closed int        `json:"closed,omitempty"` // the pull that was closed
 }
 
 // SaveDrift stores a drift over what was known of it.

@@ -246,6 +246,7 @@ func (s *service) run(ctx context.Context, l net.Listener) error {
 		}
 		return s.store.Run(ctx, workers, s.timed(s.bot.Handle))
 	})
+	g.Go(func() error { return s.bot.Watch(ctx) })
 	return g.Wait()
 }
 

@@ -1,0 +1,376 @@
+package bot_test
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"lockkeeper/bot/audit"
+	"lockkeeper/bot/drift"
+	"lockkeeper/bot/store"
+	"lockkeeper/cluster"
+)
+
+// lookForDrift looks at the cluster once, as after news from its watch.
+func (h *house) lookForDrift() {
+	h.t.Helper()
+	h.must(h.store.Want(h.t.Context(), drift.Key("main")))
+	h.settle()
+}
+
+type driftPull struct {
+	Number      int
+	Title, Body string
+	State       string
+	Merged      bool
+	Head        struct{ Ref, SHA string }
+}
+
+// driftPulls are the bot's pulls about drift, newest first.
+func (h *house) driftPulls() []driftPull {
+	h.t.Helper()
+	var all, out []driftPull
+	h.must(h.as(opener).Do(h.t.Context(), "GET", "/repos/"+shop+"/pulls?state=all&per_page=100", nil, &all))
+	for _, p := range all {
+		if strings.HasPrefix(p.Head.Ref, drift.BranchPrefix) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// driftPull is the one that there must be, among so many.
+func (h *house) driftPull(of int) driftPull {
+	h.t.Helper()
+	all := h.driftPulls()
+	if len(all) != of {
+		h.t.Fatalf("%d pulls about drift, want %d: %+v", len(all), of, all)
+	}
+	return all[0]
+}
+
+// drifted are the outcomes of the records about drift, in order.
+func (h *house) drifted() string {
+	h.t.Helper()
+	var out []string
+	for _, r := range h.records(audit.Drift) {
+		out = append(out, r.Outcome)
+	}
+	return strings.Join(out, ", ")
+}
+
+// byHand changes a ConfigMap as somebody at a terminal does.
+func (h *house) byHand(name, value string) {
+	h.t.Helper()
+	_, err := h.kube.CoreV1().ConfigMaps(h.ns).Patch(h.t.Context(), name, types.MergePatchType,
+		fmt.Appendf(nil, `{"data":{"key":%q}}`, value), metav1.PatchOptions{FieldManager: "kubectl-patch"})
+	h.must(err)
+}
+
+func (h *house) drifts() []store.Drift {
+	h.t.Helper()
+	all, err := h.store.Drifts(h.t.Context(), "main")
+	h.must(err)
+	return all
+}
+
+const scalable = `apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+  namespace: NS
+spec:
+  replicas: 0 # nobody is awake
+  selector:
+    matchLabels: {app: web}
+  template:
+    metadata:
+      labels: {app: web}
+    spec:
+      containers:
+        - name: web
+          image: registry.example/web:1
+`
+
+// Threat 33: a live change passes the gate as anybody's pull does, with one
+// approval more, as nobody knows who made it.
+func TestThreat33SomebodyScalesProductionByHandAndItIsAdopted(t *testing.T) { // threat 33
+	h := newHouse(t, build{Files: map[string]string{"deploy/web.yaml": scalable}})
+	h.seedLive()
+	h.watch()
+	h.kubectl("-n", h.ns, "scale", "deployment/web", "--replicas=2")
+	h.until("there is a pull", func() bool { return len(h.driftPulls()) > 0 })
+	h.settle()
+	p := h.driftPull(1)
+	mustContain(t, p.Title, "Drift: "+h.ns, "1 object")
+	mustContain(t, p.Body, "`spec.replicas`", "| `0` | `2` | `kubectl`", "`/restore`", "**Keep it**")
+	mustContain(t, h.sticky(p.Number), "2 approvals")
+	h.approve(reviewer, p.Number)
+	mustContain(t, h.say(second, p.Number, "/apply"), "refused", "approval")
+	h.approve(opener, p.Number)
+	mustContain(t, h.say(second, p.Number, "/apply"), "Merged as")
+	got := h.inGit("deploy/web.yaml")
+	if want := strings.Replace(h.in(scalable), "replicas: 0 #", "replicas: 2 #", 1); got != want {
+		t.Errorf("Git says\n%s\nwant\n%s", got, want)
+	}
+	h.until("the drift is over", func() bool { return len(h.drifts()) == 0 })
+	h.settle()
+	if got := h.kubectl("-n", h.ns, "get", "deployment", "web", "-o", "jsonpath={.spec.replicas}"); got != "2" {
+		t.Errorf("%s replicas after the adoption", got)
+	}
+	if got := h.drifted(); got != "found, proposed, gone" {
+		t.Errorf("records: %s", got)
+	}
+	h.driftPull(1)
+}
+
+func TestDriftPullLivesAsLongAsItsDrift(t *testing.T) {
+	h := newHouse(t, build{Files: map[string]string{"deploy/b.yaml": configMap("b", "two")}})
+	h.seedLive()
+	h.lookForDrift()
+	if n := len(h.driftPulls()); n != 0 {
+		t.Fatalf("%d pulls although nothing drifts", n)
+	}
+
+	h.byHand("a", "by hand")
+	h.lookForDrift()
+	first := h.driftPull(1)
+	mustContain(t, first.Body, "by hand")
+	h.lookForDrift()
+	if again := h.driftPull(1); again != first {
+		t.Fatalf("the pull changed although the drift did not: %+v", again)
+	}
+	h.byHand("a", "by another hand")
+	h.lookForDrift()
+	if changed := h.driftPull(1); changed.Head.SHA == first.Head.SHA || !strings.Contains(changed.Body, "by another hand") {
+		t.Fatalf("the pull is not up to date: %+v", changed)
+	}
+	h.byHand("a", "one")
+	h.lookForDrift()
+	if gone := h.driftPull(1); gone.State != "closed" || gone.Merged {
+		t.Fatalf("the drift is gone, and the pull is %+v", gone)
+	}
+	if said := h.ours(first.Number, "<!-- lockkeeper:remark/"); len(said) != 1 {
+		t.Errorf("remarks: %q", said)
+	}
+
+	// Closed by a person, it stays closed until something else drifts.
+	h.byHand("a", "again")
+	h.lookForDrift()
+	second := h.driftPull(2)
+	h.must(h.as(reviewer).Close(t.Context(), shop, second.Number))
+	h.settle()
+	h.lookForDrift()
+	if left := h.driftPull(2); left.State != "closed" {
+		t.Fatalf("reopened although nothing changed: %+v", left)
+	}
+	h.kubectl("-n", h.ns, "delete", "configmap", "b")
+	h.lookForDrift()
+	third := h.driftPull(3)
+	mustContain(t, third.Body, "ConfigMap "+h.ns+"/b", "**deleted**", "again")
+
+	// Threat 33: what others push there is theirs; the bot keeps off.
+	h.push(opener, third.Head.Ref, map[string]string{"deploy/a.yaml": configMap("a", "slipped in")})
+	h.settle()
+	tip := h.forge.Head(shop, third.Head.Ref)
+	mustContain(t, h.driftPull(3).Body, "not lockkeeper's", tip[:7])
+	h.byHand("a", "once more")
+	h.lookForDrift()
+	if got := h.forge.Head(shop, third.Head.Ref); got != tip {
+		t.Fatalf("the bot pushed over somebody's commit: %s", got)
+	}
+	mustContain(t, h.driftPull(3).Body, "once more")
+	wanted := "found, proposed, changed, gone, found, proposed, silenced, changed, proposed, foreign commits, changed"
+	if got := h.drifted(); got != wanted {
+		t.Errorf("records:\n%s, want\n%s", got, wanted)
+	}
+}
+
+const secretManifest = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\n  namespace: NS\nstringData:\n  password: first\n"
+
+// Threat 7: a Secret that drifts is reported, and what it holds is neither
+// written to Git nor told. Threat 24: that an object is gone is proposed, and
+// adopted only with approvals.
+func TestThreat7DriftOfSecretsIsReportedOnlyAndADeletionAdopted(t *testing.T) { // threats 7, 24
+	h := newHouse(t, build{Files: map[string]string{"deploy/b.yaml": configMap("b", "two"), "deploy/secret.yaml": secretManifest}})
+	h.seedLive()
+	h.kubectl("-n", h.ns, "patch", "secret", "db", "--type=merge", "-p", `{"stringData":{"password":"topsecret-by-hand"}}`)
+	h.lookForDrift()
+	if n := len(h.driftPulls()); n != 0 {
+		t.Fatalf("%d pulls about a Secret", n)
+	}
+	issues := h.issues("open")
+	if len(issues) != 1 {
+		t.Fatalf("issues: %+v", issues)
+	}
+	mustContain(t, issues[0].Body, "Secret "+h.ns+"/db", "never written to Git")
+
+	h.kubectl("-n", h.ns, "delete", "configmap", "b")
+	h.lookForDrift()
+	p := h.driftPull(1)
+	mustContain(t, p.Body, "**deleted**", "_reported only_")
+	if issues := h.issues("open"); len(issues) != 0 {
+		t.Errorf("the pull took over, and the issue is open: %+v", issues)
+	}
+	all, err := h.store.Records(t.Context(), store.Filter{})
+	h.must(err)
+	told := fmt.Sprintf("%+v %+v %+v %s", all, h.drifts(), h.driftPulls(), h.sticky(p.Number))
+	mustNotContain(t, told, "topsecret", "dG9wc2VjcmV0") // as it is, and in base64
+	h.approve(reviewer, p.Number)
+	h.approve(opener, p.Number)
+	mustContain(t, h.say(second, p.Number, "/apply"), "Merged as")
+	if got := h.inGit("deploy/b.yaml"); got != "" {
+		t.Errorf("Git has the object still:\n%s", got)
+	}
+}
+
+// Threat 23: what empties a cluster is not proposed to Git.
+func TestThreat23ManyChangesAtOnceAreOneIssue(t *testing.T) { // threat 23
+	files, have, targets := map[string]string{}, map[string]string{}, "targets:\n"
+	for i := range 11 {
+		dir := fmt.Sprintf("apps/t%02d", i)
+		have[dir+"/README.md"] = "a target\n"
+		files[dir+"/c.yaml"] = configMap(fmt.Sprintf("t%02d", i), "one")
+		targets += fmt.Sprintf("  - {path: %s, name: NS-t%02d, cluster: main, environment: production}\n", dir, i)
+	}
+	h := newHouse(t, build{Config: targets, Files: have})
+	n := h.open(opener, "all", files)
+	h.approve(reviewer, n)
+	h.applied(second, n, "")
+	each := func(value string) {
+		for i := range 11 {
+			h.byHand(fmt.Sprintf("t%02d", i), value)
+		}
+		h.lookForDrift()
+	}
+	each("by hand")
+	if n := len(h.driftPulls()); n != 0 {
+		t.Fatalf("%d pulls, although so much changed", n)
+	}
+	issues := h.issues("open")
+	if len(issues) != 1 || !strings.Contains(issues[0].Title, "Many changes on cluster main") {
+		t.Fatalf("issues: %+v", issues)
+	}
+	mustContain(t, issues[0].Body, "11 targets", h.ns+"-t10")
+	each("one")
+	if issues := h.issues("open"); len(issues) != 0 {
+		t.Errorf("it is over, and issues are open: %+v", issues)
+	}
+	if n := len(h.driftPulls()); n != 0 {
+		t.Errorf("it is over, and %d pulls are there", n)
+	}
+	mustContain(t, h.drifted(), "many changes", "many changes are over")
+}
+
+// Threats 15 and 28: looking again, from the start, with nothing remembered,
+// opens no second pull; a target that somebody holds is left alone.
+func TestThreat15DriftIsFoundAgainByAnotherProcess(t *testing.T) { // threats 15, 28
+	h := newHouse(t, build{})
+	h.seedLive()
+	h.byHand("a", "by hand")
+	repo := h.server.Repositories[0].ID
+	key := fmt.Sprintf("target/main/%s/%d", h.ns, repo)
+	lease, _, _, err := h.store.Acquire(t.Context(), key, "pull/1/99", "apply", 0)
+	h.must(err)
+	h.lookForDrift()
+	if n := len(h.driftPulls()); n != 0 || len(h.drifts()) != 0 {
+		t.Fatalf("%d pulls about a target that is being applied", n)
+	}
+	h.must(h.store.Release(t.Context(), lease))
+	h.lookForDrift()
+	first := h.driftPull(1)
+	h.must(h.store.DropDrift(t.Context(), repo, "main", h.ns))
+	h.stop()
+	h.start()
+	h.lookForDrift()
+	if again := h.driftPull(1); again.State != "open" || again.Head.SHA != first.Head.SHA {
+		t.Fatalf("found again as %+v", again)
+	}
+	if d := h.drifts(); len(d) != 1 || d[0].Number != first.Number || d[0].Tip != first.Head.SHA {
+		t.Fatalf("known: %+v", d)
+	}
+
+	// Put back what was applied, through the gate: the asker may not approve.
+	h.say(second, first.Number, "/restore")
+	mustContain(t, h.sticky(first.Number), "- data.key: by hand", "+ data.key: one")
+	mustContain(t, h.say(second, first.Number, "/approve"), "refused")
+	h.say(reviewer, first.Number, "/approve")
+	mustContain(t, h.say(second, first.Number, "/apply"), "🚀")
+	h.settle()
+	if gone := h.driftPull(1); gone.State != "closed" || gone.Merged || h.value("a") != "one" || len(h.drifts()) != 0 {
+		t.Fatalf("restored: %+v, a is %q, known: %+v", gone, h.value("a"), h.drifts())
+	}
+
+	// What was set back by hand is as it should be, but whose it is.
+	h.byHand("a", "by hand")
+	h.lookForDrift()
+	h.driftPull(2)
+	h.byHand("a", "one")
+	h.lookForDrift()
+	if gone := h.driftPull(2); gone.State != "closed" {
+		t.Fatalf("left open: %+v", gone)
+	}
+	if d := h.drifts(); len(d) != 1 || d[0].Number != 0 || len(d[0].Findings) != 1 || d[0].Findings[0].Kind != cluster.Disowned {
+		t.Errorf("known: %+v", d)
+	}
+}
+
+const healingConfig = plainConfig + "    drift: {heal: auto}\n"
+
+func TestDriftIsHealedUntilTwoPartiesFight(t *testing.T) {
+	h := newHouse(t, build{Config: healingConfig})
+	h.seedLive()
+	for i := range 3 {
+		h.byHand("a", "by hand")
+		h.lookForDrift()
+		if got := h.value("a"); got != "one" || len(h.driftPulls()) != 0 || len(h.drifts()) != 0 {
+			t.Fatalf("heal %d: a is %q, %d pulls, known: %+v", i+1, got, len(h.driftPulls()), h.drifts())
+		}
+		if i == 0 { // too soon for another
+			h.byHand("a", "by hand")
+			h.lookForDrift()
+			if got := h.value("a"); got != "by hand" || len(h.driftPulls()) != 0 {
+				t.Fatalf("healed again at once: a is %q, %d pulls", got, len(h.driftPulls()))
+			}
+		}
+		h.forge.Advance(10 * time.Minute)
+	}
+	if ops := h.records(audit.ApplyEnd); len(ops) != 4 { // with the one that made it live
+		t.Errorf("%d operations are recorded", len(ops))
+	}
+	h.byHand("a", "by hand")
+	h.lookForDrift()
+	if got := h.value("a"); got != "by hand" {
+		t.Errorf("healed while two fight: a is %q", got)
+	}
+	mustContain(t, h.driftPull(1).Body, "Two parties fight", "data.key", "kubectl-patch")
+	mustContain(t, h.drifted(), "fight, proposed")
+}
+
+// inGit is a file of main, "" if there is none.
+func (h *house) inGit(path string) string {
+	h.t.Helper()
+	out, err := exec.CommandContext(h.t.Context(), "git", "--git-dir", h.forge.Dir(shop), "show", "main:"+path).Output()
+	if err != nil {
+		return ""
+	}
+	return string(out)
+}
+
+// watch has the bot follow the clusters until the story ends.
+func (h *house) watch() {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(h.t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- h.bot.Watch(ctx) }()
+	h.t.Cleanup(func() {
+		cancel()
+		h.must(<-done)
+	})
+}
