@@ -15,7 +15,7 @@ import (
 
 // parseJSON reads JSON values with their places.
 func parseJSON(data []byte) ([]*node, error) {
-	p := jsonParser{data: data, dec: json.NewDecoder(bytes.NewReader(data))}
+	p := jsonParser{data: data, dec: json.NewDecoder(bytes.NewReader(data)), line: 1}
 	p.dec.UseNumber()
 	var roots []*node
 	for {
@@ -31,8 +31,10 @@ func parseJSON(data []byte) ([]*node, error) {
 }
 
 type jsonParser struct {
-	data []byte
-	dec  *json.Decoder
+	data    []byte
+	dec     *json.Decoder
+	line    int // of the offset up to which lines are counted
+	counted int
 }
 
 func (p *jsonParser) node(depth int) (*node, error) {
@@ -46,9 +48,10 @@ func (p *jsonParser) node(depth int) (*node, error) {
 	}
 	end := int(p.dec.InputOffset())
 	start := from + len(p.data[from:end]) - len(bytes.TrimLeft(p.data[from:end], " \t\r\n,:"))
-	line := 1 + bytes.Count(p.data[:start], []byte{'\n'})
+	p.line += bytes.Count(p.data[p.counted:start], []byte{'\n'})
+	p.counted = start
 	n := &node{start: start, body: start, end: end, flow: true, inFlow: true, indent: -1}
-	n.yaml = &yaml.Node{Kind: yaml.ScalarNode, Line: line}
+	n.yaml = &yaml.Node{Kind: yaml.ScalarNode, Line: p.line}
 	switch v := tok.(type) {
 	case json.Delim:
 		return n, p.children(n, v, depth)

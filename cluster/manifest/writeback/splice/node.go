@@ -144,6 +144,9 @@ func lineStarts(data []byte) []int {
 type builder struct {
 	*File
 	err error
+	// line, column and offset are the last position that was looked up: on a long
+	// line the next one is counted from there.
+	line, column, offset int
 }
 
 func (b *builder) fail(n *yaml.Node) {
@@ -158,8 +161,11 @@ func (b *builder) at(n *yaml.Node) int {
 		b.fail(n)
 		return 0
 	}
-	i := b.lines[n.Line-1]
-	for range n.Column - 1 {
+	i, column := b.lines[n.Line-1], 1
+	if n.Line == b.line && n.Column >= b.column {
+		i, column = b.offset, b.column
+	}
+	for ; column < n.Column; column++ {
 		if i >= len(b.data) {
 			b.fail(n)
 			return len(b.data)
@@ -167,6 +173,7 @@ func (b *builder) at(n *yaml.Node) int {
 		_, size := utf8.DecodeRune(b.data[i:])
 		i += size
 	}
+	b.line, b.column, b.offset = n.Line, column, i
 	return i
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/manifest/writeback/field"
@@ -199,5 +200,20 @@ func TestEncodedDocumentsAreReadBack(t *testing.T) {
 	f, err := Parse("x.yaml", Encode(v))
 	if err != nil || !field.Same(f.Documents()[0], v) {
 		t.Errorf("%v\n%s", err, Encode(v))
+	}
+}
+
+// A large file on one line takes no more than time in proportion (threat 6).
+func TestLargeFilesAreEditedQuickly(t *testing.T) {
+	for name, data := range map[string]string{
+		"a.yaml": "{a: [" + strings.Repeat("{k: v}, ", 100_000) + "], z: 1}\n",
+		"a.json": `{"a": [` + strings.Repeat(`{"k": "v"}, `, 100_000) + `0], "z": 1}` + "\n",
+		"b.yaml": "a:\n" + strings.Repeat("- k: v # c\n", 50_000) + "z: 1\n",
+	} {
+		begun := time.Now()
+		got, err := edited(t, name, data, "z = 2")
+		if took := time.Since(begun); err != nil || len(got) != len(data) || took > 20*time.Second {
+			t.Errorf("%s: %v after %v", name, err, took)
+		}
 	}
 }
