@@ -3,6 +3,9 @@ package git
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -237,4 +240,59 @@ func TestOnLineFollowsFirstParentsOnly(t *testing.T) {
 	if _, err := r.OnLine(t.Context(), strings.Repeat("1", 40), ""); !errors.Is(err, ErrNoRevision) {
 		t.Errorf("an unknown tip: %v", err)
 	}
+}
+
+// Random histories, with Git's own revert as the judge of result and conflicts.
+func TestRevertAgreesWithGitOnRandomHistories(t *testing.T) {
+	undone, conflicting := 0, 0
+	for seed := range uint64(12) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		w := newWork(t)
+		state := map[string]map[int]string{}
+		var commits []string
+		for i := range 7 {
+			for range 1 + rng.IntN(3) {
+				name := fmt.Sprintf("dir%d/f%d", rng.IntN(2), rng.IntN(2))
+				if state[name] == nil {
+					state[name] = map[int]string{}
+				}
+				state[name][1+rng.IntN(25)] = fmt.Sprint("changed by ", i)
+				w.write(name, lines(25, state[name]))
+			}
+			if i > 1 && rng.IntN(3) == 0 {
+				name := fmt.Sprintf("new%d", i)
+				w.write(name, lines(5, nil))
+			}
+			commits = append(commits, w.commit(fmt.Sprint(i)))
+		}
+		r, tip := w.open(), commits[len(commits)-1]
+		for at := 1; at < len(commits); at++ {
+			tree, conflicts, err := r.Revert(t.Context(), tip, commits[at-1], commits[at])
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, wantConflicts := w.revert(tip, commits[at])
+			if tree != want || !slices.Equal(conflicts, wantConflicts) {
+				t.Errorf("seed %d, commit %d: %s %q; git says %s %q", seed, at, tree, conflicts, want, wantConflicts)
+			}
+			if undone++; len(conflicts) > 0 {
+				conflicting++
+			}
+		}
+	}
+	if conflicting == 0 || conflicting == undone {
+		t.Errorf("%d of %d conflict: the histories show one case only", conflicting, undone)
+	}
+}
+
+// revert does it in the clone, and returns the tree or what is in conflict.
+func (w *work) revert(tip, commit string) (tree string, conflicts []string) {
+	w.t.Helper()
+	w.git("reset", "-q", "--hard", tip)
+	cmd := exec.Command("git", "revert", "--no-commit", commit)
+	cmd.Dir, cmd.Env = w.dir, append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull)
+	if cmd.Run() == nil {
+		return w.git("write-tree"), nil
+	}
+	return "", strings.Fields(w.git("diff", "--name-only", "--diff-filter=U"))
 }
