@@ -15,6 +15,7 @@ import (
 	"lockkeeper/bot/drift"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
+	"lockkeeper/forge/forgetest"
 )
 
 // lookForDrift looks at the cluster once, as after news from its watch.
@@ -318,6 +319,42 @@ func TestThreat15DriftIsFoundAgainByAnotherProcess(t *testing.T) { // threats 15
 	}
 	if d := h.drifts(); len(d) != 1 || d[0].Number != 0 || len(d[0].Findings) != 1 || d[0].Findings[0].Kind != cluster.Disowned {
 		t.Errorf("known: %+v", d)
+	}
+}
+
+// Threat 28: what is carried out although its answer is lost is done once.
+func TestThreat28LostAnswersAboutDriftDoubleNothing(t *testing.T) { // threat 28
+	h := newHouse(t, build{})
+	h.seedLive()
+	broken := 0
+	act := func(value string) driftPull {
+		fail, names := onceEach(forgetest.Fault{Cut: true, After: true})
+		h.forge.Fail(fail)
+		h.byHand("a", value)
+		h.must(h.store.Want(t.Context(), drift.Key("main")))
+		h.recover()
+		h.forge.Fail(nil)
+		h.lookForDrift()
+		broken += len(names())
+		return h.driftPull(1)
+	}
+	opened := act("by hand")
+	mustNotContain(t, opened.Body, "not lockkeeper's")
+	if d := h.drifts(); len(d) != 1 || d[0].Number != opened.Number || d[0].Tip != opened.Head.SHA || opened.State != "open" {
+		t.Fatalf("opened %+v, known: %+v", opened, d)
+	}
+	changed := act("again by hand")
+	mustContain(t, changed.Body, "again by hand")
+	mustNotContain(t, changed.Body, "not lockkeeper's")
+	if d := h.drifts(); d[0].Tip != changed.Head.SHA || changed.Head.SHA == opened.Head.SHA {
+		t.Fatalf("changed %+v, known: %+v", changed, d)
+	}
+	gone := act("one")
+	if said := h.ours(gone.Number, "<!-- lockkeeper:remark/"); gone.State != "closed" || len(said) != 1 {
+		t.Fatalf("gone %+v, remarks: %q", gone, said)
+	}
+	if broken < 8 {
+		t.Errorf("only %d requests were broken", broken)
 	}
 }
 
