@@ -178,7 +178,7 @@ func (s *surgery) removeRun(n *node, spans []span, i, j int) bool {
 // line break, it still does.
 func (s *surgery) removeLines(at span) {
 	start, end := s.lineStart(at.start), s.lineEnd(at.end)
-	if end < len(s.data) {
+	if end < len(s.data) || s.style.careful {
 		s.put(start, s.nextLine(end), "")
 		return
 	}

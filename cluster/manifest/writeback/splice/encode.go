@@ -18,10 +18,10 @@ import (
 
 // style is how a file is written, for what is added to it.
 type style struct {
-	step   int    // of the indentation
-	dented bool   // lists are indented below their key
-	eol    string // line break
-	quoted bool   // no block scalars
+	step    int    // of the indentation
+	dented  bool   // lists are indented below their key
+	eol     string // line break
+	careful bool   // no block scalars, and line breaks stay
 }
 
 // styleOf reads the habits of a file.
@@ -140,7 +140,7 @@ func (s style) element(v any, at int) string {
 func (s style) literal(text string, at int) (string, bool) {
 	body := strings.TrimRight(text, "\n")
 	odd := func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsPrint(r) || r == '\ufeff' }
-	if s.quoted || !strings.Contains(text, "\n") || body == "" || strings.ContainsFunc(text, odd) ||
+	if s.careful || !strings.Contains(text, "\n") || body == "" || strings.ContainsFunc(text, odd) ||
 		strings.ContainsAny(body[:1], " \t\n") || len(text)-len(body) > 1 {
 		return "", false
 	}

@@ -32,11 +32,12 @@ type surgery struct {
 func (f *File) Update(doc int, want any) ([]byte, error) {
 	want = field.Clone(want)
 	data, err := f.spliced(doc, want)
-	if err != nil && !f.style.quoted && !bytes.HasSuffix(f.data, []byte("\n")) {
-		// Block scalars at the end of a file without a final line break lose theirs.
-		quoted := *f
-		quoted.style.quoted = true
-		return quoted.spliced(doc, want)
+	if err != nil && !f.style.careful {
+		// Block scalars cannot stand before a comment, and lose their line break at
+		// the end of a file that has none.
+		careful := *f
+		careful.style.careful = true
+		return careful.spliced(doc, want)
 	}
 	return data, err
 }
