@@ -71,9 +71,9 @@ func (b *Bot) rollBack(ctx context.Context, g *gathered, c reconcile.Command) er
 	if err := b.askedFor(ctx, reconcile.PullKey{Repo: g.key.Repo, Number: made.Pull.Number}, c.Comment.Author); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("#%d undoes it. It is planned, judged and applied like any other pull.", made.Pull.Number)
+	text := "undoes it, and is planned, judged and applied like any other pull."
 	if made.Found {
-		text = fmt.Sprintf("#%d is open already, and undoes it.", made.Pull.Number)
+		text = "is open already, and undoes it."
 	}
 	err = b.record(ctx, g, audit.Record{
 		Type: audit.Command, Actor: b.actor(c.Comment.Author), CommentID: c.Comment.ID, Outcome: "rollback", Reason: fmt.Sprintf("as #%d", made.Pull.Number),
@@ -81,7 +81,7 @@ func (b *Bot) rollBack(ctx context.Context, g *gathered, c reconcile.Command) er
 	if err != nil {
 		return err
 	}
-	return b.runAll(ctx, g, g.Reply(c, report.Reply{Kind: report.ReplyRollback, Text: text}))
+	return b.runAll(ctx, g, g.Reply(c, report.Reply{Kind: report.ReplyRollback, Pull: made.Pull.Number, Text: text}))
 }
 
 // askedFor notes who asked for a rollback, and so may not approve it. The new
