@@ -110,11 +110,7 @@ func (x *exam) differences(ctx context.Context) ([]cluster.Finding, error) {
 func (x *exam) applyAgain(ctx context.Context) (err error) {
 	x.applied, err = ask.DryApply(ctx, x.api, x.kind, x.desired, true)
 	if apierrors.IsInvalid(err) {
-		// What was applied is not valid together with what people added, such as
-		// maxUnavailable beside minAvailable: it is asked for without that.
-		if composed := x.composed(); composed != nil {
-			x.applied, err = ask.DryUpdate(ctx, x.api, x.kind, composed)
-		}
+		err = x.compose(ctx, err)
 	}
 	switch {
 	case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
@@ -125,13 +121,21 @@ func (x *exam) applyAgain(ctx context.Context) (err error) {
 	return err
 }
 
-// composed is what a reset would make of the live object, composed here; nil
-// where nothing was added by hand.
-func (x *exam) composed() *unstructured.Unstructured {
+// compose is for an object with which what was applied is not valid any more,
+// such as maxUnavailable beside minAvailable. If people added what is in the way,
+// the server is asked without it. Else the files are put over what is live, and
+// the comparison is with that; the server's refusal remains if it shows nothing.
+func (x *exam) compose(ctx context.Context, refusal error) (err error) {
 	over := fields.Overlaid(x.live, x.desired)
-	back := fields.PlanTakeback(x.live, fields.Ours(over), x.entry.APIVersion, x.request.Humans)
-	if back == nil {
-		return nil
+	if back := fields.PlanTakeback(x.live, fields.Ours(over), x.entry.APIVersion, x.request.Humans); back != nil {
+		x.applied, err = ask.DryUpdate(ctx, x.api, x.kind, back.WithoutAbandoned(over, x.desired))
+		if !apierrors.IsInvalid(err) {
+			return err
+		}
 	}
-	return back.WithoutAbandoned(over, x.desired)
+	x.applied = over
+	if len(x.findings()) == 0 {
+		return refusal
+	}
+	return nil
 }

@@ -147,7 +147,7 @@ func (x *exam) finding(kind cluster.FindingKind, change cluster.FieldChange) clu
 }
 
 func owns(e metav1.ManagedFieldsEntry, path string) bool {
-	return slices.ContainsFunc(paths(fields.Of(e).Leaves()), func(name string) bool {
+	return slices.ContainsFunc(paths(fields.Stored(e).Leaves()), func(name string) bool {
 		return fields.Within(name, path) || fields.Within(path, name)
 	})
 }

@@ -25,6 +25,22 @@ var notes = fieldpath.NewSet(
 	fieldpath.MakePathOrDie("spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/restartedAt"),
 )
 
+// Stored are the fields of an entry as they are kept: what a client gives a
+// Secret as stringData is in data.
+func Stored(e metav1.ManagedFieldsEntry) *fieldpath.Set {
+	s := Of(e)
+	plain := below(s, fieldpath.FieldNameElement("stringData"))
+	if plain.Empty() {
+		return s
+	}
+	given := &fieldpath.Set{}
+	for _, pe := range elements(plain) {
+		given.Insert(fieldpath.Path{fieldpath.FieldNameElement("stringData"), pe})
+		s.Insert(fieldpath.Path{fieldpath.FieldNameElement("data"), pe})
+	}
+	return s.Difference(given)
+}
+
 // added are the fields of one entry that a person put beside those that Git
 // sets; nil for none. Subresources are left to those that they are for: a person
 // who scales what Git does not set a scale for does what an autoscaler does.
@@ -32,7 +48,7 @@ func added(e metav1.ManagedFieldsEntry, git *fieldpath.Set, humans []string) *fi
 	if e.Subresource != "" || IsOurs(e) || !ByHand(e.Manager, humans) {
 		return nil
 	}
-	all := Of(e)
+	all := Stored(e)
 	if all.Leaves().Difference(git).Difference(notes).Empty() {
 		return nil
 	}
@@ -47,9 +63,9 @@ func WithoutHandAdded(live *unstructured.Unstructured, git *fieldpath.Set, human
 	for _, e := range live.GetManagedFields() {
 		if by := added(e, git, humans); by != nil {
 			gone = gone.Union(by)
-			kept = kept.Union(Of(e).Intersection(notes))
+			kept = kept.Union(Stored(e).Intersection(notes))
 		} else {
-			kept = kept.Union(Of(e))
+			kept = kept.Union(Stored(e))
 		}
 	}
 	if gone.Leaves().Difference(kept).Empty() {
@@ -102,7 +118,7 @@ func PlanTakeback(live *unstructured.Unstructured, git *fieldpath.Set, apiVersio
 			continue
 		}
 		m.Managers = append(m.Managers, e.Manager)
-		left := Of(e).Difference(by)
+		left := Stored(e).Difference(by)
 		if e.APIVersion != apiVersion {
 			by = presentIn(live, by)
 		}
