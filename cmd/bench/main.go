@@ -1,6 +1,6 @@
 // Command bench measures what lockkeeper promises about speed, on this
-// machine: a plan against kubectl diff, the time from webhook to report, and
-// what a thousand targets cost. Only ratios and counts are held to a bound;
+// machine: a plan and a check for drift against kubectl diff, the time from
+// webhook to report, and what a thousand targets and many watched objects cost. Only ratios and counts are held to a bound;
 // seconds are for the reader. It prints a table and appends one JSON line a
 // figure to a file. See `make bench`.
 package main
@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	out := flags.String("out", "", "the `FILE` that figures are appended to; default bin/bench.jsonl")
 	objects := flags.Int("objects", 3000, "how many live objects the plan is made among")
-	only := flags.String("only", "", "measure only one of plan, pull, targets")
+	only := flags.String("only", "", "measure only one of plan, pull, targets, drift")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -78,6 +78,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 		{"pull", b.pull},
 		{"targets", b.targets},
 		{"plan", func(ctx context.Context) error { return b.plan(ctx, *objects) }},
+		{"drift", func(ctx context.Context) error { return b.drift(ctx, *objects) }},
 	} {
 		if *only != "" && *only != part.name {
 			continue

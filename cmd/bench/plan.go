@@ -45,24 +45,15 @@ func planRepository(ctx context.Context, dir, files string, n int) (*bare.Repo, 
 	if err != nil {
 		return nil, err
 	}
-	object := func(i int, value string) bare.File {
-		text := fmt.Sprintf(templates[i%len(templates)], i, value)
-		return bare.File{Path: fmt.Sprintf("targets/bench/%04d.yaml", i), Content: []byte(text + "\n")}
-	}
-	before := []bare.File{{Path: "targets/bench/namespace.yaml", Content: []byte("{apiVersion: v1, kind: Namespace, metadata: {name: bench}}\n")}}
-	for i := range n - 1 {
-		before = append(before, object(i, "one"))
-	}
+	before := baseFiles(n)
 	changed := []bare.File{object(0, "two"), object(n/3, "two"), object(n/2, "two")}
 	if err := os.Mkdir(files, 0o755); err != nil {
 		return nil, err
 	}
-	for _, f := range slices.Concat(before, changed) {
-		if err := os.WriteFile(filepath.Join(files, filepath.Base(f.Path)), f.Content, 0o600); err != nil {
-			return nil, err
-		}
+	if err := writeFiles(files, slices.Concat(before, changed)); err != nil {
+		return nil, err
 	}
-	main, err := commit(ctx, repo, "main", "", append(before, bare.File{Path: config.RepoFile, Content: []byte(repositoryFile)}))
+	main, err := commit(ctx, repo, "main", "", withConfig(before))
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +62,36 @@ func planRepository(ctx context.Context, dir, files string, n int) (*bare.Repo, 
 	}
 	_, err = repo.Git(ctx, nil, "", "repack", "-a", "-d", "-q") // as a clone is
 	return repo, err
+}
+
+// object is the file of the ith object.
+func object(i int, value string) bare.File {
+	text := fmt.Sprintf(templates[i%len(templates)], i, value)
+	return bare.File{Path: fmt.Sprintf("targets/bench/%04d.yaml", i), Content: []byte(text + "\n")}
+}
+
+// baseFiles are n objects, one of them the namespace of the others.
+func baseFiles(n int) []bare.File {
+	files := []bare.File{{Path: "targets/bench/namespace.yaml", Content: []byte("{apiVersion: v1, kind: Namespace, metadata: {name: bench}}\n")}}
+	for i := range n - 1 {
+		files = append(files, object(i, "one"))
+	}
+	return files
+}
+
+// writeFiles writes files to a directory, by their base names.
+func writeFiles(dir string, files []bare.File) error {
+	for _, f := range files {
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f.Path)), f.Content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withConfig adds the repository's configuration.
+func withConfig(files []bare.File) []bare.File {
+	return append(slices.Clone(files), bare.File{Path: config.RepoFile, Content: []byte(repositoryFile)})
 }
 
 // commit puts files on top of a parent ("": none) and moves a branch there.
@@ -99,7 +120,7 @@ func (b *bench) plan(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	if err := b.applyBase(ctx, repo); err != nil {
+	if _, err := b.applyBase(ctx, repo); err != nil {
 		return err
 	}
 	for _, road := range []struct {
@@ -114,51 +135,60 @@ func (b *bench) plan(ctx context.Context, n int) error {
 }
 
 // applyBase makes main's objects live, applied by the server and in the
-// inventory, as an apply of the bot would.
-func (b *bench) applyBase(ctx context.Context, bareRepo *bare.Repo) error {
-	repo, err := git.Open(ctx, bareRepo.Dir, git.Options{})
+// inventory, as an apply of the bot would. It returns what was applied.
+func (b *bench) applyBase(ctx context.Context, bareRepo *bare.Repo) (cluster.Request, error) {
+	r, err := renderMain(ctx, bareRepo)
 	if err != nil {
-		return err
-	}
-	defer repo.Close()
-	tree, err := treeOf(ctx, repo, "main")
-	if err != nil {
-		return err
-	}
-	_, targets, err := plan.Load(tree, nil)
-	if err != nil {
-		return err
-	}
-	renderer := manifest.New(manifest.Limits{})
-	defer renderer.Close()
-	r, err := renderer.Render(ctx, tree, targets[0].Path)
-	if err != nil {
-		return err
+		return r, err
 	}
 	c, err := kube.New(kube.Config{Name: "main", REST: b.plane.RESTConfig()})
 	if err != nil {
-		return err
+		return r, err
 	}
 	if err := c.Bootstrap(ctx); err != nil {
-		return err
+		return r, err
 	}
-	p, err := c.Plan(ctx, cluster.Request{Target: targets[0], Merge: r.Objects, Revision: "main"})
+	p, err := c.Plan(ctx, r)
 	if err != nil {
-		return err
+		return r, err
 	}
 	if len(p.Problems) > 0 {
-		return fmt.Errorf("the base cannot be applied: %s", p.Problems[0].Message)
+		return r, fmt.Errorf("the base cannot be applied: %s", p.Problems[0].Message)
 	}
 	res, err := c.Apply(ctx, p, nil)
 	if err == nil && !res.OK() {
 		err = errors.New("applying the base failed")
 		for _, s := range res.Steps {
 			if s.State != cluster.Healthy {
-				return fmt.Errorf("%w: %s %s: %s", err, s.Ref, s.State, s.Message)
+				return r, fmt.Errorf("%w: %s %s: %s", err, s.Ref, s.State, s.Message)
 			}
 		}
 	}
-	return err
+	return r, err
+}
+
+// renderMain renders the only target of main.
+func renderMain(ctx context.Context, bareRepo *bare.Repo) (cluster.Request, error) {
+	repo, err := git.Open(ctx, bareRepo.Dir, git.Options{})
+	if err != nil {
+		return cluster.Request{}, err
+	}
+	defer repo.Close()
+	tree, err := treeOf(ctx, repo, "main")
+	if err != nil {
+		return cluster.Request{}, err
+	}
+	_, targets, err := plan.Load(tree, nil)
+	if err != nil {
+		return cluster.Request{}, err
+	}
+	renderer := manifest.New(manifest.Limits{})
+	defer renderer.Close()
+	r, err := renderer.Render(ctx, tree, targets[0].Path)
+	if err != nil {
+		return cluster.Request{}, err
+	}
+	return cluster.Request{Target: targets[0], Merge: r.Objects, Revision: "main"}, nil
 }
 
 func treeOf(ctx context.Context, repo *git.Repo, rev string) (*git.Tree, error) {
