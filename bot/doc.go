@@ -32,7 +32,8 @@
 //  1. What was approved is what is applied: gate plans again under the leases
 //     and passes only changes that were published, and approved, by digest.
 //  2. One gate: carryOut is the only caller of [cluster.Cluster].Apply, and
-//     takes a permit, which only gate makes.
+//     takes a permit, which only gate makes: for pulls, their restores and
+//     rollbacks, and for heals, which no pull asks for.
 //  3. Policy and approvers come from the base branch and the operator's file.
 //  4. The forge is re-read: events carry no state.
 //  5. Planning writes nothing.

@@ -186,11 +186,31 @@ func (r *Reader) People(ctx context.Context, s *reconcile.State, targets []clust
 	if err := r.checks(ctx, s); err != nil {
 		return err
 	}
+	if err := r.unseen(ctx, s, targets); err != nil {
+		return err
+	}
 	asking := s.Pull.State == forge.Open && !s.Pull.Draft && len(s.Memory.Reviewers) == 0 // for a review
 	if votes == 0 && !asking {
 		return nil
 	}
 	return r.teams(ctx, s, targets)
+}
+
+// unseen finds out what cannot be looked at on the clusters of the targets, so
+// that nobody takes the lack of drift there for proof that nothing changed.
+func (r *Reader) unseen(ctx context.Context, s *reconcile.State, targets []cluster.Target) error {
+	s.Unseen = map[string][]cluster.Unknown{}
+	for _, t := range targets {
+		if _, known := s.Unseen[t.Cluster]; known {
+			continue
+		}
+		w, err := r.Store.Watch(ctx, t.Cluster)
+		if err != nil {
+			return err
+		}
+		s.Unseen[t.Cluster] = w.Unknown
+	}
+	return nil
 }
 
 // Eligible reports whether an account's approval could count for all that an

@@ -180,6 +180,15 @@ func changesValues(c cluster.Change) bool {
 		slices.ContainsFunc(c.Fields, func(f cluster.FieldChange) bool { return !f.Server })
 }
 
+// restorable is the command that puts back what was applied, on an open drift
+// pull.
+func (s *State) restorable() []string {
+	if s.Drift == nil || s.Kind != PlanPull || s.Drift.Target == "" {
+		return nil
+	}
+	return []string{"/restore"}
+}
+
 // before has a /restore planned: the last applied state of the pull's target.
 func (d *DriftPull) before(c Command) []Action {
 	if d == nil || d.Target == "" {

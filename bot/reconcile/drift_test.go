@@ -33,7 +33,7 @@ func drift(findings ...store.DriftFinding) func(*State) {
 // own makes the pull one of the bot's.
 func own(s *State, branch string) {
 	s.Pull.Author, s.Pull.Head.Name = s.Self, branch
-	s.Commits = []forge.Commit{{SHA: headSHA, Author: s.Self, Committer: s.Self}}
+	s.Commits, s.PushersKnown = []forge.Commit{{SHA: headSHA, Author: s.Self, Committer: s.Self}}, true
 }
 
 func rollsBack(pure bool) func(*State) {
@@ -146,6 +146,8 @@ func TestOnlyWhatTheBotDidAloneIsAPureRollback(t *testing.T) {
 		"the bot's alone":                {[]func(*State){rollsBack(true)}, before, ""},
 		"somebody committed":             {[]func(*State){rollsBack(true), func(s *State) { s.Commits[0].Author = author }}, before, "@ann committed 1111111"},
 		"somebody pushed":                {[]func(*State){rollsBack(true), func(s *State) { s.Pushers = []forge.User{author} }}, before, "@ann pushed"},
+		"nobody knows who pushed":        {[]func(*State){rollsBack(true), func(s *State) { s.PushersKnown = false }}, before, "not signed"},
+		"signed by the forge":            {[]func(*State){rollsBack(true), func(s *State) { s.PushersKnown, s.Commits[0].Verified = false, true }}, before, ""},
 		"never applied as it would be":   {[]func(*State){rollsBack(true)}, Returning{"shop": strings.Repeat("c", 40), "web": ""}, "what it makes of web was never applied"},
 		"not planned yet":                {[]func(*State){rollsBack(true)}, nil, "not planned"},
 		"somebody's branch of that name": {[]func(*State){rollsBack(true), func(s *State) { s.Pull.Author = author }}, before, "none"},

@@ -47,6 +47,10 @@ func (s *State) addedByPeople() string {
 		if c.Author.ID != s.Self.ID && !s.CleanMerges[c.SHA] {
 			return "@" + c.Author.Login + " committed " + Short(c.SHA) + " to it"
 		}
+		// Anybody may write our name into a commit.
+		if !s.PushersKnown && !c.Verified && !s.CleanMerges[c.SHA] {
+			return "the forge does not tell who pushed, and " + Short(c.SHA) + " is not signed by it"
+		}
 	}
 	for _, u := range s.Pushers {
 		if u.ID != s.Self.ID {

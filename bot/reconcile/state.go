@@ -100,6 +100,8 @@ type State struct {
 	// one by which it goes back.
 	Drift    *DriftPull
 	Rollback *policy.Rollback
+	// Unseen is what cannot be looked at for drift, by cluster.
+	Unseen map[string][]cluster.Unknown
 	// Heal is set where no pull is looked at: what was applied last is put back.
 	Heal bool
 	// Rewritten is the commit that the base branch had and has no more, "" when

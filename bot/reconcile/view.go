@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ func (s *State) View() report.View {
 		Verdict: s.Verdict(), MergeSHA: s.Pull.MergeSHA, PolicyChange: s.PolicyChange,
 	}
 	if s.Plan != nil && s.Fresh() {
-		v.Problems = append(v.Problems, s.Plan.Problems...)
+		v.Problems = slices.Concat(v.Problems, s.Plan.Problems, s.moved(s.Plan))
 	}
 	v.Phase = s.phase(v.Verdict)
 	if s.Plan != nil && s.Fresh() {
@@ -163,6 +164,7 @@ func (s *State) notices() []string {
 	if s.history() && len(s.Changes()) > 0 {
 		out = append(out, fmt.Sprintf("What is left of it was given up with `/unlock keep`; `/sync TARGET` plans what %s says now.", s.Pull.Base.Name))
 	}
+	out = append(out, s.unseen()...)
 	for _, l := range s.Holders {
 		for _, t := range s.Targets() {
 			if TargetKey(t) == l.Key {
@@ -208,6 +210,8 @@ func (s *State) next(p report.Phase, v policy.Verdict) []string {
 		return []string{"/plan " + Short(s.Pull.Head.SHA)}
 	case report.Restoring:
 		return []string{"/unlock restore", "/unlock keep"}
+	case report.Broken:
+		return s.restorable()
 	case report.Ready, report.Pending, report.Failed, report.Applied, report.Denied:
 	default:
 		return nil
@@ -223,9 +227,7 @@ func (s *State) next(p report.Phase, v policy.Verdict) []string {
 	if !byMerge && (v.OK || p == report.Denied && len(out) > 0 && len(s.Changes()) > 0) {
 		out = append(out, "/apply")
 	}
-	if s.Drift != nil && s.Kind == PlanPull && s.Drift.Target != "" {
-		out = append(out, "/restore")
-	}
+	out = append(out, s.restorable()...)
 	if s.undoable() {
 		out = append(out, "/rollback")
 	}
@@ -263,4 +265,31 @@ func (s *State) check(v report.View) (forge.CheckState, bool) {
 		return forge.Pending, true
 	}
 	return "", false
+}
+
+// unseen says on which clusters of the plan's targets drift cannot be looked
+// for, and since when.
+func (s *State) unseen() []string {
+	var out []string
+	said := map[string]bool{}
+	for _, t := range s.Targets() {
+		all := s.Unseen[t.Cluster]
+		if len(all) == 0 || said[t.Cluster] {
+			continue
+		}
+		said[t.Cluster] = true
+		since, kinds := all[0].Since, []string{}
+		for _, u := range all {
+			if u.Since.Before(since) {
+				since = u.Since
+			}
+			kinds = append(kinds, cmp.Or(u.Kind, "everything"))
+		}
+		more := ""
+		if len(kinds) > 3 {
+			kinds, more = kinds[:3], fmt.Sprintf(" and %d more kinds", len(kinds)-3)
+		}
+		out = append(out, fmt.Sprintf("Whether anything drifted on cluster %s is unknown since %s: %s%s cannot be looked at there.", t.Cluster, moment(since), strings.Join(kinds, ", "), more))
+	}
+	return out
 }
