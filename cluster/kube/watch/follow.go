@@ -247,10 +247,10 @@ func (r *run) fill(ctx context.Context, k *kind, members []*member) {
 		err = r.fillFew(ctx, k, by, members)
 	}
 	r.world.mu.Lock()
-	k.filling, k.gone = false, k.gone || err != nil
+	k.filling, k.gone = err != nil, k.gone || err != nil
 	r.world.mu.Unlock()
 	if err != nil {
-		poke(r.later) // its next list says all
+		poke(r.later) // to list it anew, which says all
 	}
 	poke(r.dirty)
 }

@@ -22,6 +22,7 @@ func TestBurstsAreDebounced(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		if len(told) != 1 || told[0] != 550*time.Millisecond {
 			t.Errorf("told at %v, want once, 250 ms after the last signal", told)
 		}
@@ -30,6 +31,7 @@ func TestBurstsAreDebounced(t *testing.T) {
 			poke(signals)
 			time.Sleep(100 * time.Millisecond)
 		}
+		synctest.Wait()
 		if len(told) != 2 || told[0] != 2*time.Second {
 			t.Errorf("told at %v, want after 2 s, and after as much again", told)
 		}

@@ -34,7 +34,8 @@ type source struct {
 }
 
 // reflect keeps a store up to date until ctx ends, whatever happens to the
-// server. It returns at once.
+// server. It returns at once; what it started may end some seconds after ctx,
+// and says nothing more by then.
 func (r *run) reflect(ctx context.Context, name string, s source, store cache.ReflectorStore) {
 	heard := func(err error) error {
 		if err != nil && ctx.Err() == nil {

@@ -109,7 +109,7 @@ func (w *world) fit(inv *inventory.Inventory) fitted {
 
 // keep makes the members of each kind, with what is known of those that stay.
 func (w *world) keep(inv *inventory.Inventory, out *fitted) map[*kind]map[place]*member {
-	same := shared{}
+	same := interned{}
 	kept := map[*kind]map[place]*member{}
 	for e := range inv.Entries() {
 		k := w.kindOf(e)
@@ -146,10 +146,10 @@ func (w *world) kindOf(e inventory.Entry) *kind {
 	return k
 }
 
-// shared keeps one of equal strings.
-type shared map[string]string
+// interned keeps one of equal strings.
+type interned map[string]string
 
-func (s shared) one(v string) string {
+func (s interned) one(v string) string {
 	if known, ok := s[v]; ok {
 		return known
 	}
@@ -157,7 +157,7 @@ func (s shared) one(v string) string {
 	return v
 }
 
-func (s shared) entry(e inventory.Entry) inventory.Entry {
+func (s interned) entry(e inventory.Entry) inventory.Entry {
 	for _, p := range []*string{&e.Owner.Target, &e.Ref.Group, &e.Ref.Kind, &e.Ref.Namespace, &e.APIVersion, &e.Revision} {
 		*p = s.one(*p)
 	}
@@ -235,7 +235,7 @@ func (w *world) replace(k *kind, by *reflection, list []glance) bool {
 		m.there, m.touched = false, true
 	}
 	news := !k.synced
-	k.synced, k.gone = true, false
+	k.synced, k.filling, k.gone = true, false, false
 	for _, g := range list {
 		if m := k.members[g.at]; m != nil {
 			news = w.put(m, g.seen) && m.doubted || news
