@@ -32,7 +32,7 @@ type survey struct {
 func newSurvey(tree *closure.Tree, target string, others []string) (*survey, error) {
 	s := &survey{tree: tree, files: map[string]string{}, uses: map[string][]string{}, target: target}
 	for _, o := range others {
-		if o = path.Clean(o); o != target {
+		if o = path.Clean(o); !slices.Contains(s.others, o) {
 			s.others = append(s.others, o)
 		}
 	}

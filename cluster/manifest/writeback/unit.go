@@ -60,7 +60,7 @@ func refuseWant(s *state, w Want, reason string) []Refusal {
 }
 
 // secret reports whether what is wanted must not be written to Git, not even
-// as a patch to copy.
+// as a patch to copy (threat 7).
 func secret(w Want, f *cluster.FieldChange) bool {
 	return w.Ref.Kind == "Secret" && w.Ref.Group == "" || f != nil && f.Masked
 }

@@ -63,10 +63,14 @@ type Writer struct {
 
 // Propose finds the edits of a tree after which the target, a directory of it,
 // renders to what it does now but for the wants, and the other targets render
-// to what they do now. Wants that hold already need no edit. A target that
-// cannot be rendered is no error: its wants are refused.
+// to what they do now: others are their directories. Wants that hold already
+// need no edit. A target that cannot be rendered is no error: its wants are
+// refused. Errors are the tree's, the renderer's or ctx's.
 func (w *Writer) Propose(ctx context.Context, tree fs.FS, target string, others []string, wants []Want) (*Proposal, error) {
 	target = path.Clean(target)
+	if slices.ContainsFunc(others, func(o string) bool { return path.Clean(o) == target }) {
+		return refuseAll(wants, target+" is the directory of another target too, which every edit would move"), nil
+	}
 	a := &attempt{writer: w, target: target, before: map[string]string{}}
 	s := &state{tree: newEdited(tree)}
 	r, err := w.Renderer.Render(ctx, tree, target)
