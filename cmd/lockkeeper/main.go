@@ -57,6 +57,8 @@ func subcommands() []subcommand {
 		{"serve", "--config FILE", "receive webhooks and do the work", serve},
 		{"plan", "--repo DIR --base REF --head REF [--target NAME] --kubeconfig F [--context C] [-o text|markdown|json]",
 			"the plan of a change in a local clone; exit code 0 no change, 2 changes, 1 error", planCommand},
+		{"drift", "[--repo DIR] [--ref REF] [--target NAME] --kubeconfig F [--context C] [--full] [--write] [-o text|json]",
+			"what is live and not as it was applied; exit code 0 nothing, 2 drift, 1 error; --write makes the work tree say it", driftCommand},
 		{"check", "[--repo DIR] [--config FILE] [--schema repository|server]", "validate .lockkeeper.yaml and the server file; print who has to approve what", check},
 		{"explain", "--facts FILE [--policy FILE] [--config FILE] [-o text|json]",
 			"judge recorded facts again, and say why; exit code 0 allow, 2 deny, 1 error", explain},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -15,9 +16,12 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"lockkeeper/bot/plan"
+	"lockkeeper/cluster"
 	"lockkeeper/cluster/clustertest"
 	"lockkeeper/cluster/kube"
 	"lockkeeper/cluster/manifest"
+	"lockkeeper/forge/git"
 )
 
 // suite runs the tests, and stops the control plane if one of them started it.
@@ -146,10 +150,64 @@ func TestScriptsOnACluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{Dir: "testdata/cluster", Cmds: commands(), RequireExplicitExec: true, Setup: func(env *testscript.Env) error {
+	cmds := commands()
+	// apply DIR: brings the targets of a clone's HEAD to the cluster.
+	cmds["apply"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		ts.Check(applyHead(t.Context(), c, ts.MkAbs(args[0])))
+	}
+	// kubectl ARGS...: somebody changes the cluster by hand.
+	cmds["kubectl"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		out, err := cp.Kubectl(t.Context(), args...).CombinedOutput()
+		ts.Logf("%s", out)
+		ts.Check(err)
+	}
+	testscript.Run(t, testscript.Params{Dir: "testdata/cluster", Cmds: cmds, RequireExplicitExec: true, Setup: func(env *testscript.Env) error {
 		env.Setenv("KUBE", cp.Kubeconfig)
 		env.Setenv("EXPIRED", expired.Kubeconfig)
 		env.Setenv("NS", cp.Namespace(t))
 		return environment(env)
 	}})
+}
+
+// applyHead applies all targets of a clone's HEAD, as the bot would.
+func applyHead(ctx context.Context, c *kube.Cluster, dir string) error {
+	repo, err := git.Open(ctx, dir, git.Options{})
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	commit, err := repo.ResolveCommit(ctx, "HEAD")
+	if err != nil {
+		return err
+	}
+	sha, err := repo.TreeOf(ctx, commit)
+	if err != nil {
+		return err
+	}
+	tree, err := repo.Tree(ctx, sha)
+	if err != nil {
+		return err
+	}
+	renderer := manifest.New(manifest.Limits{})
+	defer renderer.Close()
+	p := plan.Planner{Renderer: renderer, Clusters: func(string) (cluster.Cluster, error) { return c, nil }}
+	_, targets, err := plan.Load(tree, nil)
+	if err != nil {
+		return err
+	}
+	in := plan.Input{Base: tree, Merge: tree, MergeRevision: commit, Everything: true}
+	for _, t := range targets {
+		in.Only = append(in.Only, t.Name)
+	}
+	out, err := p.Run(ctx, in)
+	if err != nil {
+		return err
+	}
+	for _, t := range out.Targets {
+		result, err := c.Apply(ctx, t.Plan, nil)
+		if err != nil || !result.OK() {
+			return errors.Join(err, fmt.Errorf("%v %v", t.Plan.Problems, result))
+		}
+	}
+	return nil
 }

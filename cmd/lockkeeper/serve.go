@@ -132,6 +132,7 @@ func open(ctx context.Context, server *config.Server, redact *secret.Redactor, l
 		})
 	}
 	if err == nil {
+		s.metrics.Clusters(func() ([]web.ClusterState, error) { return s.standing(ctx) })
 		s.handler, err = s.door(secrets)
 	}
 	if err != nil {
@@ -139,6 +140,16 @@ func open(ctx context.Context, server *config.Server, redact *secret.Redactor, l
 		return nil, err
 	}
 	return s, nil
+}
+
+// standing is what the metrics tell of clusters.
+func (s *service) standing(ctx context.Context) ([]web.ClusterState, error) {
+	all, err := s.bot.Standing(ctx)
+	out := make([]web.ClusterState, len(all))
+	for i, c := range all {
+		out[i] = web.ClusterState(c)
+	}
+	return out, err
 }
 
 // counted is the default transport, with each request to the forge counted.
