@@ -115,6 +115,9 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 // at.
 func (b *Bot) Watch(ctx context.Context) error { return b.drift.Watch(ctx) }
 
+// Standing tells what is known of every cluster's drift.
+func (b *Bot) Standing(ctx context.Context) ([]drift.Standing, error) { return b.drift.Standing(ctx) }
+
 // approver reports whether an account's approval could count for a pull in an
 // environment.
 func (b *Bot) approver(ctx context.Context, repo int64, number int, environment string, who forge.User) (bool, error) {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/config"
 	"lockkeeper/bot/drift"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
@@ -267,6 +268,38 @@ func TestThreat23ManyChangesAtOnceAreOneIssue(t *testing.T) { // threat 23
 		t.Errorf("it is over, and %d pulls are there", n)
 	}
 	mustContain(t, h.drifted(), "many changes", "many changes are over")
+}
+
+// No answer is never "clean" (invariant 9): what drifted before the cluster went
+// out of reach is told of still, and that nobody can look is said.
+func TestDriftIsUnknownWhileTheClusterIsOutOfReach(t *testing.T) {
+	link, err := plane.Get(t).Delay(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t, build{Server: func(s *config.Server) { s.Clusters["main"] = config.Cluster{Kubeconfig: link.Kubeconfig} }})
+	h.seedLive()
+	h.byHand("a", "by hand")
+	h.lookForDrift()
+	h.driftPull(1)
+	h.must(link.Cut())
+	h.lookForDrift()
+	if still := h.driftPull(1); still.State != "open" || len(h.drifts()) != 1 {
+		t.Fatalf("nobody looked, and the pull is %+v", still)
+	}
+	mustContain(t, h.driftPull(1).Body, "Not everything could be looked at")
+	standing, err := h.bot.Standing(t.Context())
+	h.must(err)
+	if len(standing) != 1 || standing[0].Unknown.IsZero() || standing[0].Drifting != 1 {
+		t.Errorf("standing: %+v", standing)
+	}
+	h.must(link.Restore())
+	h.byHand("a", "one")
+	h.lookForDrift()
+	if gone := h.driftPull(1); gone.State != "closed" {
+		t.Fatalf("left open: %+v", gone)
+	}
+	mustContain(t, h.drifted(), "unknown", "known again", "gone")
 }
 
 // Threats 15 and 28: looking again, from the start, with nothing remembered,

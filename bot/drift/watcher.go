@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -225,4 +226,40 @@ func (w *Watcher) Seen(ctx context.Context, repo int64, p forge.Pull) error {
 		return nil
 	}
 	return w.Store.Want(ctx, Key(d.Cluster))
+}
+
+// Standing is what is known of a cluster.
+type Standing struct {
+	Cluster  string
+	Drifting int       // targets that people are told of
+	Looked   time.Time // when it was looked at last; zero for never
+	Unknown  time.Time // since when something cannot be looked at; zero if all can
+}
+
+// Standing tells what is known of every cluster, by name.
+func (w *Watcher) Standing(ctx context.Context) ([]Standing, error) {
+	var out []Standing
+	for _, name := range slices.Sorted(maps.Keys(w.Clusters)) {
+		known, err := w.Store.Watch(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		rows, err := w.Store.Drifts(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		s := Standing{Cluster: name, Looked: known.Looked}
+		for _, u := range known.Unknown {
+			if s.Unknown.IsZero() || u.Since.Before(s.Unknown) {
+				s.Unknown = u.Since
+			}
+		}
+		for _, d := range rows {
+			if len(loud(d.Findings)) > 0 {
+				s.Drifting++
+			}
+		}
+		out = append(out, s)
+	}
+	return out, nil
 }

@@ -78,6 +78,63 @@ func (m *Metrics) Waiting(count func() float64) {
 	}
 }
 
+// ClusterState is what is known of a cluster's drift.
+type ClusterState struct {
+	Cluster  string
+	Drifting int       // targets
+	Looked   time.Time // when it was looked at last; zero for never
+	Unknown  time.Time // since when something there cannot be looked at; zero if all can
+}
+
+// Clusters shows what read returns whenever somebody asks for the metrics.
+func (m *Metrics) Clusters(read func() ([]ClusterState, error)) {
+	if m != nil {
+		m.registry.MustRegister(clusters{read})
+	}
+}
+
+// clusters collects gauges about clusters.
+type clusters struct {
+	read func() ([]ClusterState, error)
+}
+
+func gauge(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("lockkeeper_"+name, help, []string{"cluster"}, nil)
+}
+
+var (
+	drifting = gauge("drifting_targets", "Targets whose live objects are not as they were applied.")
+	looked   = gauge("drift_looked_timestamp_seconds", "When drift was looked for last; 0: never.")
+	unknown  = gauge("drift_unknown_since_timestamp_seconds", "Since when something cannot be looked at; 0: all can.")
+)
+
+// Describe names the gauges.
+func (c clusters) Describe(ch chan<- *prometheus.Desc) {
+	ch <- drifting
+	ch <- looked
+	ch <- unknown
+}
+
+// Collect reads them.
+func (c clusters) Collect(ch chan<- prometheus.Metric) {
+	all, err := c.read()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(drifting, err)
+		return
+	}
+	at := func(t time.Time) float64 {
+		if t.IsZero() {
+			return 0
+		}
+		return float64(t.Unix())
+	}
+	for _, s := range all {
+		for desc, v := range map[*prometheus.Desc]float64{drifting: float64(s.Drifting), looked: at(s.Looked), unknown: at(s.Unknown)} {
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, s.Cluster)
+		}
+	}
+}
+
 func (m *Metrics) delivery(event, outcome string) {
 	if m != nil {
 		m.deliveries.WithLabelValues(m.eventLabel(event), outcome).Inc()

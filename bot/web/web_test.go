@@ -433,6 +433,9 @@ func TestMetricsNameNoPullAndStayBounded(t *testing.T) {
 	f.metrics.ForgeRequest("GET", 200)
 	f.metrics.ClusterRequest("PATCH", 0)
 	f.metrics.Waiting(func() float64 { return 3 })
+	f.metrics.Clusters(func() ([]ClusterState, error) {
+		return []ClusterState{{Cluster: "main", Drifting: 2, Looked: time.Unix(1700000000, 0)}, {Cluster: "edge", Unknown: time.Unix(1700000001, 0)}}, nil
+	})
 	text := do(h, httptest.NewRequest(http.MethodGet, "/metrics", nil)).Body.String()
 	for _, want := range []string{
 		`lockkeeper_deliveries_total{event="pull_request",outcome="accepted"} 1`,
@@ -442,6 +445,9 @@ func TestMetricsNameNoPullAndStayBounded(t *testing.T) {
 		`lockkeeper_forge_requests_total{method="GET",status="200"} 1`,
 		`lockkeeper_cluster_requests_total{status="0",verb="PATCH"} 1`,
 		`lockkeeper_work_waiting 3`, `go_goroutines`,
+		`lockkeeper_drifting_targets{cluster="main"} 2`, `lockkeeper_drift_looked_timestamp_seconds{cluster="main"} 1.7e+09`,
+		`lockkeeper_drift_unknown_since_timestamp_seconds{cluster="main"} 0`,
+		`lockkeeper_drift_unknown_since_timestamp_seconds{cluster="edge"} 1.700000001e+09`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("metrics lack %q", want)
@@ -459,6 +465,7 @@ func TestMetricsNameNoPullAndStayBounded(t *testing.T) {
 	none.ForgeRequest("GET", 200)
 	none.ClusterRequest("GET", 200)
 	none.Waiting(nil)
+	none.Clusters(nil)
 }
 
 func TestServerCutsOffSlowCallers(t *testing.T) {
