@@ -110,17 +110,13 @@ func (f *Follower) resolve(ctx context.Context, w *world) (all, news bool) {
 		}
 	}
 	w.mu.Unlock()
-	trusted := f.discovery.Generations(ctx, need)
+	served, trusted, err := f.ask(ctx, need, ask)
 	w.mu.Lock()
 	for _, gvk := range need {
 		w.kinds[gvk].generations = trusted(gvk)
 	}
 	w.mu.Unlock()
-	if len(ask) == 0 {
-		return true, false
-	}
 	all = true
-	served, err := f.discovery.For(ctx, ask)
 	for _, gvk := range ask {
 		k, why := w.kinds[gvk], err
 		if why == nil {
@@ -134,6 +130,18 @@ func (f *Follower) resolve(ctx context.Context, w *world) (all, news bool) {
 		}
 	}
 	return all, news
+}
+
+// ask asks two things at once: which of the kinds keep a generation that can be
+// trusted, and how those are served of which that cannot be guessed.
+func (f *Follower) ask(ctx context.Context, need, serve []schema.GroupVersionKind) (served *kinds.Served, trusted func(schema.GroupVersionKind) bool, err error) {
+	var trust errgroup.Group
+	trust.Go(func() error { trusted = f.discovery.Generations(ctx, need); return nil })
+	if len(serve) > 0 {
+		served, err = f.discovery.For(ctx, serve)
+	}
+	_ = trust.Wait() // it answers in any case
+	return served, trusted, err
 }
 
 func where(served *kinds.Served, gvk schema.GroupVersionKind) schema.GroupVersionResource {
