@@ -2,7 +2,7 @@ package writeback
 
 import (
 	"fmt"
-	"slices"
+	"maps"
 
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/manifest/writeback/field"
@@ -97,9 +97,6 @@ func (c *aim) inSource() (map[string]Edit, error) {
 	if err := c.own(c.source.path); err != nil {
 		return nil, err
 	}
-	if slices.Contains([]string{"Secret"}, c.object.Ref.Kind) && c.object.Ref.Group == "" {
-		return nil, fmt.Errorf("Secrets are never written to Git")
-	}
 	value, err := c.unit.change.Apply(c.source.value)
 	if err != nil {
 		return nil, fmt.Errorf("%s does not have its list: %w", c.source.path, err)
@@ -118,7 +115,6 @@ func (c *aim) everywhere(patches []patch) (map[string]Edit, error) {
 		return nil, err
 	}
 	now := *c
-	now.state = c.state.with(edits)
 	for i := range patches {
 		now.state = c.state.with(edits)
 		p := now.patches()
@@ -129,9 +125,7 @@ func (c *aim) everywhere(patches []patch) (map[string]Edit, error) {
 		if err != nil {
 			return nil, err
 		}
-		for name, e := range more {
-			edits[name] = e
-		}
+		maps.Copy(edits, more)
 	}
 	return edits, nil
 }

@@ -72,7 +72,7 @@ func (c *aim) withoutDocument() (edits map[string]Edit, gone string, err error) 
 	if others == 1 {
 		return map[string]Edit{src.path: {Delete: true}}, src.path, nil
 	}
-	data, _, err := src.file.Drop(src.doc)
+	data, err := src.file.Drop(src.doc)
 	return map[string]Edit{src.path: {Content: data}}, "", err
 }
 
@@ -117,7 +117,7 @@ func (c *aim) forgetPatch() (map[string]Edit, error) {
 			continue
 		}
 		if len(p.body.Documents()) > 1 {
-			data, _, err := p.body.Drop(p.doc)
+			data, err := p.body.Drop(p.doc)
 			if err != nil || p.text != nil {
 				return nil, fmt.Errorf("its patch in %s stands with others", p.path)
 			}
@@ -169,7 +169,7 @@ func (c *aim) blank() (map[string]Edit, error) {
 	if path.Ext(gone) == ".json" {
 		return map[string]Edit{gone: {}}, nil
 	}
-	data, _, err := c.source.file.Drop(c.source.doc)
+	data, err := c.source.file.Drop(c.source.doc)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package writeback
 
 import (
+	"flag"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/kube"
 )
+
+var liveLayouts = flag.Int("adopt.layouts", 20, "layouts that are adopted on a real API server")
 
 // batch are drifts that people make, as they make them: arguments of kubectl.
 var batch = []struct {
@@ -42,12 +45,17 @@ func TestWhatIsAdoptedHasNotDrifted(t *testing.T) {
 	if err := c.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range batch {
+	for n := range *liveLayouts {
+		// Each as it is written above, then others by others' kubectl.
+		b, script := batch[n%len(batch)], batch[n%len(batch)].kubectl
+		if n >= len(batch) {
+			b.structure, b.style = structures[n%len(structures)].name, styles[(n/len(structures)+5*n)%len(styles)].name
+		}
 		t.Run(b.structure+"/"+b.style, func(t *testing.T) {
 			ns := cp.Namespace(t)
 			w := world{t: t, ns: ns, cluster: c, tree: layout(t, b.structure, b.style, ns)}
 			w.apply()
-			for _, args := range b.kubectl {
+			for _, args := range script {
 				w.kubectl(args...)
 			}
 			wants := w.wants()

@@ -248,12 +248,14 @@ func within(p, parent field.Path) bool {
 	return len(p) >= len(parent) && comparePaths(p[:len(parent)], parent) == 0
 }
 
+// comparePaths orders paths; positions are ordered as numbers.
 func comparePaths(a, b field.Path) int {
 	return slices.CompareFunc(a, b, func(x, y field.Step) int {
 		return cmp.Or(strings.Compare(x.Key, y.Key), x.Index-y.Index, strings.Compare(fmt.Sprint(x.Where, deref(x.Value)), fmt.Sprint(y.Where, deref(y.Value))))
 	})
 }
 
+// deref is the value of a selector by value, told apart from none.
 func deref(s *string) string {
 	if s == nil {
 		return ""
@@ -272,27 +274,43 @@ func (g *grouped) unit(content any) (*unit, error) {
 		_, err := u.change.Apply(content)
 		return u, err
 	}
+	now, err := g.applied(content)
+	if err != nil {
+		return nil, err
+	}
+	value, ok := field.Get(now, g.list)
+	if !ok {
+		return nil, field.ErrMissing
+	}
+	u.change = field.Change{Path: g.list, Op: cluster.Set, Value: value}
+	return u, nil
+}
+
+// applied makes the changes of a list: those in place, removals from the last
+// position to the first, and the order of what is there then.
+func (g *grouped) applied(content any) (any, error) {
 	now := content
 	var orders, removals []change
 	for _, c := range g.changes {
-		var err error
-		if was, there := field.Get(content, c.Path); there && c.Op != cluster.Add && c.given.Before != nil && !field.Fits(was, field.Clone(c.given.Before)) && c.order(content) == nil {
+		if c.order(content) != nil {
+			orders = append(orders, c)
+			continue
+		}
+		was, there := field.Get(content, c.Path)
+		if there && c.Op != cluster.Add && c.given.Before != nil && !field.Fits(was, field.Clone(c.given.Before)) {
 			return nil, errors.New("at its position is something else than what was applied")
 		}
-		switch {
-		case c.order(content) != nil:
-			orders = append(orders, c)
-		case c.Op == cluster.Remove:
+		if c.Op == cluster.Remove {
 			removals = append(removals, c)
-		default:
-			now, err = c.Apply(now)
+			continue
 		}
-		if err != nil {
+		var err error
+		if now, err = c.Apply(now); err != nil {
 			return nil, err
 		}
 	}
-	for _, c := range slices.Backward(removals) { // the last positions first
-		now, _ = c.Apply(now)
+	for _, c := range slices.Backward(removals) {
+		now = field.Without(now, c.Path)
 	}
 	for _, c := range orders {
 		list, _ := field.Get(now, c.Path)
@@ -304,12 +322,7 @@ func (g *grouped) unit(content any) (*unit, error) {
 			return nil, err
 		}
 	}
-	value, ok := field.Get(now, g.list)
-	if !ok {
-		return nil, field.ErrMissing
-	}
-	u.change = field.Change{Path: g.list, Op: cluster.Set, Value: value}
-	return u, nil
+	return now, nil
 }
 
 // reorder is a list in the order of selectors.

@@ -91,13 +91,13 @@ func With(v any, p Path, value any) (any, error) {
 	if s.At && s.Index != len(out) || s.Value != nil && len(p) > 1 {
 		return nil, ErrMissing
 	}
-	sub, err := With(s.fresh(), p[1:], value)
+	sub, err := With(s.Fresh(), p[1:], value)
 	return append(out, sub), err
 }
 
-// fresh is a new item that the step selects. Key values are text in a path:
-// numbers become numbers again.
-func (s Step) fresh() any {
+// Fresh is a new list item that the step selects. Key values are text in a
+// path: numbers become numbers again.
+func (s Step) Fresh() any {
 	if len(s.Where) == 0 {
 		return nil
 	}
@@ -110,9 +110,6 @@ func (s Step) fresh() any {
 	}
 	return m
 }
-
-// Fresh is a new list item that the step selects.
-func (s Step) Fresh() any { return s.fresh() }
 
 // emptied are maps that mean the same when they are empty as when they are not
 // there.

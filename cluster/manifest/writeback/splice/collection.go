@@ -182,12 +182,11 @@ func (s *surgery) removeLines(at span) {
 		s.put(start, s.nextLine(end), "")
 		return
 	}
-	for start > 0 && (s.data[start-1] == '\n' || s.data[start-1] == '\r') {
+	if start > 0 && s.data[start-1] == '\n' {
 		start--
-		if s.data[start] == '\n' && start > 0 && s.data[start-1] == '\r' {
-			start--
-		}
-		break
+	}
+	if start > 0 && s.data[start-1] == '\r' {
+		start--
 	}
 	s.put(start, end, "")
 }

@@ -277,9 +277,9 @@ func (s *surgery) leadingSpace(at int) string {
 	return string(s.data[at:end])
 }
 
-// Drop returns the file without one of its documents, and whether any is left.
-// An error is ErrSplice.
-func (f *File) Drop(doc int) (data []byte, left bool, err error) {
+// Drop returns the file without one of its documents. Comments before the
+// file's first "---", and behind its last document, stay. An error is ErrSplice.
+func (f *File) Drop(doc int) ([]byte, error) {
 	start, end := f.opening(doc), len(f.data)
 	switch {
 	case f.json && doc > 0:
@@ -296,14 +296,14 @@ func (f *File) Drop(doc int) (data []byte, left bool, err error) {
 	out := append(bytes.Clone(f.data[:start]), f.data[end:]...)
 	after, err := Parse(f.path, out)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	rest := slices.Delete(f.Documents(), doc, doc+1)
 	empty := func(v any) bool { return v == nil }
 	if !field.Same(slices.DeleteFunc(rest, empty), slices.DeleteFunc(after.Documents(), empty)) {
-		return nil, false, fmt.Errorf("%s %w: its documents hang together", f.path, ErrSplice)
+		return nil, fmt.Errorf("%s %w: its documents hang together", f.path, ErrSplice)
 	}
-	return out, len(f.roots) > 1, nil
+	return out, nil
 }
 
 // opening is where a document begins: at its "---", or else where its first
