@@ -415,3 +415,20 @@ func (h hooked) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return h.next.RoundTrip(r)
 }
+
+// A field that a person added may have been the last in a map without a schema:
+// the map goes with it, where a null would not be valid.
+func TestAResetLeavesNoEmptyMapBehind(t *testing.T) {
+	c, ns := connected(t), shared.Get(t).Namespace(t)
+	kubectl(t, strings.ReplaceAll(widgets, "%NS%", ns), "apply", "-f", "-")
+	kubectl(t, "", "wait", "--for=condition=Established", "crd/widgets."+ns+".example.org")
+	objs, target := objects(t, ns, "apiVersion: "+ns+".example.org/v1\nkind: Widget\nmetadata: {name: w}\nspec: {wheels: 3}\n"), targetIn(ns)
+	synced(t, c, target, nil, objs)
+	kind := "widgets.v1." + ns + ".example.org"
+	by(t, c, "some-operator", kind, ns, "w", `{"spec":{"free":{"a":1}}}`)
+	by(t, c, "kubectl-patch", kind, ns, "w", `{"spec":{"free":{"b":false}}}`)
+	by(t, c, "some-operator", kind, ns, "w", `{"spec":{"free":{"a":null}}}`)
+	resets(t, c, target, objs, nil)
+	by(t, c, "kubectl-patch", kind, ns, "w", `{"spec":{"free":{"b":false}}}`)
+	resets(t, c, target, objs, nil)
+}

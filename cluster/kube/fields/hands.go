@@ -132,8 +132,57 @@ func PlanTakeback(live *unstructured.Unstructured, git *fieldpath.Set, apiVersio
 	}
 	slices.Sort(m.Managers)
 	m.Managers = slices.Compact(m.Managers)
-	m.Entries = m.setOurs(rest, apiVersion)
+	m.Entries = m.setOurs(m.ownEmptied(live, rest, git), apiVersion)
 	return m
+}
+
+// ownEmptied takes the maps and lists as well that are left empty once the fields
+// go that Git does not set, whoever owns those: the server would leave a null in
+// their place, which need not be valid. It returns the other managers' entries.
+func (m *Migration) ownEmptied(live *unstructured.Unstructured, rest []metav1.ManagedFieldsEntry, git *fieldpath.Set) []metav1.ManagedFieldsEntry {
+	gone, kept := m.Fields.Difference(git), git.Union(identity)
+	for _, e := range rest {
+		if !IsOurs(e) {
+			kept = kept.Union(Stored(e))
+		}
+	}
+	bare := live.DeepCopy()
+	strip(bare.Object, gone, kept)
+	emptied := &fieldpath.Set{}
+	gone.Leaves().Iterate(func(p fieldpath.Path) {
+		for n := len(p) - 1; n > 0 && emptyAt(bare.Object, p[:n]); n-- {
+			emptied.Insert(p[:n].Copy())
+		}
+	})
+	m.Fields = m.Fields.Union(emptied)
+	var out []metav1.ManagedFieldsEntry
+	for _, e := range rest {
+		if left := Of(e).Difference(emptied); !IsOurs(e) && !left.Equals(Of(e)) {
+			if e.FieldsV1 = encodeFields(left); left.Empty() {
+				continue
+			}
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// emptyAt reports whether a path leads to a map or list with nothing in it.
+func emptyAt(v any, p fieldpath.Path) bool {
+	switch x := v.(type) {
+	case map[string]any:
+		if len(p) == 0 {
+			return len(x) == 0
+		}
+		return p[0].FieldName != nil && emptyAt(x[*p[0].FieldName], p[1:])
+	case []any:
+		if len(p) == 0 {
+			return len(x) == 0
+		}
+		i := slices.IndexFunc(x, func(item any) bool { return names(p[0], item) })
+		return i >= 0 && emptyAt(x[i], p[1:])
+	}
+	return false
 }
 
 // Then is this migration, which may be nil, followed by the one that then plans on
