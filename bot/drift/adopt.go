@@ -37,7 +37,8 @@ func Adopt(ctx context.Context, w *writeback.Writer, in Source, t cluster.Target
 	}
 	var others []string
 	for _, o := range in.Targets {
-		if o.Path != t.Path && !slices.Contains(others, o.Path) {
+		// Another target of the same directory moves with it, and is told of too.
+		if (o.Name != t.Name || o.Cluster != t.Cluster) && !slices.Contains(others, o.Path) {
 			others = append(others, o.Path)
 		}
 	}

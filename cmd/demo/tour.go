@@ -29,7 +29,7 @@ type result struct {
 // play tells the story until its end or the first step that is not as it
 // should be, which is the error.
 func (t *tour) play(ctx context.Context) error {
-	for _, chapter := range []func(context.Context) error{t.bringUp, t.release, t.permissions, t.history} {
+	for _, chapter := range []func(context.Context) error{t.bringUp, t.release, t.permissions, t.drift, t.history} {
 		if err := chapter(ctx); err != nil {
 			return err
 		}

@@ -32,11 +32,11 @@ const (
 
 // The people. All but eve may write to the repository.
 const (
-	owner = "olga" // of the organisation
-	ann   = "ann"  // develops the shop
-	bob   = "bob"  // is in the team acme/platform
-	cho   = "cho"  // develops the shop
-	eve   = "eve"  // is nobody here
+	olga = "olga" // owns the organisation, and is in the team acme/platform
+	ann  = "ann"  // develops the shop
+	bob  = "bob"  // is in the team acme/platform
+	cho  = "cho"  // develops the shop
+	eve  = "eve"  // is nobody here
 )
 
 // world is everything that runs: two clusters, a forge and the bot.
@@ -124,11 +124,11 @@ func (w *world) startForge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, login := range []string{ann, bob, cho, eve, owner} {
+	for _, login := range []string{ann, bob, cho, eve, olga} {
 		w.forge.AddUser(login)
 	}
-	w.forge.AddOrg("acme", owner)
-	w.forge.AddTeam("acme", platform, "", bob)
+	w.forge.AddOrg("acme", olga)
+	w.forge.AddTeam("acme", platform, "", bob, olga)
 	files, err := readSeed(filepath.Join(w.root, "testdata", "shop"))
 	if err != nil {
 		return err

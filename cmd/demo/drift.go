@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// The image that somebody puts on production by hand.
+const handmade = "registry.example/shop/cart:2.1.4-hotfix"
+
+// drift is what happens when somebody changes production behind Git's back: the
+// bot opens a pull, and people choose.
+func (t *tour) drift(ctx context.Context) error {
+	t.chapter("somebody changes production by hand, and a pull opens by itself")
+	prod := t.clusters[production]
+	for _, s := range []struct {
+		title string
+		do    func(context.Context) error
+	}{
+		{"kubectl scale on production: the bot opens a pull that says so", func(ctx context.Context) error {
+			return t.byHand(ctx, []string{"scale", "deployment/web", "--replicas=7"}, "spec.replicas", "5", "7")
+		}},
+		{"it may have been bob's own change, so that his approval alone is not enough", func(ctx context.Context) error {
+			return t.say(ctx, bob, "/approve", "approved", "1 more approval")
+		}},
+		{"adopted: olga approves too, /apply changes nothing live, and Git says what runs", func(ctx context.Context) error {
+			return errors.Join(t.untouchedSpec(ctx, func() error {
+				return errors.Join(t.say(ctx, olga, "/approve", "approved"), t.say(ctx, ann, "/apply", "🚀", "Merged as"))
+			}), prod.runs(ctx, "web", image+"1.4.0", 7), t.talk.merged(ctx), t.mainSays(ctx, "overlays/production/kustomization.yaml", "count: 7"))
+		}},
+		{"kubectl set image on production: another pull", func(ctx context.Context) error {
+			return t.byHand(ctx, []string{"set", "image", "deployment/cart", "cart=" + handmade}, "cart", handmade)
+		}},
+		{"/restore plans to put back what was applied; bob approves; /apply does it, and the pull closes by itself", t.restored},
+	} {
+		if err := t.step(ctx, s.title, s.do); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byHand runs kubectl on production as somebody at a terminal, and waits for the
+// bot's pull about it, whose body must say wants.
+func (t *tour) byHand(ctx context.Context, args []string, wants ...string) error {
+	out, err := t.clusters[production].Kubectl(ctx, append([]string{"-n", namespace}, args...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("kubectl: %w\n%s", err, out)
+	}
+	start := time.Now()
+	t.printf("  %s $ %s\n", t.style(bold, "somebody"), t.style(cyan, "kubectl -n "+namespace+" "+strings.Join(args, " ")))
+	p, err := t.driftPull(ctx, wants...)
+	if err != nil {
+		return err
+	}
+	t.talk = &conversation{world: t.world, number: p.Number, shown: map[int64]string{}}
+	t.printf("  %s\n", t.style(faint, fmt.Sprintf("%s opened #%d “%s” %s after that", t.app.BotLogin(), p.Number, p.Title, took(start))))
+	t.box(t.app.BotLogin(), p.Body)
+	_, err = t.talk.report(ctx, "not yet allowed")
+	return err
+}
+
+// foundPull is a pull in a list of the forge's API.
+type foundPull struct {
+	Number      int
+	Title, Body string
+	User        struct{ Login string }
+	Head        struct{ Ref string }
+}
+
+// driftPull waits for the open drift pull of production.
+func (t *tour) driftPull(ctx context.Context, wants ...string) (foundPull, error) {
+	var found foundPull
+	err := eventually(ctx, fmt.Sprintf("the bot's pull about the drift of %s, which says %q", production, wants), func(ctx context.Context) (bool, error) {
+		var open []foundPull
+		if err := t.forge.As(ann).Do(ctx, "GET", "/repos/"+shop+"/pulls?state=open", nil, &open); err != nil {
+			return false, err
+		}
+		for _, p := range open {
+			if p.User.Login == t.app.BotLogin() && strings.HasPrefix(p.Head.Ref, "lockkeeper/drift/") && says(p.Body, wants...) == nil {
+				found = p
+				return true, nil
+			}
+		}
+		return false, t.bot.Ended()
+	})
+	return found, err
+}
+
+// untouchedSpec is an error if f changed what a Deployment of production should
+// be. Who owns its fields may change.
+func (t *tour) untouchedSpec(ctx context.Context, f func() error) error {
+	spec := func() (string, error) {
+		out, err := t.clusters[production].Kubectl(ctx, "-n", namespace, "get", "deployments",
+			"-o", `jsonpath={range .items[*]}{.metadata.name} {.metadata.generation}{"\n"}{end}`).Output()
+		return string(out), err
+	}
+	before, err := spec()
+	if err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	after, err := spec()
+	if err == nil && before != after {
+		err = fmt.Errorf("a Deployment changed:\nbefore\n%safter\n%s", before, after)
+	}
+	return err
+}
+
+// mainSays is an error unless a file on main has the text.
+func (t *tour) mainSays(ctx context.Context, path, want string) error {
+	var file struct{ Content []byte }
+	if err := t.forge.As(ann).Do(ctx, "GET", "/repos/"+shop+"/contents/"+path+"?ref=main", nil, &file); err != nil {
+		return err
+	}
+	return says(string(file.Content), want)
+}
+
+func (t *tour) restored(ctx context.Context) error {
+	if err := t.say(ctx, cho, "/restore", "put back"); err != nil {
+		return err
+	}
+	report, err := t.talk.report(ctx, handmade, "not yet allowed")
+	if err != nil {
+		return err
+	}
+	t.box(t.app.BotLogin(), report)
+	if err := t.say(ctx, bob, "/approve", "approved"); err != nil {
+		return err
+	}
+	if err := t.say(ctx, ann, "/apply", "🚀"); err != nil {
+		return err
+	}
+	if err := t.clusters[production].runs(ctx, "cart", cart, 2); err != nil {
+		return err
+	}
+	return eventually(ctx, fmt.Sprintf("#%d to be closed", t.talk.number), func(ctx context.Context) (bool, error) {
+		p, err := t.talk.pull(ctx)
+		return p.State == "closed" && !p.Merged, errOr(err, t.bot.Ended())
+	})
+}
