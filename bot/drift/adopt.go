@@ -66,6 +66,9 @@ func (n naming) wanted() ([]writeback.Want, []report.Refusal) {
 	var wants []writeback.Want
 	var refused []report.Refusal
 	for _, f := range n.findings {
+		if f.Kind == cluster.Disowned {
+			continue // Git says the value already; applying takes it back
+		}
 		if why := unwritable(f); why != "" {
 			refused = append(refused, report.Refusal{Ref: f.Ref, Path: f.Field.Path, Reason: why})
 			continue
@@ -118,8 +121,6 @@ func unwritable(f cluster.Finding) string {
 		return "something else made it again: Git says already what it should be, and `/restore` or `/sync` makes it lockkeeper's"
 	case f.Kind == cluster.Orphan:
 		return "Git has it no more: `/restore` or `/sync` deletes it, and adding it to Git keeps it"
-	case f.Kind == cluster.Disowned:
-		return "the value is what Git says, but it is another manager's now: `/restore` or `/sync` takes it back"
 	case f.Ref.Group == "" && f.Ref.Kind == "Secret":
 		return "Secrets are never written to Git"
 	case f.Field.Masked:
