@@ -34,7 +34,7 @@ func readme(t *testing.T) string {
 func TestGeneratedPartsOfTheReadmeAreCurrent(t *testing.T) {
 	text := readme(t)
 	for name, want := range map[string]string{
-		"comment": exampleComment(t), "commands": command.Markdown(),
+		"comment": exampleComment(t), "drift": exampleDrift(t), "commands": command.Markdown(),
 		"shape": jsonShape(reflect.TypeFor[plan.Output]()), "facts": jsonShape(reflect.TypeFor[policy.Facts]()),
 		"explained": explainedExample(t),
 	} {
@@ -57,6 +57,28 @@ func TestGeneratedPartsOfTheReadmeAreCurrent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// exampleDrift is the story "drift", up to what one can do about it.
+func exampleDrift(t *testing.T) string {
+	t.Helper()
+	story, err := txtar.ParseFile("../../testdata/stories/report/drift.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range story.Files {
+		if f.Name != "drift.md" {
+			continue
+		}
+		_, body, ok := strings.Cut(string(f.Data), " -->\n") // the title and the hidden marker
+		body, _, ok2 := strings.Cut(body, "Nobody knows which person")
+		if !ok || !ok2 {
+			t.Fatal("the story has another shape")
+		}
+		return body
+	}
+	t.Fatal("the story has no drift.md")
+	return ""
 }
 
 // exampleComment is the story "denied", without its long middle.
