@@ -305,9 +305,10 @@ func TestDriftIsUnknownWhileTheClusterIsOutOfReach(t *testing.T) {
 // Threats 15 and 28: looking again, from the start, with nothing remembered,
 // opens no second pull; a target that somebody holds is left alone.
 func TestThreat15DriftIsFoundAgainByAnotherProcess(t *testing.T) { // threats 15, 28
-	h := newHouse(t, build{})
+	h := newHouse(t, build{Config: plainConfig + "drift:\n  humans: [our-console]\n"})
 	h.seedLive()
 	h.byHand("a", "by hand")
+	h.kubectl("-n", h.ns, "annotate", "configmap", "a", "note=from-the-console", "--field-manager=our-console")
 	repo := h.server.Repositories[0].ID
 	key := fmt.Sprintf("target/main/%s/%d", h.ns, repo)
 	lease, _, _, err := h.store.Acquire(t.Context(), key, "pull/1/99", "apply", 0)
@@ -332,13 +333,16 @@ func TestThreat15DriftIsFoundAgainByAnotherProcess(t *testing.T) { // threats 15
 
 	// Put back what was applied, through the gate: the asker may not approve.
 	h.say(second, first.Number, "/restore")
-	mustContain(t, h.sticky(first.Number), "- data.key: by hand", "+ data.key: one")
+	mustContain(t, h.sticky(first.Number), "- data.key: by hand", "+ data.key: one", "- metadata.annotations.note: from-the-console")
 	mustContain(t, h.say(second, first.Number, "/approve"), "refused")
 	h.say(reviewer, first.Number, "/approve")
 	mustContain(t, h.say(second, first.Number, "/apply"), "🚀")
 	h.settle()
 	if gone := h.driftPull(1); gone.State != "closed" || gone.Merged || h.value("a") != "one" || len(h.drifts()) != 0 {
 		t.Fatalf("restored: %+v, a is %q, known: %+v", gone, h.value("a"), h.drifts())
+	}
+	if left := h.kubectl("-n", h.ns, "get", "configmap", "a", "-o", "jsonpath={.metadata.annotations.note}"); left != "" {
+		t.Errorf("what somebody added is still there: %s", left)
 	}
 
 	// What was set back by hand is as it should be, but whose it is.

@@ -199,6 +199,7 @@ func (b *Bot) liveChanges(ctx context.Context, g *gathered, out *plan.Output) er
 func (b *Bot) plan(ctx context.Context, g *gathered, only []string) (*plan.Output, error) {
 	in := plan.Input{
 		Base: g.src.Base, Merge: g.src.Merge, MergeRevision: g.src.Revision, Repository: &g.Operator, Only: only,
+		Humans: g.Policy.Watching.Humans,
 		// What this pull applied and did not see merged is part of its plan,
 		// even if a push since then left the target alone.
 		Held: func(t cluster.Target) bool { return slices.Contains(g.Memory.Leases, reconcile.TargetKey(t)) },

@@ -53,6 +53,8 @@ type Input struct {
 	Everything bool
 	// Reset also takes away what people added by hand.
 	Reset bool
+	// Humans are field managers, beside the known ones, behind which people are.
+	Humans []string
 	// Drifted plans the targets in Only even if unaffected, and nothing of them
 	// but to put these objects back.
 	Drifted []cluster.Ref
@@ -335,7 +337,7 @@ func (p *Planner) one(ctx context.Context, in Input, x *pair, all []*pair) (plan
 	}
 	req := cluster.Request{
 		Target: t, Base: x.base.objects, Merge: x.merge.objects,
-		Revision: in.MergeRevision, Everything: in.Everything, Reset: in.Reset, Only: in.Drifted,
+		Revision: in.MergeRevision, Everything: in.Everything, Reset: in.Reset, Only: in.Drifted, Humans: in.Humans,
 	}
 	req.Claims, req.Releases = others(x, all)
 	plan, err = c.Plan(ctx, req)
