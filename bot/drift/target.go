@@ -73,7 +73,7 @@ func (l *look) examine(ctx context.Context, o cluster.Owner, rows []store.Drift)
 		t.row.Findings, t.row.Digest = nil, ""
 		return t, nil
 	}
-	if err := l.compare(ctx, t, o); err != nil {
+	if held, err := l.compare(ctx, t, o); err != nil || held {
 		return nil, err
 	}
 	if t.row.Digest == "" && !t.known {
@@ -158,21 +158,25 @@ func treeOf(ctx context.Context, mirror *git.Mirror, commit string) (*git.Tree, 
 }
 
 // compare asks the cluster, by value, for the objects that may differ, and
-// stores what it says.
-func (l *look) compare(ctx context.Context, t *target, o cluster.Owner) error {
+// stores what it says; unless somebody took the target meanwhile, whose writes
+// are no drift.
+func (l *look) compare(ctx context.Context, t *target, o cluster.Owner) (held bool, err error) {
 	report, err := l.report(ctx, t, o)
 	if err != nil {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
 		}
 		report = &cluster.DriftReport{Problems: []cluster.Problem{{Message: err.Error()}}}
+	}
+	if held, err := l.held(ctx, o); err != nil || held {
+		return held, err
 	}
 	t.problems = report.Problems
 	t.unknown = len(report.Problems) > 0
 	for _, p := range report.Problems {
 		l.Log.WarnContext(ctx, "cannot tell whether an object drifted", "cluster", l.name, "target", t.target.Name, "problem", p.Message, "ref", p.Ref)
 	}
-	return l.note(ctx, t, report)
+	return false, l.note(ctx, t, report)
 }
 
 func (l *look) report(ctx context.Context, t *target, o cluster.Owner) (*cluster.DriftReport, error) {

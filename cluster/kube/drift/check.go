@@ -87,6 +87,9 @@ func (c *Check) Run(ctx context.Context) (*cluster.DriftReport, error) {
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("checking target %s for drift: %w", c.request.Target.Name, err)
 	}
+	if err := c.again(ctx, entries, verdicts); err != nil {
+		return nil, fmt.Errorf("checking target %s for drift: %w", c.request.Target.Name, err)
+	}
 	for i, v := range verdicts {
 		if v.pending {
 			report.Pending = append(report.Pending, entries[i].Ref)
@@ -104,6 +107,29 @@ func (c *Check) Run(ctx context.Context) (*cluster.DriftReport, error) {
 		return cmp.Or(a.Ref.Compare(b.Ref), cmp.Compare(a.Field.Path, b.Field.Path))
 	})
 	return report, nil
+}
+
+// again takes findings back about objects that were applied anew, or pruned,
+// since the inventory was read: they are not as they were applied then.
+func (c *Check) again(ctx context.Context, entries []inventory.Entry, verdicts []verdict) error {
+	if !slices.ContainsFunc(verdicts, func(v verdict) bool { return len(v.findings) > 0 }) {
+		return nil
+	}
+	inv, err := inventory.Read(ctx, c.api)
+	if err != nil {
+		return err
+	}
+	for i, e := range entries {
+		now, ok := inv.Of(e.Ref)
+		switch {
+		case len(verdicts[i].findings) == 0 || ok && now == e:
+		case !ok || now.Owner != e.Owner:
+			verdicts[i] = verdict{looked: true} // no longer the target's
+		default:
+			verdicts[i] = c.problem(e, "it was applied while it was being looked at, and will be looked at again")
+		}
+	}
+	return nil
 }
 
 func (c *Check) asked(ref cluster.Ref) bool {
