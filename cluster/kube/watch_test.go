@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -245,6 +246,59 @@ func TestWatchOfAForbiddenKind(t *testing.T) {
 	kubectlOn(t, cp, "create", "clusterrole", "more", "--verb=get,list,watch", "--resource=services")
 	kubectlOn(t, cp, "create", "clusterrolebinding", "more", "--clusterrole=more", "--user=limited")
 	w.until(t, "Services are allowed", suspectsAre("ConfigMap settings"))
+}
+
+// Who may look at some namespaces only (deploy/rbac) looks there: at those that
+// the inventory has objects in. A namespace that may not be looked at is told by
+// name, and what is in others is judged all the same.
+func TestWatchByNamespace(t *testing.T) {
+	cp := plane(t, 0)
+	admin, one, two := connectedTo(t, cp.Access), cp.Namespace(t), cp.Namespace(t)
+	synced(t, admin, targetIn(one), nil, objects(t, one, configMap, service))
+	kubectlOn(t, cp, "create", "clusterrole", "some", "--verb=get,list,watch", "--resource=configmaps,services,secrets")
+	allow := func(ns string) {
+		kubectlOn(t, cp, "create", "rolebinding", "some", "-n", ns, "--clusterrole=some", "--user=limited")
+	}
+	allow(cluster.SystemNamespace)
+	allow(one)
+	config := cp.RESTConfig()
+	config.Impersonate = rest.ImpersonationConfig{UserName: "limited"}
+	c, err := New(Config{Name: "test", REST: config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := censusOf(t, c), censusOf(t, c)
+	if !isClean(first) || !isClean(second) || first.Objects != 2 {
+		t.Errorf("cold censuses say %+v and %+v", first, second)
+	}
+	if first.Stats.Requests != second.Stats.Requests+2 {
+		t.Errorf("%d requests, then %d: two refusals are to be remembered", first.Stats.Requests, second.Stats.Requests)
+	}
+	w := watched(t, c)
+	w.until(t, "all is clean", isClean)
+	edit(t, admin, "configmaps.v1", one, "settings", `{"data":{"size":"4"}}`)
+	w.until(t, "the ConfigMap changed", suspectsAre("ConfigMap settings"))
+
+	synced(t, admin, targetIn(two), nil, objects(t, two, configMap, service))
+	elsewhere := func(c *cluster.Census) bool {
+		return c.Objects == 4 && suspects(c) == "ConfigMap settings" && len(c.Unknown) == 2 && !slices.ContainsFunc(c.Unknown, func(u cluster.Unknown) bool {
+			return !strings.HasPrefix(u.Reason, "in namespace "+two+": ") || !strings.Contains(u.Reason, "forbids")
+		})
+	}
+	w.until(t, "another namespace may not be looked at", elsewhere)
+	cold, err := New(Config{Name: "test", REST: config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := censusOf(t, cold); !elsewhere(got) {
+		t.Errorf("a cold census says %+v", got)
+	}
+	allow(two)
+	w.until(t, "that namespace may be looked at", suspectsAre("ConfigMap settings"))
+	edit(t, admin, "services.v1", two, "web", `{"metadata":{"labels":{"a":"b"}}}`)
+	w.until(t, "the Service changed", suspectsAre("ConfigMap settings, Service web"))
+	synced(t, admin, targetIn(two), objects(t, two, configMap, service), nil)
+	w.until(t, "the other namespace is left", func(c *cluster.Census) bool { return suspectsAre("ConfigMap settings")(c) && c.Objects == 2 })
 }
 
 // A token in a file is renewed under a running watch.

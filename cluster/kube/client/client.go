@@ -140,13 +140,14 @@ func (c *Client) Get(ctx context.Context, gvr schema.GroupVersionResource, names
 // metadataPage is how many objects a page of metadata has: some 2 MB.
 const metadataPage = 4000
 
-// EachMetadata lists a kind by metadata alone, in pages, and shows each object.
-func (c *Client) EachMetadata(ctx context.Context, gvr schema.GroupVersionResource, opts metav1.ListOptions, do func(*metav1.PartialObjectMetadata)) error {
+// EachMetadata lists a kind by metadata alone, in one namespace ("" means all),
+// in pages, and shows each object.
+func (c *Client) EachMetadata(ctx context.Context, gvr schema.GroupVersionResource, namespace string, opts metav1.ListOptions, do func(*metav1.PartialObjectMetadata)) error {
 	opts.Limit = metadataPage
 	for {
 		var page *metav1.PartialObjectMetadataList
 		err := c.Request(ctx, func(ctx context.Context) (err error) {
-			page, err = c.Metadata.Resource(gvr).List(ctx, opts)
+			page, err = c.Metadata.Resource(gvr).Namespace(namespace).List(ctx, opts)
 			return err
 		})
 		if err != nil {

@@ -81,7 +81,7 @@ func ofKubernetes(group string) bool {
 func (d *Discovery) ownVersions(ctx context.Context) map[schema.GroupVersion]bool {
 	out := map[schema.GroupVersion]bool{}
 	services := schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}
-	_ = d.api.EachMetadata(ctx, services, metav1.ListOptions{LabelSelector: labelAutomanaged}, func(s *metav1.PartialObjectMetadata) {
+	_ = d.api.EachMetadata(ctx, services, "", metav1.ListOptions{LabelSelector: labelAutomanaged}, func(s *metav1.PartialObjectMetadata) {
 		// The name is <version>.<group>, and versions have no dots.
 		if v, group, ok := strings.Cut(s.Name, "."); ok {
 			out[schema.GroupVersion{Group: group, Version: v}] = true

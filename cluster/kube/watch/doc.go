@@ -7,6 +7,9 @@
 // (world.go) of which a census is read. Only objects of the inventory are kept;
 // what else there is on the cluster is dropped as it comes.
 //
+// An account that may not list a kind cluster-wide is asked for one list or watch
+// per namespace that the inventory has objects of the kind in (lot).
+//
 // A part that cannot be looked at is unknown, with reason and since when: its
 // objects are neither clean nor drifted.
 package watch

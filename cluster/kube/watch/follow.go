@@ -30,6 +30,9 @@ const (
 	// fewObjects is how many new objects are asked for one by one; for more, a
 	// list of the kind is cheaper.
 	fewObjects = 32
+	// refusalAge is how long it is remembered that a kind may not be listed
+	// cluster-wide.
+	refusalAge = 10 * time.Minute
 )
 
 // Follower takes censuses of one cluster, out of memory while it follows it. It
@@ -39,13 +42,14 @@ type Follower struct {
 	discovery *kinds.Discovery
 	book      *proof.Book
 
-	mu      sync.Mutex
-	running *run // nil while nothing is followed
+	mu       sync.Mutex
+	running  *run                                  // nil while nothing is followed
+	refusals map[schema.GroupVersionKind]time.Time // of cluster-wide lists
 }
 
 // New sends no request. The book holds what exact checks learn.
 func New(api *client.Client, discovery *kinds.Discovery, book *proof.Book) *Follower {
-	return &Follower{api: api, discovery: discovery, book: book}
+	return &Follower{api: api, discovery: discovery, book: book, refusals: map[schema.GroupVersionKind]time.Time{}}
 }
 
 // Census tells which objects of the inventory metadata does not prove to be as
@@ -71,7 +75,7 @@ func (f *Follower) Run(ctx context.Context, news func()) error {
 	ctx, cancel := context.WithCancel(klog.NewContext(ctx, klog.Logger{}))
 	defer cancel()
 	r := &run{
-		f: f, world: newWorld(f.book),
+		f: f, world: f.world(),
 		work: make(chan struct{}, 1), later: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
 	}
 	f.mu.Lock()
@@ -159,6 +163,7 @@ func (r *run) refit(ctx context.Context) bool {
 		r.told(w.trouble(&w.damaged, "", err))
 		return true // until somebody writes it
 	}
+	r.unite(ctx)
 	now := w.fit(inv)
 	r.told(now.news)
 	for _, k := range now.idle {
@@ -174,6 +179,24 @@ func (r *run) refit(ctx context.Context) bool {
 		}
 	}
 	return complete
+}
+
+// unite has kinds looked at cluster-wide again which were refused some time ago,
+// and would be no longer. Rights for the whole cluster are rights in each
+// namespace: until then nothing is missing.
+func (r *run) unite(ctx context.Context) {
+	for _, k := range r.kinds() {
+		if k.namespace == "" || k.by == nil || !r.f.due(k.gvk) {
+			continue
+		}
+		err := r.f.api.Request(ctx, func(ctx context.Context) error {
+			_, err := r.f.api.Metadata.Resource(k.gvr).List(ctx, metav1.ListOptions{Limit: 1})
+			return err
+		})
+		if err == nil {
+			r.f.allowed(r.world, k.gvk)
+		}
+	}
 }
 
 // find looks for the kinds that are not followed yet, and follows them. It is
@@ -240,7 +263,7 @@ func (r *run) fill(ctx context.Context, k *kind, members []*member) {
 	var err error
 	by := k.by
 	if len(members) > fewObjects {
-		err = r.f.api.EachMetadata(ctx, k.gvr, metav1.ListOptions{}, func(o *metav1.PartialObjectMetadata) {
+		err = r.f.api.EachMetadata(ctx, k.gvr, k.namespace, metav1.ListOptions{}, func(o *metav1.PartialObjectMetadata) {
 			r.world.fill(k, by, r.world.glance(k, o))
 		})
 	} else {

@@ -83,7 +83,7 @@ func (r *run) follow(ctx context.Context, k *kind) {
 	r.world.mu.Lock()
 	k.by = s
 	r.world.mu.Unlock()
-	resource := r.f.api.Metadata.Resource(k.gvr)
+	resource := r.f.api.Metadata.Resource(k.gvr).Namespace(k.namespace)
 	r.reflect(ctx, k.name(), source{
 		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			list, err := resource.List(ctx, o)
@@ -100,6 +100,10 @@ func (r *run) follow(ctx context.Context, k *kind) {
 func (s *reflection) failed(err error) {
 	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 		return // too old to go on from: the reflector begins again
+	}
+	if s.r.f.refused(s.r.world, s.k, err) {
+		poke(s.r.work)
+		return
 	}
 	s.r.told(s.r.world.trouble(&s.k.trouble, s.k.name(), s.r.f.reason(s.k, err)))
 	if apierrors.IsNotFound(err) {

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,14 +19,15 @@ import (
 // take asks the cluster: its inventory, and one list of metadata per kind.
 func (f *Follower) take(ctx context.Context) (*cluster.Census, error) {
 	ctx, counts := client.Counted(ctx)
-	w := newWorld(f.book)
+	w := f.world()
 	inv, err := inventory.Read(ctx, f.api)
 	w.trouble(&w.away, "", err)
-	if err == nil {
+	for again := err == nil; again; {
+		apart := len(w.apart)
 		w.fit(inv)
 		f.resolve(ctx, w)
 		f.lists(ctx, w)
-		f.again(ctx, w)
+		again = f.anew(w) || len(w.apart) > apart
 	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("census of cluster %s: %w", f.api.Name, ctx.Err())
@@ -38,11 +40,14 @@ func (f *Follower) take(ctx context.Context) (*cluster.Census, error) {
 // list brings a kind's members up to date.
 func (f *Follower) list(ctx context.Context, w *world, k *kind) {
 	var seen []glance
-	err := f.api.EachMetadata(ctx, k.gvr, metav1.ListOptions{}, func(o *metav1.PartialObjectMetadata) {
+	err := f.api.EachMetadata(ctx, k.gvr, k.namespace, metav1.ListOptions{}, func(o *metav1.PartialObjectMetadata) {
 		if at := (place{o.Namespace, o.Name}); k.members[at] != nil {
 			seen = append(seen, w.glance(k, o))
 		}
 	})
+	if err != nil && f.refused(w, k, err) {
+		return
+	}
 	if err != nil {
 		w.trouble(&k.trouble, k.name(), f.reason(k, err))
 		k.gone = apierrors.IsNotFound(err)
@@ -64,32 +69,78 @@ func (f *Follower) lists(ctx context.Context, w *world) {
 
 // reason puts in words why a kind cannot be looked at.
 func (f *Follower) reason(k *kind, err error) error {
-	if apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
+	switch {
+	case apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err):
 		return notServed(k)
+	case k.namespace != "":
+		return fmt.Errorf("in namespace %s: %w", k.namespace, f.api.Explain(err))
 	}
 	return f.api.Explain(err)
+}
+
+// refused reports whether err says that a kind may not be looked at cluster-wide,
+// and that it will be looked at by namespace. Later worlds know, for a while.
+func (f *Follower) refused(w *world, k *kind, err error) bool {
+	if !apierrors.IsForbidden(err) || !w.divide(k) {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refusals[k.gvk] = time.Now()
+	return true
+}
+
+// due reports whether a kind was refused long ago. It says so once in a while.
+func (f *Follower) due(gvk schema.GroupVersionKind) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.refusals[gvk]) < refusalAge {
+		return false
+	}
+	f.refusals[gvk] = time.Now()
+	return true
+}
+
+// allowed has the next fit look at a kind cluster-wide.
+func (f *Follower) allowed(w *world, gvk schema.GroupVersionKind) {
+	w.mu.Lock()
+	delete(w.apart, gvk)
+	w.mu.Unlock()
+	f.mu.Lock()
+	delete(f.refusals, gvk)
+	f.mu.Unlock()
+}
+
+// world is one of which nothing is known but what was refused lately.
+func (f *Follower) world() *world {
+	w := newWorld(f.book)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for gvk, at := range f.refusals {
+		if time.Since(at) < refusalAge {
+			w.apart[gvk] = true
+		}
+	}
+	return w
 }
 
 func notServed(k *kind) error {
 	return fmt.Errorf("the cluster does not serve %s %s any more, or not yet: its CRD is gone, or its API service does not answer", k.gvk.GroupVersion(), k.gvk.Kind)
 }
 
-// again looks anew for the kinds that are not served as was thought, and lists
-// those that are found: their version may be gone, and another one there.
-func (f *Follower) again(ctx context.Context, w *world) {
-	found := false
+// anew has the kinds looked for again, once, that are not served as was thought:
+// their version may be gone, and another one there. True means that there are any.
+func (f *Follower) anew(w *world) (found bool) {
 	for _, k := range w.kinds {
-		if k.gone {
+		if k.gone && !k.asked {
 			k.gvr, k.gone, k.asked, k.trouble = schema.GroupVersionResource{}, false, true, nil
 			found = true
 		}
 	}
-	if !found {
-		return
+	if found {
+		f.discovery.Forget()
 	}
-	f.discovery.Forget()
-	f.resolve(ctx, w)
-	f.lists(ctx, w)
+	return found
 }
 
 // resolve finds how the kinds are served of which that is not known yet; those
@@ -97,31 +148,31 @@ func (f *Follower) again(ctx context.Context, w *world) {
 // are known, and whether there is news.
 func (f *Follower) resolve(ctx context.Context, w *world) (all, news bool) {
 	w.mu.Lock()
-	var need, ask []schema.GroupVersionKind
-	for gvk, k := range w.kinds {
+	var need, ask []*kind
+	for _, k := range w.kinds {
 		if !k.gvr.Empty() {
 			continue
 		}
-		need = append(need, gvk)
-		if gvr, ok := kinds.Guess(gvk); ok && !k.asked {
+		need = append(need, k)
+		if gvr, ok := kinds.Guess(k.gvk); ok && !k.asked {
 			k.gvr = gvr
 		} else {
-			ask = append(ask, gvk)
+			ask = append(ask, k)
 		}
 	}
 	w.mu.Unlock()
 	served, trusted, err := f.ask(ctx, need, ask)
 	w.mu.Lock()
-	for _, gvk := range need {
-		w.kinds[gvk].generations = trusted(gvk)
+	for _, k := range need {
+		k.generations = trusted(k.gvk)
 	}
 	w.mu.Unlock()
 	all = true
-	for _, gvk := range ask {
-		k, why := w.kinds[gvk], err
+	for _, k := range ask {
+		why := err
 		if why == nil {
 			w.mu.Lock()
-			k.gvr = where(served, gvk)
+			k.gvr = where(served, k.gvk)
 			w.mu.Unlock()
 			why = notServed(k)
 		}
@@ -134,14 +185,22 @@ func (f *Follower) resolve(ctx context.Context, w *world) (all, news bool) {
 
 // ask asks two things at once: which of the kinds keep a generation that can be
 // trusted, and how those are served of which that cannot be guessed.
-func (f *Follower) ask(ctx context.Context, need, serve []schema.GroupVersionKind) (served *kinds.Served, trusted func(schema.GroupVersionKind) bool, err error) {
+func (f *Follower) ask(ctx context.Context, need, serve []*kind) (served *kinds.Served, trusted func(schema.GroupVersionKind) bool, err error) {
 	var trust errgroup.Group
-	trust.Go(func() error { trusted = f.discovery.Generations(ctx, need); return nil })
+	trust.Go(func() error { trusted = f.discovery.Generations(ctx, gvks(need)); return nil })
 	if len(serve) > 0 {
-		served, err = f.discovery.For(ctx, serve)
+		served, err = f.discovery.For(ctx, gvks(serve))
 	}
 	_ = trust.Wait() // it answers in any case
 	return served, trusted, err
+}
+
+func gvks(of []*kind) []schema.GroupVersionKind {
+	out := make([]schema.GroupVersionKind, len(of))
+	for i, k := range of {
+		out[i] = k.gvk
+	}
+	return out
 }
 
 func where(served *kinds.Served, gvk schema.GroupVersionKind) schema.GroupVersionResource {

@@ -1,6 +1,8 @@
 package watch
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -27,9 +29,17 @@ type member struct {
 	doubted bool // at the last look
 }
 
-// kind is what the inventory has of one kind, in the version that it names.
+// lot is what is looked at by one list or watch: a kind, in the version that the
+// inventory names, or what there is of it in one namespace, where the account may
+// not list it cluster-wide.
+type lot struct {
+	gvk       schema.GroupVersionKind
+	namespace string // "" means the whole cluster
+}
+
+// kind is what the inventory has of one lot.
 type kind struct {
-	gvk         schema.GroupVersionKind
+	lot
 	gvr         schema.GroupVersionResource // empty: not served, as far as is known
 	generations bool                        // it keeps one that can be trusted
 	members     map[place]*member
@@ -62,7 +72,9 @@ type world struct {
 	mu    sync.Mutex
 	mac   proof.MAC
 	probe string // tells one key from another
-	kinds map[schema.GroupVersionKind]*kind
+	kinds map[lot]*kind
+	// apart are the kinds that are looked at by namespace.
+	apart map[schema.GroupVersionKind]bool
 	read  bool // the inventory was read once
 	// away is why the inventory cannot be read, damaged why it cannot be
 	// understood: the whole cluster is unknown then.
@@ -70,7 +82,7 @@ type world struct {
 }
 
 func newWorld(book *proof.Book) *world {
-	return &world{book: book, kinds: map[schema.GroupVersionKind]*kind{}}
+	return &world{book: book, kinds: map[lot]*kind{}, apart: map[schema.GroupVersionKind]bool{}}
 }
 
 // fitted is what came of fitting the world to an inventory.
@@ -92,7 +104,7 @@ func (w *world) fit(inv *inventory.Inventory) fitted {
 	out.rekeyed = w.read && probe != w.probe
 	w.read, w.probe = true, probe
 	kept := w.keep(inv, &out)
-	for gvk, k := range w.kinds {
+	for at, k := range w.kinds {
 		out.news = out.news || len(kept[k]) != len(k.members)
 		k.members = kept[k]
 		for _, m := range k.members {
@@ -100,7 +112,7 @@ func (w *world) fit(inv *inventory.Inventory) fitted {
 		}
 		if len(k.members) == 0 {
 			out.idle = append(out.idle, k)
-			delete(w.kinds, gvk)
+			delete(w.kinds, at)
 		}
 	}
 	w.book.Keep(func(ref cluster.Ref) bool { _, ok := inv.Of(ref); return ok })
@@ -137,13 +149,34 @@ func (w *world) keep(inv *inventory.Inventory, out *fitted) map[*kind]map[place]
 }
 
 func (w *world) kindOf(e inventory.Entry) *kind {
-	gvk := schema.FromAPIVersionAndKind(e.APIVersion, e.Ref.Kind)
-	k := w.kinds[gvk]
+	at := lot{gvk: schema.FromAPIVersionAndKind(e.APIVersion, e.Ref.Kind)}
+	if w.apart[at.gvk] {
+		at.namespace = e.Ref.Namespace
+	}
+	k := w.kinds[at]
 	if k == nil {
-		k = &kind{gvk: gvk}
-		w.kinds[gvk] = k
+		k = &kind{lot: at}
+		w.kinds[at] = k
 	}
 	return k
+}
+
+// divide has the next fit look at a kind by namespace. It is false if that is no
+// help: its objects have none, or it is one namespace already. What is known of
+// the kind is known no longer.
+func (w *world) divide(k *kind) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if k.namespace != "" {
+		return false
+	}
+	for at := range k.members {
+		if at.namespace != "" {
+			w.apart[k.gvk], k.synced = true, false
+			return true
+		}
+	}
+	return false
 }
 
 // interned keeps one of equal strings.
@@ -289,23 +322,46 @@ func (w *world) census() (*cluster.Census, bool) {
 	if !w.read && whole == nil {
 		return nil, false
 	}
+	var troubled []*kind
 	for _, k := range w.kinds {
 		if whole == nil && k.trouble == nil && (!k.synced || k.filling) {
 			return nil, false
 		}
 		w.count(c, k, whole == nil && k.trouble == nil)
 		if whole == nil && k.trouble != nil {
-			c.Unknown = append(c.Unknown, *k.trouble)
+			troubled = append(troubled, k)
 		}
 	}
+	c.Unknown = unknown(troubled)
 	if whole != nil {
 		c.Unknown = []cluster.Unknown{*whole}
 	}
-	slices.SortFunc(c.Unknown, func(a, b cluster.Unknown) int { return strings.Compare(a.Kind, b.Kind) })
 	for _, refs := range c.Suspects {
 		slices.SortFunc(refs, cluster.Ref.Compare)
 	}
 	return c, true
+}
+
+// unknown tells trouble by kind: that of the first namespace stands for all, since
+// the first began.
+func unknown(troubled []*kind) (out []cluster.Unknown) {
+	slices.SortFunc(troubled, func(a, b *kind) int {
+		return cmp.Or(strings.Compare(a.name(), b.name()), strings.Compare(a.namespace, b.namespace))
+	})
+	for i := 0; i < len(troubled); {
+		u, more := *troubled[i].trouble, 0
+		for i++; i < len(troubled) && troubled[i].name() == u.Kind; i++ {
+			if since := troubled[i].trouble.Since; since.Before(u.Since) {
+				u.Since = since
+			}
+			more++
+		}
+		if more > 0 {
+			u.Reason += fmt.Sprintf(" (the like for %d more)", more)
+		}
+		out = append(out, u)
+	}
+	return out
 }
 
 func (w *world) count(c *cluster.Census, k *kind, judge bool) {
