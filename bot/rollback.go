@@ -25,7 +25,7 @@ func (b *Bot) wayBack(ctx context.Context, g *gathered, out *plan.Output) error 
 	known := reconcile.Returning{}
 	if out != nil {
 		for _, t := range out.Targets {
-			at, err := b.store.Rendered(ctx, g.key.Repo, t.Plan.Target.Cluster, t.Plan.Target.Name, t.Render)
+			at, err := b.store.Rendered(ctx, g.key.Repo, t.Plan.Target.Cluster, t.Plan.Target.Name, approvedAs(t))
 			if err != nil && !errors.Is(err, store.ErrNotFound) {
 				return err
 			}
@@ -36,19 +36,28 @@ func (b *Bot) wayBack(ctx context.Context, g *gathered, out *plan.Output) error 
 	return nil
 }
 
-// noteRenders remembers what a permitted plan left its targets as, if that was
-// approved rather than overridden, all of it was applied, and it is healthy: a
+// approvedAs names what a target was approved as: what it renders to, in its
+// environment. What staging's rules let pass was not approved for production.
+func approvedAs(t plan.Target) string {
+	if t.Render == "" || len(t.Also) > 0 {
+		return ""
+	}
+	return reconcile.Hash(t.Render, t.Plan.Target.Environment)
+}
+
+// noteRenders remembers what a permitted plan left its targets as, if somebody
+// approved that and nobody overrode, all of it was applied, and it is healthy: a
 // rollback to it may need fewer approvals.
 func (b *Bot) noteRenders(ctx context.Context, g *gathered, p *permit, failure error) error {
-	if word, _ := outcome.Of(g.Results, failure); word != "succeeded" || len(p.verdict.Overrides) > 0 {
+	if word, _ := outcome.Of(g.Results, failure); word != "succeeded" || len(p.verdict.Overrides) > 0 || len(p.verdict.Approvers()) == 0 {
 		return nil
 	}
 	for _, t := range p.out.Targets {
-		if t.Render == "" || t.Plan.Unadopted > 0 {
+		if approvedAs(t) == "" || t.Plan.Unadopted > 0 {
 			continue
 		}
 		r := store.Render{
-			RepoID: g.key.Repo, Cluster: t.Plan.Target.Cluster, Target: t.Plan.Target.Name, Digest: t.Render, Revision: t.Plan.Revision, At: b.now(),
+			RepoID: g.key.Repo, Cluster: t.Plan.Target.Cluster, Target: t.Plan.Target.Name, Digest: approvedAs(t), Revision: t.Plan.Revision, At: b.now(),
 		}
 		if err := b.store.NoteRender(context.WithoutCancel(ctx), r); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"lockkeeper/bot/audit"
@@ -63,8 +64,31 @@ func TestARollbackIsAPullAndMayNeedFewerApprovals(t *testing.T) {
 	h.push(opener, fmt.Sprintf("lockkeeper/rollback/%d", n), map[string]string{"deploy/b.yaml": configMap("b", "new")})
 	h.settle()
 	h.approve(reviewer, back)
-	h.refused(second, back, "one", "1 more approval")
+	h.refused(second, back, "one", "2 more approvals", "which lockkeeper committed")
 	mustContain(t, h.sticky(back), "it is more than a rollback")
+}
+
+// A rollback to what nobody had to approve then, or what was approved for another
+// environment, needs what any pull does by the rules of now.
+func TestOnlyWhatWasApprovedForItsEnvironmentIsGoneBackToWithFewerApprovals(t *testing.T) {
+	for name, before := range map[string]string{
+		"nobody had to approve it": oneTarget + "environments:\n  production:\n    approvals: {required: 0}\n",
+		"it was staging": strings.Replace(oneTarget, "production", "staging", 1) +
+			"environments:\n  staging:\n    approvals: {required: 1}\n  production:\n    approvals: {required: 2}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, build{Config: before})
+			h.live(reviewer)
+			h.change("two")
+			h.land("policy", map[string]string{".lockkeeper.yaml": easyRollback})
+			n := h.change("three")
+			back := undoing(t, h.say(second, n, "/rollback"))
+			h.settle()
+			h.approve(reviewer, back)
+			h.refused(opener, back, "two", "1 more approval")
+			mustContain(t, h.sticky(back), "was never applied with approval")
+		})
+	}
 }
 
 func TestAHalfAppliedPullIsRolledBackByClosingIt(t *testing.T) {

@@ -37,10 +37,10 @@ func (s *State) unknownContributor() string {
 	switch {
 	case s.Heal || s.Kind != PlanPull && s.Kind != PlanMerged:
 		return ""
-	case s.Rollback != nil && s.Memory.AskedBy.ID != 0:
-		return ""
-	case s.Rollback != nil:
+	case s.Rollback != nil && s.Memory.AskedBy.ID == 0:
 		return "whoever asked for this rollback"
+	case s.Rollback != nil && (s.Rollback.Pure || s.PushersKnown && s.addedByPeople() == ""):
+		return "" // once others push there, a commit of ours may be of another pull
 	case s.Drift != nil:
 		return "whoever changed " + s.Drift.what() + " live"
 	}

@@ -143,10 +143,13 @@ func TestOnlyWhatTheBotDidAloneIsAPureRollback(t *testing.T) {
 		known Returning
 		why   string // "" for a pure one, "none" where it is no rollback at all
 	}{
-		"the bot's alone":                {[]func(*State){rollsBack(true)}, before, ""},
-		"somebody committed":             {[]func(*State){rollsBack(true), func(s *State) { s.Commits[0].Author = author }}, before, "@ann committed 1111111"},
-		"somebody pushed":                {[]func(*State){rollsBack(true), func(s *State) { s.Pushers = []forge.User{author} }}, before, "@ann pushed"},
-		"nobody knows who pushed":        {[]func(*State){rollsBack(true), func(s *State) { s.PushersKnown = false }}, before, "not signed"},
+		"the bot's alone":         {[]func(*State){rollsBack(true)}, before, ""},
+		"somebody committed":      {[]func(*State){rollsBack(true), func(s *State) { s.Commits[0].Author = author }}, before, "@ann committed 1111111"},
+		"somebody pushed":         {[]func(*State){rollsBack(true), func(s *State) { s.Pushers = []forge.User{author} }}, before, "@ann pushed"},
+		"nobody knows who pushed": {[]func(*State){rollsBack(true), func(s *State) { s.PushersKnown = false }}, before, "not signed"},
+		"signed by who committed it in our name": {[]func(*State){rollsBack(true), func(s *State) {
+			s.PushersKnown, s.Commits[0].Verified, s.Commits[0].Committer = false, true, author
+		}}, before, "not signed"},
 		"signed by the forge":            {[]func(*State){rollsBack(true), func(s *State) { s.PushersKnown, s.Commits[0].Verified = false, true }}, before, ""},
 		"never applied as it would be":   {[]func(*State){rollsBack(true)}, Returning{"shop": strings.Repeat("c", 40), "web": ""}, "what it makes of web was never applied"},
 		"not planned yet":                {[]func(*State){rollsBack(true)}, nil, "not planned"},
@@ -175,6 +178,16 @@ func TestTheBotsCommitsBringTheirUnknownContributorAlong(t *testing.T) {
 	s = situation(rollsBack(true))
 	if f := s.Facts(s.Changes(), nil); f.UnknownContributor != "" || f.AskedBy == nil || f.AskedBy.ID != applier.ID {
 		t.Errorf("of a rollback: %q, asked for by %v", f.UnknownContributor, f.AskedBy)
+	}
+	// Threat 33: what the bot proposed of a live change is not laundered by being
+	// pushed to a rollback.
+	s = situation(rollsBack(false), func(s *State) { s.Pushers = []forge.User{author} })
+	if f := s.Facts(s.Changes(), nil); !strings.Contains(f.UnknownContributor, "1111111") {
+		t.Errorf("of a rollback that somebody pushed to: %q", f.UnknownContributor)
+	}
+	s = situation(rollsBack(false), func(s *State) { s.PushersKnown, s.Commits[0].Verified = false, true })
+	if f := s.Facts(s.Changes(), nil); !strings.Contains(f.UnknownContributor, "1111111") {
+		t.Errorf("of a rollback that anybody may have pushed to: %q", f.UnknownContributor)
 	}
 	s.Memory.AskedBy = forge.User{}
 	if f := s.Facts(s.Changes(), nil); f.UnknownContributor == "" {

@@ -47,8 +47,9 @@ func (s *State) addedByPeople() string {
 		if c.Author.ID != s.Self.ID && !s.CleanMerges[c.SHA] {
 			return "@" + c.Author.Login + " committed " + Short(c.SHA) + " to it"
 		}
-		// Anybody may write our name into a commit.
-		if !s.PushersKnown && !c.Verified && !s.CleanMerges[c.SHA] {
+		// Anybody may write our name into a commit, and sign it as its committer.
+		signed := c.Verified && (c.Committer.ID == s.Self.ID || slices.Contains(s.Policy.ServiceAccounts, c.Committer.ID))
+		if !s.PushersKnown && !signed && !s.CleanMerges[c.SHA] {
 			return "the forge does not tell who pushed, and " + Short(c.SHA) + " is not signed by it"
 		}
 	}

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"lockkeeper/cluster"
 )
 
 // Render is a state of a target that was applied with approval, and that was
-// healthy then. Digest is of its rendered objects, Revision the commit that
-// brought it last.
+// healthy then. Digest is of its rendered objects and the environment that it was
+// approved for, Revision the commit that brought it last.
 type Render struct {
 	RepoID          int64
 	Cluster, Target string
@@ -37,6 +39,14 @@ func (s *Store) NoteRender(ctx context.Context, r Render) error {
 			r.RepoID, r.Cluster, r.Target, r.RepoID, r.Cluster, r.Target, keptRenders)
 		return err
 	})
+}
+
+// AppliedTo lists the targets that were ever applied to a cluster, with approval
+// and well.
+func (s *Store) AppliedTo(ctx context.Context, clusterName string) ([]cluster.Owner, error) {
+	scan := func(r row) (o cluster.Owner, err error) { return o, r.Scan(&o.RepoID, &o.Target) }
+	return list(ctx, s, "list the targets applied to cluster "+clusterName, scan,
+		"SELECT DISTINCT repo_id, target FROM applied_renders WHERE cluster = ? ORDER BY repo_id, target", clusterName)
 }
 
 // Rendered returns when a target was last applied as a digest says, or
