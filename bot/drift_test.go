@@ -427,6 +427,27 @@ func TestDriftIsHealedUntilTwoPartiesFight(t *testing.T) {
 	mustContain(t, h.drifted(), "fight, proposed")
 }
 
+// What the policy leaves to people is not taken along by a heal that nobody asked
+// for: a pull asks instead.
+func TestAHealLeavesAloneWhatIsNoDrift(t *testing.T) {
+	both := configMap("a", "one") + "  tuned: low\n"
+	h := newHouse(t, build{Config: healingConfig + "drift:\n  ignore:\n    - fields: [data.tuned]\n", Files: map[string]string{"deploy/a.yaml": both}})
+	h.seedLive()
+	h.byHand("a", "by hand")
+	h.lookForDrift()
+	if got := h.value("a"); got != "one" || len(h.driftPulls()) != 0 {
+		t.Fatalf("not healed: a is %q", got)
+	}
+	h.kubectl("-n", h.ns, "patch", "configmap", "a", "-p", `{"data":{"tuned":"high"}}`)
+	h.forge.Advance(10 * time.Minute)
+	h.byHand("a", "by hand")
+	h.lookForDrift()
+	if got := h.kubectl("-n", h.ns, "get", "configmap", "a", "-o", "jsonpath={.data.tuned}"); got != "high" {
+		t.Errorf("tuned is %q after a heal of something else", got)
+	}
+	mustContain(t, h.driftPull(1).Body, "data.tuned", "no drift")
+}
+
 // inGit is a file of main, "" if there is none.
 func (h *house) inGit(path string) string {
 	h.t.Helper()

@@ -51,7 +51,7 @@ func (b *Bot) gate(ctx context.Context, g *gathered, a reconcile.Apply) (*permit
 	}
 	facts := g.Facts(g.PlanChanges(out), g.PlanProblems(out))
 	if g.Heal {
-		facts.Blocked = append(facts.Blocked, beyondHealing(out)...)
+		facts.Blocked = append(facts.Blocked, beyondHealing(out, g.Policy.Watching.Ignore)...)
 	} else {
 		facts.Applier = &a.Actor
 		facts.Blocked = append(facts.Blocked, unseen(g, out)...)

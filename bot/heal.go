@@ -161,11 +161,18 @@ func (b *Bot) healHold(ctx context.Context, g *gathered) error {
 }
 
 // beyondHealing says what of a plan is more than putting fields and objects back:
-// a heal deletes and replaces nothing, whatever else is allowed (threats 23, 24).
-func beyondHealing(out *plan.Output) []string {
+// a heal deletes and replaces nothing, whatever else is allowed (threats 23, 24),
+// and leaves alone what the policy says is no drift, which an apply would take
+// along.
+func beyondHealing(out *plan.Output, ignored []cluster.IgnoreRule) []string {
 	var why []string
 	for _, t := range out.Targets {
 		for _, c := range t.Plan.Changes {
+			for _, f := range c.Fields {
+				if c.Action == cluster.Update && !f.Server && slices.ContainsFunc(ignored, func(r cluster.IgnoreRule) bool { return r.Meets(c.Ref, f.Path) }) {
+					why = append(why, fmt.Sprintf("%s: it would change %s of %s too, which the policy says is no drift; `/restore` on its drift pull asks people", t.Plan.Target.Name, f.Path, c.Ref))
+				}
+			}
 			if c.Action != cluster.Create && c.Action != cluster.Update {
 				why = append(why, fmt.Sprintf("%s: %s of %s is more than a heal may do; `/restore` on its drift pull asks people", t.Plan.Target.Name, c.Action, c.Ref))
 			}

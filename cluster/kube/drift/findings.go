@@ -40,6 +40,13 @@ func (x *exam) findings() []cluster.Finding {
 	return append(out, x.disowned(git, out, fields.Flatten(live, lk))...)
 }
 
+// kept are the findings that no rule drops.
+func (x *exam) kept(all ...cluster.Finding) []cluster.Finding {
+	return slices.DeleteFunc(all, func(f cluster.Finding) bool {
+		return slices.ContainsFunc(x.request.Ignore, func(r cluster.IgnoreRule) bool { return r.Drops(f) })
+	})
+}
+
 // view is the part of an object that is compared, masked, and without what the
 // server assigned: those values are nobody's.
 func (x *exam) view(u *unstructured.Unstructured, lk fields.Keys) map[string]any {

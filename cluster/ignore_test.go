@@ -1,22 +1,20 @@
-package drift
+package cluster
 
 import (
 	"testing"
-
-	"lockkeeper/cluster"
 )
 
 func TestIgnoreRulesNameKindsNamespacesNamesAndPaths(t *testing.T) {
-	web := cluster.Ref{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"}
-	at := func(path string) cluster.Finding {
-		return cluster.Finding{Kind: cluster.Changed, Ref: web, Field: cluster.FieldChange{Path: path}}
+	web := Ref{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"}
+	at := func(path string) Finding {
+		return Finding{Kind: Changed, Ref: web, Field: FieldChange{Path: path}}
 	}
-	whole := cluster.Finding{Kind: cluster.Gone, Ref: web}
-	fields := func(paths ...string) cluster.IgnoreRule { return cluster.IgnoreRule{Fields: paths} }
+	whole := Finding{Kind: Gone, Ref: web}
+	fields := func(paths ...string) IgnoreRule { return IgnoreRule{Fields: paths} }
 	image := at("spec.template.spec.containers[name=web].image")
 	for name, tc := range map[string]struct {
-		rule cluster.IgnoreRule
-		f    cluster.Finding
+		rule IgnoreRule
+		f    Finding
 		want bool
 	}{
 		"the field":                       {fields("spec.replicas"), at("spec.replicas"), true},
@@ -31,13 +29,33 @@ func TestIgnoreRulesNameKindsNamespacesNamesAndPaths(t *testing.T) {
 		"brackets in quotes":              {fields(`spec.x[name="a]b"].y`), at(`spec.x[name="a]b"].y.z`), true},
 		"no item":                         {fields("spec.replicas[*]"), at("spec.replicas"), false},
 		"a path is no whole object":       {fields("spec"), whole, false},
-		"a rule without paths is for all": {cluster.IgnoreRule{Kinds: []string{"Deployment.apps"}}, whole, true},
-		"another kind":                    {cluster.IgnoreRule{Kinds: []string{"StatefulSet.*"}}, whole, false},
-		"globs of names":                  {cluster.IgnoreRule{Namespaces: []string{"sh*"}, Names: []string{"api", "w?b"}}, whole, true},
-		"all lists must match":            {cluster.IgnoreRule{Namespaces: []string{"other"}, Names: []string{"web"}}, whole, false},
+		"a rule without paths is for all": {IgnoreRule{Kinds: []string{"Deployment.apps"}}, whole, true},
+		"another kind":                    {IgnoreRule{Kinds: []string{"StatefulSet.*"}}, whole, false},
+		"globs of names":                  {IgnoreRule{Namespaces: []string{"sh*"}, Names: []string{"api", "w?b"}}, whole, true},
+		"all lists must match":            {IgnoreRule{Namespaces: []string{"other"}, Names: []string{"web"}}, whole, false},
 	} {
-		if got := Ignored(tc.rule, tc.f); got != tc.want {
+		if got := tc.rule.Drops(tc.f); got != tc.want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestAFieldMeetsWhatIsAboveAndBelowIt(t *testing.T) {
+	web := Ref{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"}
+	for _, tc := range []struct {
+		rule IgnoreRule
+		path string
+		want bool
+	}{
+		{IgnoreRule{Fields: []string{"spec.replicas"}}, "spec.replicas", true},
+		{IgnoreRule{Fields: []string{"metadata.annotations[*]"}}, "metadata.annotations", true},
+		{IgnoreRule{Fields: []string{"metadata.annotations"}}, `metadata.annotations["a.b/c"]`, true},
+		{IgnoreRule{Fields: []string{"spec.replicas"}}, "spec.template", false},
+		{IgnoreRule{Kinds: []string{"Deployment.apps"}}, "spec.template", true},
+		{IgnoreRule{Kinds: []string{"Service"}, Fields: []string{"spec.replicas"}}, "spec.replicas", false},
+	} {
+		if got := tc.rule.Meets(web, tc.path); got != tc.want {
+			t.Errorf("%+v meets %s: %v", tc.rule, tc.path, got)
 		}
 	}
 }

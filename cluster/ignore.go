@@ -1,27 +1,27 @@
-package drift
+package cluster
 
 import (
 	"path"
 	"slices"
 	"strings"
-
-	"lockkeeper/cluster"
 )
 
-// kept are the findings that no rule drops.
-func (x *exam) kept(all ...cluster.Finding) []cluster.Finding {
-	return slices.DeleteFunc(all, func(f cluster.Finding) bool {
-		return slices.ContainsFunc(x.request.Ignore, func(r cluster.IgnoreRule) bool { return Ignored(r, f) })
-	})
+// Drops reports whether the rule says of a finding that it is no drift.
+func (r IgnoreRule) Drops(f Finding) bool {
+	return r.of(f.Ref) && (len(r.Fields) == 0 || f.Field.Path != "" &&
+		slices.ContainsFunc(r.Fields, func(pattern string) bool { return covers(pattern, f.Field.Path) }))
 }
 
-// Ignored reports whether a rule drops a finding.
-func Ignored(r cluster.IgnoreRule, f cluster.Finding) bool {
-	if !matches(r.Kinds, f.Ref.GroupKind()) || !matches(r.Namespaces, f.Ref.Namespace) || !matches(r.Names, f.Ref.Name) {
-		return false
-	}
-	return len(r.Fields) == 0 || f.Field.Path != "" &&
-		slices.ContainsFunc(r.Fields, func(pattern string) bool { return covers(pattern, f.Field.Path) })
+// Meets reports whether a change of a field reaches what the rule leaves to
+// others: that field, or something above or below it.
+func (r IgnoreRule) Meets(ref Ref, field string) bool {
+	return r.of(ref) && (len(r.Fields) == 0 ||
+		slices.ContainsFunc(r.Fields, func(pattern string) bool { return meets(segments(pattern), segments(field)) }))
+}
+
+// of reports whether the rule is about an object.
+func (r IgnoreRule) of(ref Ref) bool {
+	return matches(r.Kinds, ref.GroupKind()) && matches(r.Namespaces, ref.Namespace) && matches(r.Names, ref.Name)
 }
 
 func matches(globs []string, s string) bool {
@@ -35,11 +35,14 @@ func matches(globs []string, s string) bool {
 // in the pattern stands for any one item or quoted key.
 func covers(pattern, field string) bool {
 	want, got := segments(pattern), segments(field)
-	if len(want) > len(got) {
-		return false
-	}
-	for i, w := range want {
-		if w != got[i] && !(w == "[*]" && strings.HasPrefix(got[i], "[")) {
+	return len(want) <= len(got) && meets(want, got)
+}
+
+// meets reports whether one of a pattern and a path is what the other names, or
+// lies below it.
+func meets(want, got []string) bool {
+	for i := range min(len(want), len(got)) {
+		if want[i] != got[i] && !(want[i] == "[*]" && strings.HasPrefix(got[i], "[")) {
 			return false
 		}
 	}
