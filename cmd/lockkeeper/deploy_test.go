@@ -51,7 +51,7 @@ func loggedIn(t *testing.T, cp *clustertest.ControlPlane, account, ns string) *c
 	if err != nil {
 		t.Fatal(err)
 	}
-	binding := strings.NewReplacer("namespace: shop", "namespace: "+ns, "name: lockkeeper\n", "name: "+account+"\n").Replace(string(example))
+	binding := strings.NewReplacer("name: lockkeeper-applier\n  namespace: shop", "name: "+account+"\n  namespace: "+ns, "name: lockkeeper\n", "name: "+account+"\n").Replace(string(example))
 	mustKubectl(t, cp.Access, binding, "apply", "-f", "-")
 	token := mustKubectl(t, cp.Access, "", "create", "token", account, "-n", "lockkeeper-system")
 	access, err := cp.Login(account, token)
