@@ -40,6 +40,8 @@ type world struct {
 	Digest string
 	// Unknown is set where something could not be looked at.
 	Unknown bool
+	// Lost is set if Git has the target no more.
+	Lost bool
 	// Mass is set while so much changed on the cluster that single targets are
 	// not told of.
 	Mass bool
@@ -73,6 +75,7 @@ type sight struct {
 	// say what there is to say. Both are looked at with the offer.
 	Current, Told bool
 	Foreign       bool // commits that are not ours are on the branch
+	Astray        bool // it is open against another branch than the target's
 
 	title, body, tip string
 }
@@ -138,6 +141,9 @@ func decide(d store.Drift, w world) step {
 	if w.Digest == "" {
 		return over(d, w)
 	}
+	if p := w.Pull; p != nil && p.Open && p.Astray {
+		return closePull{"It is against another branch than the one that the target is applied from: another pull takes its place."}
+	}
 	if p := w.Pull; p != nil && p.Open && p.Number != d.Number {
 		return adopt{p.Number}
 	}
@@ -165,13 +171,17 @@ func decide(d store.Drift, w world) step {
 // over ends what was begun for a drift that is gone. What could not be looked
 // at is not gone.
 func over(d store.Drift, w world) step {
+	why := "What was applied last is live again: the drift is gone."
+	if w.Lost {
+		why = "Git has this target on this cluster no more, so that there is nothing to compare with what is live."
+	}
 	switch {
 	case w.Unknown:
 		return wait{}
 	case w.Pull != nil && w.Pull.Open:
-		return closePull{"What was applied last is live again: the drift is gone. Nothing is left to decide."}
+		return closePull{why + " Nothing is left to decide."}
 	case w.IssueOpen:
-		return closeIssue{"What was applied last is live again: the drift is gone."}
+		return closeIssue{why}
 	case len(w.Fields) > 0 && d.Told == "" && d.Number == 0:
 		return wait{} // only who owns fields is not as it was
 	}
@@ -256,7 +266,7 @@ func silent(d store.Drift, w world) step {
 		return hush{Quiet: store.Quiet{Digest: d.Told, Until: until, By: p.Who, Closed: p.Number}}
 	case d.Quiet.Digest == w.Digest && w.Now.Before(d.Quiet.Until):
 		return wait{d.Quiet.Until}
-	case d.Issue != 0 && !w.IssueOpen:
+	case d.Issue != 0 && !w.IssueOpen && !w.noIssues:
 		// Forges do not say who closed an issue.
 		return hush{Quiet: store.Quiet{Digest: d.Told, Until: w.Now.Add(briefSilence), Closed: d.Quiet.Closed}, Issue: true}
 	}

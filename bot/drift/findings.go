@@ -20,7 +20,9 @@ func found(known []store.DriftFinding, report *cluster.DriftReport, now time.Tim
 		since[identity(f.Finding)] = f.Since
 	}
 	var out []store.DriftFinding
+	seen := map[cluster.Ref]bool{}
 	for _, f := range report.Findings {
+		seen[f.Ref] = true
 		at, ok := since[identity(f)]
 		if !ok {
 			at = now
@@ -28,7 +30,7 @@ func found(known []store.DriftFinding, report *cluster.DriftReport, now time.Tim
 		out = append(out, store.DriftFinding{Finding: f, Since: at})
 	}
 	for _, f := range known {
-		if unseen(report.Problems, f.Ref) && !slices.ContainsFunc(out, func(o store.DriftFinding) bool { return o.Ref == f.Ref }) {
+		if !seen[f.Ref] && unseen(report.Problems, f.Ref) {
 			out = append(out, f)
 		}
 	}
@@ -42,6 +44,26 @@ func found(known []store.DriftFinding, report *cluster.DriftReport, now time.Tim
 // object is of all of them.
 func unseen(problems []cluster.Problem, ref cluster.Ref) bool {
 	return slices.ContainsFunc(problems, func(p cluster.Problem) bool { return p.Ref == nil || *p.Ref == ref })
+}
+
+// undecided are the problems of objects that are pending and of which it must be
+// known whether they drifted: they did before, or their metadata does not prove
+// that they did not. What was applied to them cannot be told, so that they are
+// neither clean nor drifted. That they are pending is no drift either.
+func undecided(report *cluster.DriftReport, known []store.DriftFinding, suspects []cluster.Ref) []cluster.Problem {
+	doubted := map[cluster.Ref]bool{}
+	for _, ref := range append(refs(known), suspects...) {
+		doubted[ref] = true
+	}
+	var out []cluster.Problem
+	for _, ref := range report.Pending {
+		if doubted[ref] {
+			out = append(out, cluster.Problem{
+				Ref: &ref, Message: "Git has it otherwise than it was applied, or the inventory not at all, and what was applied last cannot be read: whether it drifted shows when the target is applied",
+			})
+		}
+	}
+	return out
 }
 
 // identity is which difference a finding is, whatever the values are now.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"lockkeeper/bot/audit"
@@ -27,6 +28,10 @@ type look struct {
 	full    bool
 	applied map[cluster.Owner]cluster.AppliedTarget
 	bases   map[int64][]base // by repository
+	// skipped are those that were not examined: somebody held them, or something
+	// failed. unseen is what else than the census' cannot be looked at.
+	skipped map[cluster.Owner]bool
+	unseen  []cluster.Unknown
 }
 
 // Look finds out what on a cluster is no longer as it was applied, and does
@@ -37,7 +42,7 @@ func (w *Watcher) Look(ctx context.Context, clusterName string, full bool) error
 	if !ok {
 		return nil // no longer in the server file
 	}
-	l := &look{Watcher: w, name: clusterName, cluster: c, bases: map[int64][]base{}}
+	l := &look{Watcher: w, name: clusterName, cluster: c, bases: map[int64][]base{}, skipped: map[cluster.Owner]bool{}}
 	var err error
 	if l.known, err = w.Store.Watch(ctx, clusterName); err != nil {
 		return err
@@ -46,22 +51,46 @@ func (w *Watcher) Look(ctx context.Context, clusterName string, full bool) error
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return errors.Join(l.unknown(ctx, []cluster.Unknown{{Since: w.Now(), Reason: err.Error()}}), l.again(ctx, comeBack))
+		return errors.Join(l.unknown(ctx, append(l.blindBefore(), cluster.Unknown{Since: w.Now(), Reason: err.Error()})), l.again(ctx, comeBack))
 	}
-	if err := l.unknown(ctx, l.census.Unknown); err != nil {
+	if err := l.unknown(ctx, append(l.blindBefore(), l.census.Unknown...)); err != nil {
 		return err
 	}
 	l.full = full || w.Now().Sub(l.known.Full) >= fullEvery
-	if err := l.targets(ctx); err != nil {
-		return errors.Join(err, l.again(ctx, time.Duration(w.Server.Sweep)))
+	err = l.targets(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if l.full {
-		l.known.Full = w.Now()
+		if l.known.Full = w.Now(); err != nil {
+			l.known.Full = w.Now().Add(fullAgain - fullEvery)
+		}
 	}
-	if err := l.save(ctx); err != nil {
-		return err
+	return errors.Join(err, l.unknown(ctx, append(l.unseen, l.census.Unknown...)), l.again(ctx, time.Duration(w.Server.Sweep)))
+}
+
+// blindKind begins the names of targets among what cannot be looked at; no kind
+// of objects has a space.
+const blindKind = "target "
+
+// Concerns reports whether what cannot be looked at may concern a repository:
+// kinds of objects do, targets only their own.
+func Concerns(u cluster.Unknown, repo int64) bool {
+	return !strings.HasPrefix(u.Kind, blindKind) || strings.HasSuffix(u.Kind, fmt.Sprintf(" of repository %d", repo))
+}
+
+// blind notes that it is not known whether a target drifted.
+func (l *look) blind(o cluster.Owner, reason string) {
+	u := cluster.Unknown{Kind: fmt.Sprintf("%s%s of repository %d", blindKind, o.Target, o.RepoID), Since: l.Now(), Reason: reason}
+	if !slices.ContainsFunc(l.unseen, func(o cluster.Unknown) bool { return o.Kind == u.Kind }) {
+		l.unseen = append(l.unseen, u)
 	}
-	return l.again(ctx, time.Duration(w.Server.Sweep))
+}
+
+// blindBefore are the targets that could not be told of at the last look: they
+// are not known until they are examined again.
+func (l *look) blindBefore() []cluster.Unknown {
+	return slices.DeleteFunc(slices.Clone(l.known.Unknown), func(u cluster.Unknown) bool { return !strings.HasPrefix(u.Kind, blindKind) })
 }
 
 // again has the cluster looked at after a while, news or not.
@@ -129,12 +158,18 @@ func (l *look) targets(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
+			l.skipped[o] = true
+			l.blind(o, err.Error())
 			failed = append(failed, fmt.Errorf("target %s of repository %d on %s: %w", o.Target, o.RepoID, l.name, err))
 		case t != nil:
 			all = append(all, t)
 		}
 	}
-	if err := l.mass(ctx, all); err != nil {
+	vanished, err := l.vanished(ctx)
+	if err != nil {
+		return errors.Join(append(failed, err)...)
+	}
+	if err := l.mass(ctx, all, append(l.rest(rows), vanished...)); err != nil {
 		return errors.Join(append(failed, err)...)
 	}
 	for _, t := range all {

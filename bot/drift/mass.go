@@ -10,6 +10,7 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/report"
+	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
 )
@@ -31,6 +32,9 @@ func massive(gone, objects, fresh int) bool {
 // tally counts what massive looks at.
 func tally(all []*target) (gone, fresh int) {
 	for _, t := range all {
+		if t.vanished {
+			gone += len(t.objects)
+		}
 		for _, f := range t.row.Findings {
 			if f.Kind == cluster.Gone || f.Kind == cluster.Remade {
 				gone++
@@ -43,15 +47,87 @@ func tally(all []*target) (gone, fresh int) {
 	return gone, fresh
 }
 
+// rest are the targets that were not examined, as far as they are known to
+// drift: that nobody could look does not end what happened to the cluster.
+func (l *look) rest(rows []store.Drift) []*target {
+	var out []*target
+	for _, d := range rows {
+		op, ok := l.Server.Repository(d.RepoID)
+		if ok && l.skipped[cluster.Owner{RepoID: d.RepoID, Target: d.Target}] {
+			out = append(out, &target{op: op, row: d, known: true, target: cluster.Target{RepoID: d.RepoID, Name: d.Target, Cluster: d.Cluster, Environment: d.Environment}})
+		}
+	}
+	return out
+}
+
+// vanished are the targets that were applied, that Git has, and of which the
+// inventory knows nothing: the cluster was made anew. While the inventory knows
+// others, and nothing is wrong, they are looked for now and then only.
+func (l *look) vanished(ctx context.Context) ([]*target, error) {
+	away := slices.ContainsFunc(l.census.Unknown, func(u cluster.Unknown) bool { return u.Kind == "" })
+	if away || l.census.Objects > 0 && !l.full && l.known.Mass.IsZero() && len(l.blindBefore()) == 0 {
+		return nil, nil
+	}
+	applied, err := l.Store.AppliedTo(ctx, l.name)
+	if err != nil {
+		return nil, err
+	}
+	var out []*target
+	for _, o := range applied {
+		op, ok := l.Server.Repository(o.RepoID)
+		if !ok || l.census.Owners[o] > 0 || l.skipped[o] {
+			continue
+		}
+		t, err := l.missing(ctx, op, o)
+		if err != nil {
+			return nil, fmt.Errorf("target %s of %s on %s: %w", o.Target, op.Name, l.name, err)
+		}
+		if t != nil {
+			out = append(out, t)
+		}
+	}
+	return out, nil
+}
+
+// missing is a target of which the inventory has nothing, nil if that is as it
+// should be: Git has nothing of it either, or it is being applied.
+func (l *look) missing(ctx context.Context, op config.Repository, o cluster.Owner) (*target, error) {
+	if held, err := l.held(ctx, o); err != nil || held {
+		return nil, err
+	}
+	t, err := l.find(ctx, op, store.Drift{RepoID: o.RepoID, Cluster: l.name, Target: o.Target})
+	if err != nil || t == nil {
+		return nil, err
+	}
+	rendering, err := l.Renderer.Render(ctx, t.base.tree, t.target.Path)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil || len(rendering.Objects) == 0 {
+		return nil, nil // what does not render is told where it was merged
+	}
+	t.vanished, t.objects = true, rendering.Objects
+	l.blind(o, "the inventory of the cluster holds nothing of it, although it was applied: the cluster was rebuilt or restored, or somebody deleted the inventory; /sync the target")
+	return t, nil
+}
+
 // mass keeps the issues about many changes at once in step: one in each
-// repository whose targets drift.
-func (l *look) mass(ctx context.Context, all []*target) error {
+// repository whose targets drift. others were not examined, but are known to
+// drift, or vanished.
+func (l *look) mass(ctx context.Context, all, others []*target) error {
+	all = append(slices.Clone(all), others...)
 	gone, fresh := tally(all)
-	now := massive(gone, l.census.Objects, fresh)
+	total, lost := l.census.Objects, false
+	for _, t := range others {
+		if t.vanished {
+			total, lost = total+len(t.objects), true
+		}
+	}
+	now := massive(gone, total, fresh) || lost && (l.census.Objects == 0 || !l.known.Mass.IsZero())
 	if !now && l.known.Mass.IsZero() {
 		return nil
 	}
-	reason := fmt.Sprintf("%d of %d objects on cluster %s are gone or were made again, and %d targets drift that nobody was told of", gone, l.census.Objects, l.name, fresh)
+	reason := fmt.Sprintf("%d of %d objects on cluster %s are gone or were made again, and %d targets drift that nobody was told of", gone, total, l.name, fresh)
 	if now && l.known.Mass.IsZero() {
 		l.known.Mass, l.known.Issues = l.Now(), map[int64]int{}
 		if err := l.recordMass(ctx, "many changes", reason); err != nil {
@@ -59,11 +135,11 @@ func (l *look) mass(ctx context.Context, all []*target) error {
 		}
 	}
 	for _, op := range l.Server.Repositories {
-		affected := slices.DeleteFunc(slices.Clone(all), func(t *target) bool { return t.op.ID != op.ID || len(loud(t.row.Findings)) == 0 })
+		affected := slices.DeleteFunc(slices.Clone(all), func(t *target) bool { return t.op.ID != op.ID || len(loud(t.row.Findings)) == 0 && !t.vanished })
 		if len(affected) == 0 && l.known.Issues[op.ID] == 0 {
 			continue
 		}
-		if err := l.tellMass(ctx, op, affected, now, gone); err != nil {
+		if err := l.tellMass(ctx, op, affected, now, gone, total); err != nil {
 			return err
 		}
 	}
@@ -82,12 +158,16 @@ func (l *look) recordMass(ctx context.Context, outcome, reason string) error {
 
 // tellMass writes the issue of one repository. One that somebody closed stays
 // closed until it is over.
-func (l *look) tellMass(ctx context.Context, op config.Repository, affected []*target, now bool, gone int) error {
+func (l *look) tellMass(ctx context.Context, op config.Repository, affected []*target, now bool, gone, total int) error {
 	v := report.MassDrift{
-		Key: fmt.Sprintf("mass/%d/%s", op.ID, l.name), Cluster: l.name, Since: l.known.Mass, Over: !now, Objects: l.census.Objects, Gone: gone,
+		Key: fmt.Sprintf("mass/%d/%s", op.ID, l.name), Cluster: l.name, Since: l.known.Mass, Over: !now, Objects: total, Gone: gone,
 	}
 	for _, t := range affected {
-		v.Targets = append(v.Targets, report.MassTarget{Name: t.target.Name, Environment: t.target.Environment, Objects: objects(t.row.Findings), By: managers(t.row.Findings)})
+		n := objects(t.row.Findings)
+		if t.vanished {
+			n = len(t.objects)
+		}
+		v.Targets = append(v.Targets, report.MassTarget{Name: t.target.Name, Environment: t.target.Environment, Objects: n, By: managers(t.row.Findings)})
 	}
 	body, err := v.Body(l.Forge.Limits().Comment)
 	if err != nil {

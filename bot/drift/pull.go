@@ -47,8 +47,12 @@ func (l *look) lookAtPull(ctx context.Context, t *target, w *world) error {
 	if err != nil {
 		return err
 	}
-	ours := func(p forge.Pull) bool { return p.Author.ID == l.Self.ID && p.Base.Name == t.base.name }
-	at := slices.IndexFunc(all, func(p forge.Pull) bool { return ours(p) && p.State == forge.Open })
+	ours := func(p forge.Pull) bool { return p.Author.ID == l.Self.ID }
+	open := func(p forge.Pull) bool { return ours(p) && p.State == forge.Open }
+	at := slices.IndexFunc(all, func(p forge.Pull) bool { return open(p) && p.Base.Name == t.base.name })
+	if at < 0 {
+		at = slices.IndexFunc(all, open)
+	}
 	if at < 0 {
 		at = slices.IndexFunc(all, func(p forge.Pull) bool { return ours(p) && p.Number == t.row.Number })
 	}
@@ -60,6 +64,9 @@ func (l *look) lookAtPull(ctx context.Context, t *target, w *world) error {
 		return err
 	}
 	w.Pull = &sight{Number: p.Number, Open: p.State == forge.Open, Merged: p.Merged, Who: p.ClosedBy, title: p.Title, body: p.Body, tip: p.Head.SHA}
+	if w.Pull.Astray = w.Pull.Open && p.Base.Name != t.base.name; w.Pull.Astray {
+		return nil
+	}
 	if w.Pull.Open {
 		return l.lookAtBranch(ctx, t, w)
 	}

@@ -50,7 +50,7 @@ func (l *look) world(ctx context.Context, t *target) (*world, error) {
 		return nil, err
 	}
 	w := &world{
-		Now: l.Now(), Digest: digest, Unknown: t.unknown, Mass: !l.known.Mass.IsZero(),
+		Now: l.Now(), Digest: digest, Unknown: t.unknown, Lost: t.lost, Mass: !l.known.Mass.IsZero(),
 		Silence: p.Silence(t.target.Environment), AutoHeal: l.Heal != nil && p.Heals(t.target.Environment), Fields: fieldNames(t.row.Findings),
 	}
 	if t.row.Branch == "" {
@@ -160,7 +160,11 @@ func (l *look) forget(ctx context.Context, t *target) error {
 			return err
 		}
 	}
-	if err := l.record(ctx, t, forge.User{}, "gone", "everything of it is as it was applied"); err != nil {
+	reason := "everything of it is as it was applied"
+	if t.lost {
+		reason = "Git has the target on this cluster no more"
+	}
+	if err := l.record(ctx, t, forge.User{}, "gone", reason); err != nil {
 		return err
 	}
 	if len(t.row.Findings) == 0 {

@@ -41,6 +41,8 @@ type target struct {
 	row    store.Drift
 	known  bool // the row was there before
 	lost   bool // no base branch has it any more
+	// vanished is set if the inventory has nothing of it, although it was applied.
+	vanished bool
 	// unknown is set where something could not be looked at; problems say why.
 	unknown  bool
 	problems []cluster.Problem
@@ -58,6 +60,7 @@ func (l *look) examine(ctx context.Context, o cluster.Owner, rows []store.Drift)
 		return nil, nil
 	}
 	if held, err := l.held(ctx, o); err != nil || held {
+		l.skipped[o] = true
 		return nil, err
 	}
 	row := store.Drift{RepoID: o.RepoID, Cluster: l.name, Target: o.Target}
@@ -74,7 +77,11 @@ func (l *look) examine(ctx context.Context, o cluster.Owner, rows []store.Drift)
 		return t, nil
 	}
 	if held, err := l.compare(ctx, t, o); err != nil || held {
+		l.skipped[o] = true
 		return nil, err
+	}
+	if t.unknown {
+		l.blind(o, t.problems[0].Message)
 	}
 	if t.row.Digest == "" && !t.known {
 		return nil, nil
@@ -102,7 +109,13 @@ func (l *look) find(ctx context.Context, op config.Repository, row store.Drift) 
 		if at >= 0 {
 			return &target{op: op, repo: repo, mirror: mirror, base: b, first: i == 0, target: b.targets[at]}, nil
 		}
-		if lost.lost = lost.lost && b.sound; b.name == row.Base {
+		if !b.sound {
+			o := cluster.Owner{RepoID: op.ID, Target: row.Target}
+			l.blind(o, "whether "+b.name+" has it is not known: its "+config.RepoFile+" is not valid")
+			l.skipped[o] = true
+			return nil, nil
+		}
+		if b.name == row.Base {
 			lost.base = b
 		}
 	}
@@ -171,6 +184,7 @@ func (l *look) compare(ctx context.Context, t *target, o cluster.Owner) (held bo
 	if held, err := l.held(ctx, o); err != nil || held {
 		return held, err
 	}
+	report.Problems = append(report.Problems, undecided(report, t.row.Findings, l.census.Suspects[o])...)
 	t.problems = report.Problems
 	t.unknown = len(report.Problems) > 0
 	for _, p := range report.Problems {

@@ -33,6 +33,8 @@ const (
 	// fullEvery is how often everything is compared by value, whatever the
 	// metadata says.
 	fullEvery = 24 * time.Hour
+	// fullAgain is how soon after one of which something failed.
+	fullAgain = time.Hour
 	// comeBack is when a target is looked at again that somebody acts on now, and
 	// a cluster that could not be asked.
 	comeBack = 5 * time.Minute

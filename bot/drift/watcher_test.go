@@ -60,7 +60,7 @@ func TestWatchBeginsAgain(t *testing.T) {
 		w := &Watcher{Store: s, Log: slog.New(slog.DiscardHandler), Clusters: map[string]cluster.Cluster{"main": c}}
 		done := make(chan error)
 		go func() { done <- w.Watch(ctx) }()
-		time.Sleep(time.Hour + 10*time.Second) // of the bubble's clock
+		time.Sleep(time.Hour + 12*time.Second) // of the bubble's clock
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("watch: %v", err)

@@ -12,6 +12,7 @@ import (
 
 	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/drift"
 	"lockkeeper/bot/history"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
@@ -208,7 +209,7 @@ func (r *Reader) unseen(ctx context.Context, s *reconcile.State, targets []clust
 		if err != nil {
 			return err
 		}
-		s.Unseen[t.Cluster] = w.Unknown
+		s.Unseen[t.Cluster] = slices.DeleteFunc(w.Unknown, func(u cluster.Unknown) bool { return !drift.Concerns(u, s.Operator.ID) })
 	}
 	return nil
 }

@@ -3,8 +3,11 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
+
+	"lockkeeper/cluster"
 )
 
 func testRenders(t *testing.T, open opener) {
@@ -32,4 +35,9 @@ func testRenders(t *testing.T, open opener) {
 		t.Errorf("the oldest of too many states is remembered: %v", err)
 	}
 	must[Render](t)(s.Rendered(t.Context(), 1, "main", "shop", "0"))
+	ok(t, s.NoteRender(t.Context(), Render{RepoID: 2, Cluster: "edge", Target: "web", Digest: "a", At: r.At}))
+	want := []cluster.Owner{{RepoID: 1, Target: "shop"}}
+	if got := must[[]cluster.Owner](t)(s.AppliedTo(t.Context(), "main")); !slices.Equal(got, want) {
+		t.Errorf("applied to main: %+v, want %+v", got, want)
+	}
 }
