@@ -69,12 +69,16 @@ func driftOf(t *testing.T, c *kube.Cluster, req cluster.Request) string {
 func TestPermissionsOfDeploySufficeToFindDrift(t *testing.T) {
 	cp := clustertest.New(t, clustertest.Options{}) // of its own: a census is of the whole inventory
 	ns := cp.Namespace(t)
-	bot, planner := clusterAs(t, loggedIn(t, cp, "lockkeeper", ns)), clusterAs(t, loggedIn(t, cp, "lockkeeper-planner", ns))
+	account := loggedIn(t, cp, "lockkeeper", ns)
+	bot, planner := clusterAs(t, account), clusterAs(t, loggedIn(t, cp, "lockkeeper-planner", ns))
 	if err := bot.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	req := request(ns)
 	applyAs(t, bot, req)
+	if out, ok := kubectl(t, account, "", "get", "apiservices"); !ok {
+		t.Errorf("the generations of custom resources cannot be trusted: %s", out)
+	}
 	for name, c := range map[string]*kube.Cluster{"bot": bot, "planner": planner} {
 		if found := suspectsOf(t, c); len(found) > 0 {
 			t.Errorf("for the %s the suspects of what was just applied are %v", name, found)

@@ -30,9 +30,6 @@ const (
 	// fewObjects is how many new objects are asked for one by one; for more, a
 	// list of the kind is cheaper.
 	fewObjects = 32
-	// refusalAge is how long it is remembered that a kind may not be listed
-	// cluster-wide.
-	refusalAge = 10 * time.Minute
 )
 
 // Follower takes censuses of one cluster, out of memory while it follows it. It
@@ -179,24 +176,6 @@ func (r *run) refit(ctx context.Context) bool {
 		}
 	}
 	return complete
-}
-
-// unite has kinds looked at cluster-wide again which were refused some time ago,
-// and would be no longer. Rights for the whole cluster are rights in each
-// namespace: until then nothing is missing.
-func (r *run) unite(ctx context.Context) {
-	for _, k := range r.kinds() {
-		if k.namespace == "" || k.by == nil || !r.f.due(k.gvk) {
-			continue
-		}
-		err := r.f.api.Request(ctx, func(ctx context.Context) error {
-			_, err := r.f.api.Metadata.Resource(k.gvr).List(ctx, metav1.ListOptions{Limit: 1})
-			return err
-		})
-		if err == nil {
-			r.f.allowed(r.world, k.gvk)
-		}
-	}
 }
 
 // find looks for the kinds that are not followed yet, and follows them. It is

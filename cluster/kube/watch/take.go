@@ -3,7 +3,6 @@ package watch
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -76,52 +75,6 @@ func (f *Follower) reason(k *kind, err error) error {
 		return fmt.Errorf("in namespace %s: %w", k.namespace, f.api.Explain(err))
 	}
 	return f.api.Explain(err)
-}
-
-// refused reports whether err says that a kind may not be looked at cluster-wide,
-// and that it will be looked at by namespace. Later worlds know, for a while.
-func (f *Follower) refused(w *world, k *kind, err error) bool {
-	if !apierrors.IsForbidden(err) || !w.divide(k) {
-		return false
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.refusals[k.gvk] = time.Now()
-	return true
-}
-
-// due reports whether a kind was refused long ago. It says so once in a while.
-func (f *Follower) due(gvk schema.GroupVersionKind) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if time.Since(f.refusals[gvk]) < refusalAge {
-		return false
-	}
-	f.refusals[gvk] = time.Now()
-	return true
-}
-
-// allowed has the next fit look at a kind cluster-wide.
-func (f *Follower) allowed(w *world, gvk schema.GroupVersionKind) {
-	w.mu.Lock()
-	delete(w.apart, gvk)
-	w.mu.Unlock()
-	f.mu.Lock()
-	delete(f.refusals, gvk)
-	f.mu.Unlock()
-}
-
-// world is one of which nothing is known but what was refused lately.
-func (f *Follower) world() *world {
-	w := newWorld(f.book)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for gvk, at := range f.refusals {
-		if time.Since(at) < refusalAge {
-			w.apart[gvk] = true
-		}
-	}
-	return w
 }
 
 func notServed(k *kind) error {

@@ -29,14 +29,6 @@ type member struct {
 	doubted bool // at the last look
 }
 
-// lot is what is looked at by one list or watch: a kind, in the version that the
-// inventory names, or what there is of it in one namespace, where the account may
-// not list it cluster-wide.
-type lot struct {
-	gvk       schema.GroupVersionKind
-	namespace string // "" means the whole cluster
-}
-
 // kind is what the inventory has of one lot.
 type kind struct {
 	lot
@@ -159,24 +151,6 @@ func (w *world) kindOf(e inventory.Entry) *kind {
 		w.kinds[at] = k
 	}
 	return k
-}
-
-// divide has the next fit look at a kind by namespace. It is false if that is no
-// help: its objects have none, or it is one namespace already. What is known of
-// the kind is known no longer.
-func (w *world) divide(k *kind) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if k.namespace != "" {
-		return false
-	}
-	for at := range k.members {
-		if at.namespace != "" {
-			w.apart[k.gvk], k.synced = true, false
-			return true
-		}
-	}
-	return false
 }
 
 // interned keeps one of equal strings.
