@@ -1,6 +1,9 @@
 package kube
 
 import (
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 
 	"lockkeeper/cluster"
@@ -32,5 +35,24 @@ func TestWhatIsAppliedDuringACheckIsNoDrift(t *testing.T) {
 	}
 	if got := findingsOf(drifted(t, c, cluster.DriftRequest{Target: target, Objects: now})); got != "" {
 		t.Errorf("looked at again: %s", got)
+	}
+}
+
+// A kind that is gone since discovery was asked answers as an object that is gone
+// does, but for the words: the objects are not known, rather than deleted.
+func TestObjectsOfAKindThatWentAreNotDeleted(t *testing.T) {
+	c, ns := connected(t), shared.Get(t).Namespace(t)
+	objs, target := objects(t, ns, configMap), targetIn(ns)
+	synced(t, c, target, nil, objs)
+	gone := through(t, func(req *http.Request) (*http.Response, error) {
+		if !strings.HasSuffix(req.URL.Path, "/configmaps/settings") {
+			return nil, nil
+		}
+		header := http.Header{"Content-Type": {"text/plain; charset=utf-8"}} // as for any path that it does not know
+		return &http.Response{StatusCode: 404, Body: io.NopCloser(strings.NewReader("404 page not found\n")), Header: header, Request: req}, nil
+	})
+	got := findingsOf(drifted(t, gone, cluster.DriftRequest{Target: target, Objects: objs}))
+	if !strings.HasPrefix(got, "problem: ConfigMap "+ns+"/settings: the cluster") || !strings.Contains(got, "does not serve ConfigMap") {
+		t.Errorf("%s", got)
 	}
 }

@@ -35,6 +35,7 @@ type Check struct {
 	inv         *inventory.Inventory
 	served      *kinds.Served
 	generations func(schema.GroupVersionKind) bool
+	forget      func() // makes the next check ask anew which kinds are served
 	scope       kinds.Scoper
 	request     cluster.DriftRequest
 	renders     map[cluster.Ref][]*cluster.Object // those of the base branch first
@@ -49,7 +50,7 @@ func New(ctx context.Context, api *client.Client, discovery *kinds.Discovery, bo
 		return nil, err
 	}
 	c := &Check{
-		api: api, book: book, inv: inv, request: r,
+		api: api, book: book, inv: inv, request: r, forget: discovery.Forget,
 		renders: map[cluster.Ref][]*cluster.Object{}, scrub: secret.NewScrubber(r.Objects, r.Applied),
 	}
 	var need []schema.GroupVersionKind

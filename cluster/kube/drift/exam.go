@@ -6,6 +6,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -41,7 +42,15 @@ func (x *exam) look(ctx context.Context) (verdict, error) {
 		return *trouble, nil
 	}
 	var err error
-	if x.live, err = ask.Find(ctx, x.api, x.kind, x.entry.Ref); err != nil {
+	x.live, err = x.api.Get(ctx, x.kind.GVR, x.entry.Ref.Namespace, x.entry.Ref.Name)
+	switch {
+	case apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
+		// It is the kind that is not there: what discovery told is out of date.
+		x.forget()
+		return *x.unserved(), nil
+	case apierrors.IsNotFound(err):
+		x.live = nil
+	case err != nil:
 		return verdict{}, err
 	}
 	v := verdict{looked: true}
@@ -78,6 +87,12 @@ func (x *exam) find() *verdict {
 	if ok {
 		return nil
 	}
+	return x.unserved()
+}
+
+// unserved is the verdict on an object whose kind the cluster does not serve: it
+// is neither there nor deleted, but not known.
+func (x *exam) unserved() *verdict {
 	gv, _ := schema.ParseGroupVersion(x.entry.APIVersion) // that of an object that was applied
 	v := x.problem(x.entry, "the cluster %s does not serve %s in %s (any more): install its CRD again, or take the object out of Git", x.api.Name, x.entry.Ref.Kind, x.entry.APIVersion)
 	if err, broken := x.served.Broken[gv]; broken {
