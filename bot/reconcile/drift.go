@@ -96,6 +96,37 @@ func (s *State) adopted(out *plan.Output) []policy.Change {
 	return changes
 }
 
+// agreed are what a pull says of objects that somebody changed live to just that:
+// the cluster has nothing to change any more. The policy judges them as if it
+// had, or else a live edit and a pull that says the same would need nobody's
+// approval (threat 33).
+func (s *State) agreed(t plan.Target) []policy.Change {
+	if s.Kind != PlanPull && s.Kind != PlanMerged {
+		return nil
+	}
+	var changes []policy.Change
+	for _, d := range t.Plan.Drift {
+		of := func(c cluster.Change) bool { return c.Ref == d.Ref }
+		if slices.ContainsFunc(t.Plan.Changes, of) || s.Drift != nil && s.Drift.of(t.Plan.Target) && slices.Contains(s.Drift.refs(), d.Ref) {
+			continue
+		}
+		c := policy.Change{
+			Target: t.Plan.Target.Name, Environment: t.Plan.Target.Environment, Also: t.Also, Cluster: t.Plan.Target.Cluster,
+			Ref: d.Ref, Action: cluster.Update, Fields: paths(d.Fields),
+		}
+		if d.Deleted {
+			c.Action = cluster.Delete
+		}
+		doc, err := json.Marshal(d.Fields)
+		if err != nil { // plain data cannot fail to marshal
+			doc = []byte(err.Error())
+		}
+		c.Digest = Hash("agree", c.Cluster, c.Target, d.Ref.String(), string(c.Action), string(doc))
+		changes = append(changes, c)
+	}
+	return changes
+}
+
 // adoptionDone reports whether the pull was applied as it is: then what was live
 // is what was applied last.
 func (s *State) adoptionDone() bool {

@@ -108,6 +108,33 @@ func TestWhatADriftPullAdoptsIsJudgedThoughNoClusterChanges(t *testing.T) {
 	}
 }
 
+// Threat 33: what a pull says of objects that somebody changed live to just that is
+// judged with the fields and the action that it has in Git.
+func TestWhatIsLiveAlreadyIsJudgedAsAChange(t *testing.T) {
+	s := situation()
+	p := s.Plan.Targets[0].Plan
+	gone := cluster.Ref{Kind: "ConfigMap", Namespace: "shop", Name: "gone"}
+	p.Drift = []cluster.Drift{
+		{Ref: p.Changes[0].Ref, Fields: []cluster.FieldChange{{Path: "spec.hostNetwork"}}},
+		{Ref: found.Ref, Fields: []cluster.FieldChange{found.Field}},
+		{Ref: gone, Deleted: true},
+	}
+	before := s.PlanDigest(s.Plan)
+	got := s.Changes()
+	if len(got) != 3 || !slices.Equal(got[0].Fields, []string{"spec.hostNetwork"}) ||
+		got[1].Action != cluster.Update || !slices.Equal(got[1].Fields, []string{"spec.replicas"}) || got[2].Action != cluster.Delete || got[2].Ref != gone {
+		t.Fatalf("judged are %+v", got)
+	}
+	p.Drift[1].Fields = []cluster.FieldChange{{Path: "spec.replicas", Op: cluster.Set, After: float64(6)}}
+	if now := s.Changes(); now[1].Digest == got[1].Digest || s.PlanDigest(s.Plan) == before {
+		t.Error("another value has the same digest")
+	}
+	s.Kind = PlanSync
+	if left := s.Changes(); len(left) != 1 {
+		t.Errorf("a sync agrees to %+v", left)
+	}
+}
+
 func TestAdoptingWhatIsLiveMustNotChangeIt(t *testing.T) {
 	change := func(c cluster.Change) func(*State) {
 		return func(s *State) { s.Plan.Targets[0].Plan.Changes = []cluster.Change{c} }

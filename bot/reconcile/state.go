@@ -174,23 +174,34 @@ func (s *State) Changes() []policy.Change {
 	return s.PlanChanges(s.Plan)
 }
 
-// PlanChanges lists the changes of a plan, with their targets, and what a drift
-// pull makes Git's beside them.
+// PlanChanges lists the changes of a plan, with their targets, and what a pull
+// makes Git's that is live already.
 func (s *State) PlanChanges(out *plan.Output) []policy.Change {
 	var changes []policy.Change
 	for _, t := range out.Targets {
 		for _, c := range t.Plan.Changes {
-			fields := make([]string, len(c.Fields))
-			for i, f := range c.Fields {
-				fields[i] = f.Path
+			fields := paths(c.Fields)
+			for _, d := range t.Plan.Drift {
+				if d.Ref == c.Ref { // what is live already, Git may have come to say
+					fields = append(fields, paths(d.Fields)...)
+				}
 			}
 			changes = append(changes, policy.Change{
 				Target: t.Plan.Target.Name, Environment: t.Plan.Target.Environment, Also: t.Also, Cluster: t.Plan.Target.Cluster,
 				Ref: c.Ref, Action: c.Action, Fields: fields, Takeover: len(c.Takeovers) > 0, Files: sourceFiles(c), Digest: c.Digest,
 			})
 		}
+		changes = append(changes, s.agreed(t)...)
 	}
 	return append(changes, s.adopted(out)...)
+}
+
+func paths(all []cluster.FieldChange) []string {
+	out := make([]string, len(all))
+	for i, f := range all {
+		out[i] = f.Path
+	}
+	return out
 }
 
 // sourceFiles is the file that an object comes from, without the line.
@@ -231,6 +242,9 @@ func (s *State) PlanDigest(out *plan.Output) string {
 	parts := slices.Clone(out.Problems)
 	for _, t := range out.Targets {
 		parts = append(parts, t.Plan.Digest)
+		for _, c := range s.agreed(t) {
+			parts = append(parts, c.Digest)
+		}
 	}
 	for _, c := range s.adopted(out) {
 		parts = append(parts, c.Digest)

@@ -106,7 +106,7 @@ func (s *State) targetStatus(p *cluster.Plan) string {
 	switch {
 	case len(p.Problems) > 0:
 		return "problems"
-	case len(p.Changes) == 0 && (s.Drift == nil || !s.Drift.of(p.Target)):
+	case !slices.ContainsFunc(s.Changes(), func(c policy.Change) bool { return c.Target == p.Target.Name }):
 		return "no change"
 	}
 	if l, ok := s.Holders[TargetKey(p.Target)]; ok {

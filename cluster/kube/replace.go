@@ -89,7 +89,11 @@ func (c *Cluster) planDelete(ctx context.Context, p *prepared, w wanted) (outcom
 		return outcome{problem: &cluster.Problem{Ref: &w.ref, Message: fmt.Sprintf("%s: %s", w.ref, ask.Refusal(c.api, err))}}, nil
 	}
 	if live == nil {
-		return outcome{drop: true}, nil
+		out := outcome{drop: true}
+		if w.owned != nil && w.base != nil {
+			out.drift = &cluster.Drift{Ref: w.ref, Deleted: true, Effect: "it was deleted behind lockkeeper's back, and Git has it no more either"}
+		}
+		return out, nil
 	}
 	change := cluster.Change{Ref: w.ref, APIVersion: apiVersion, Action: cluster.Delete, Pending: w.pending}
 	if w.base != nil {
