@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/store"
 )
@@ -60,4 +61,8 @@ func TestThreat28AHealThatWasCutShortIsOver(t *testing.T) { // threat 28
 	if len(running)+len(leases) > 0 {
 		t.Errorf("running are %+v, held %+v", running, leases)
 	}
+	if ends := h.records(audit.ApplyEnd); len(ends) != 1 || ends[0].Operation != "cut" || ends[0].Outcome != "interrupted" {
+		t.Errorf("recorded are %+v", ends)
+	}
+	h.chain()
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"lockkeeper/bot/audit"
+	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/drift"
 	"lockkeeper/bot/history"
 	"lockkeeper/bot/outcome"
@@ -54,7 +56,10 @@ func (b *Bot) heal(ctx context.Context, r drift.HealRequest) (drift.HealResult, 
 		return drift.HealResult{Refused: reasons}, err
 	}
 	out, err := b.healHeld(ctx, g)
-	return out, errors.Join(err, b.free(ctx, held))
+	freed := b.free(ctx, held)
+	// A pull that was to be applied meanwhile was told that the target is held.
+	others := b.store.Want(context.WithoutCancel(ctx), bypass.Key(r.Repository.ID, r.Base))
+	return out, errors.Join(err, freed, others)
 }
 
 // healHeld is heal with the lease held.
@@ -189,7 +194,19 @@ func (b *Bot) endHeals(ctx context.Context, running []store.Operation) error {
 		if op.Kind != string(reconcile.PlanHeal) {
 			continue
 		}
-		if err := b.store.FinishOperation(ctx, op.ID, "interrupted", nil); err != nil && !errors.Is(err, store.ErrFinished) {
+		err := b.store.FinishOperation(ctx, op.ID, "interrupted", nil)
+		if errors.Is(err, store.ErrFinished) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		repo, _ := b.server.Repository(op.RepoID)
+		err = b.write(ctx, audit.Record{
+			Type: audit.ApplyEnd, Actor: b.actor(op.Actor), Repo: repo.Ref(), Head: op.Head, Operation: op.ID, PlanDigest: op.PlanDigest,
+			Target: strings.Join(op.Targets, ","), Outcome: "interrupted", Reason: "The process was stopped in the middle; what is left is found again.",
+		})
+		if err != nil {
 			return err
 		}
 	}
