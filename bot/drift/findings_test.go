@@ -2,6 +2,7 @@ package drift
 
 import (
 	"testing"
+	"time"
 
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
@@ -30,5 +31,12 @@ func TestWhatCannotBeLookedAtConcernsItsRepository(t *testing.T) {
 		if got := [2]bool{Concerns(cluster.Unknown{Kind: u}, 2), Concerns(cluster.Unknown{Kind: u}, 12)}; got != want {
 			t.Errorf("%q: %v, want %v", u, got, want)
 		}
+	}
+	l := &look{Watcher: &Watcher{Now: time.Now}}
+	o := cluster.Owner{RepoID: 12, Target: "shop"}
+	l.blind(o, "why")
+	l.blind(o, "why else")
+	if len(l.unseen) != 1 || blindOwner(l.unseen[0]) != o || !Concerns(l.unseen[0], 12) {
+		t.Errorf("%+v", l.unseen)
 	}
 }

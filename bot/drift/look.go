@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -85,6 +86,14 @@ func (l *look) blind(o cluster.Owner, reason string) {
 	if !slices.ContainsFunc(l.unseen, func(o cluster.Unknown) bool { return o.Kind == u.Kind }) {
 		l.unseen = append(l.unseen, u)
 	}
+}
+
+// blindOwner is the target that blind spoke of.
+func blindOwner(u cluster.Unknown) (o cluster.Owner) {
+	name, id, _ := strings.Cut(strings.TrimPrefix(u.Kind, blindKind), " of repository ")
+	o.Target = name
+	o.RepoID, _ = strconv.ParseInt(id, 10, 64) // 0 is no repository
+	return o
 }
 
 // blindBefore are the targets that could not be told of at the last look: they
@@ -188,6 +197,11 @@ func (l *look) owners(rows []store.Drift) []cluster.Owner {
 	}
 	for _, d := range rows {
 		found[cluster.Owner{RepoID: d.RepoID, Target: d.Target}] = true
+	}
+	for _, u := range l.blindBefore() {
+		if o := blindOwner(u); l.census.Owners[o] > 0 {
+			found[o] = true // until it is known again
+		}
 	}
 	if l.full {
 		for o := range l.census.Owners {

@@ -90,7 +90,8 @@ func (l *look) examine(ctx context.Context, o cluster.Owner, rows []store.Drift)
 }
 
 // find finds a target in the first base branch that has it on this cluster, nil
-// where none has: what is left of it then is for the pull that removed it. One
+// where none has: what is left of it then is for the pull that removed it, and
+// told as not known until that is applied. One
 // that is known to drift is lost if it is known that none has.
 func (l *look) find(ctx context.Context, op config.Repository, row store.Drift) (*target, error) {
 	repo, err := l.Repository(ctx, op)
@@ -120,6 +121,9 @@ func (l *look) find(ctx context.Context, op config.Repository, row store.Drift) 
 		}
 	}
 	l.Log.DebugContext(ctx, "objects of a target that no base branch has", "cluster", l.name, "repository", op.Name, "target", row.Target)
+	if o := (cluster.Owner{RepoID: op.ID, Target: row.Target}); l.census.Owners[o] > 0 {
+		l.blind(o, fmt.Sprintf("no base branch has it on this cluster any more, and %d objects of it are left there: apply the pull that removed it, or bring it back", l.census.Owners[o]))
+	}
 	if !lost.lost || lost.base.name == "" {
 		return nil, nil
 	}
