@@ -29,7 +29,7 @@ type Adoption struct {
 // to what was found live of it, and no other target to anything else. Nothing is
 // written.
 func Adopt(ctx context.Context, w *writeback.Writer, in Source, t cluster.Target, findings []cluster.Finding) (Adoption, error) {
-	names := naming{t.Namespace, in.Objects, findings}
+	names := namingOf(t.Namespace, in.Objects, findings)
 	wants, refused := names.wanted()
 	a := Adoption{Refused: refused}
 	if len(wants) == 0 {
@@ -56,8 +56,20 @@ func Adopt(ctx context.Context, w *writeback.Writer, in Source, t cluster.Target
 // naming knows live objects by the names that rendering gives them.
 type naming struct {
 	namespace string // that the target gives
-	objects   []cluster.Object
 	findings  []cluster.Finding
+	drifted   map[cluster.Ref]bool
+	rendered  map[cluster.Ref]cluster.Ref // by their live names
+}
+
+func namingOf(namespace string, objects []cluster.Object, findings []cluster.Finding) naming {
+	n := naming{namespace, findings, map[cluster.Ref]bool{}, map[cluster.Ref]cluster.Ref{}}
+	for _, f := range findings {
+		n.drifted[f.Ref] = true
+	}
+	for _, o := range objects {
+		n.rendered[n.live(o.Ref)] = o.Ref
+	}
+	return n
 }
 
 // wanted is what Git would have to say, object by object, and what it never
@@ -65,6 +77,7 @@ type naming struct {
 func (n naming) wanted() ([]writeback.Want, []report.Refusal) {
 	var wants []writeback.Want
 	var refused []report.Refusal
+	place := map[cluster.Ref]int{} // in wants
 	for _, f := range n.findings {
 		if f.Kind == cluster.Disowned {
 			continue // Git says the value already; applying takes it back
@@ -74,9 +87,10 @@ func (n naming) wanted() ([]writeback.Want, []report.Refusal) {
 			continue
 		}
 		ref := n.inGit(f.Ref)
-		at := slices.IndexFunc(wants, func(x writeback.Want) bool { return x.Ref == ref })
-		if at < 0 {
+		at, ok := place[ref]
+		if !ok {
 			at = len(wants)
+			place[ref] = at
 			wants = append(wants, writeback.Want{Ref: ref})
 		}
 		if f.Kind == cluster.Gone {
@@ -91,10 +105,8 @@ func (n naming) wanted() ([]writeback.Want, []report.Refusal) {
 // inGit is what rendering calls a live object: it may leave out the namespace
 // that the target gives.
 func (n naming) inGit(live cluster.Ref) cluster.Ref {
-	for _, o := range n.objects {
-		if n.live(o.Ref) == live {
-			return o.Ref
-		}
+	if ref, ok := n.rendered[live]; ok {
+		return ref
 	}
 	return live
 }
@@ -106,7 +118,7 @@ func (n naming) live(ref cluster.Ref) cluster.Ref {
 	}
 	in := ref
 	in.Namespace = n.namespace
-	if slices.ContainsFunc(n.findings, func(f cluster.Finding) bool { return f.Ref == in }) {
+	if n.drifted[in] {
 		return in
 	}
 	return ref
