@@ -104,6 +104,9 @@ func (s *State) agreed(t plan.Target) []policy.Change {
 	if s.Kind != PlanPull && s.Kind != PlanMerged {
 		return nil
 	}
+	if last := s.Memory.Last; last != nil && last.Head == s.Pull.Head.SHA && slices.Contains(s.Memory.Leases, TargetKey(t.Plan.Target)) {
+		return nil // the gate let this head have the target: what is live may be its doing
+	}
 	var changes []policy.Change
 	for _, d := range t.Plan.Drift {
 		of := func(c cluster.Change) bool { return c.Ref == d.Ref }

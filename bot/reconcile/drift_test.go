@@ -129,6 +129,12 @@ func TestWhatIsLiveAlreadyIsJudgedAsAChange(t *testing.T) {
 	if now := s.Changes(); now[1].Digest == got[1].Digest || s.PlanDigest(s.Plan) == before {
 		t.Error("another value has the same digest")
 	}
+	// An apply that was cut short goes on: what it did is no news.
+	begun := situation(last(PlanPull, "running"), holds)
+	begun.Plan = s.Plan
+	if left := begun.Changes(); len(left) != 1 {
+		t.Errorf("of an apply that was begun, %+v is to be agreed to", left)
+	}
 	s.Kind = PlanSync
 	if left := s.Changes(); len(left) != 1 {
 		t.Errorf("a sync agrees to %+v", left)
