@@ -232,6 +232,13 @@ func (l *driftLook) exactly(ctx context.Context, c cluster.Cluster, t cluster.Ta
 	if report.Findings == nil {
 		report.Findings = []cluster.Finding{}
 	}
+	for _, ref := range report.Pending {
+		if slices.Contains(only, ref) { // not proven, and not to be compared either
+			report.Problems = append(report.Problems, cluster.Problem{
+				Ref: &ref, Message: fmt.Sprintf("%s: %s has it otherwise than it was applied, and this clone cannot render what was applied last: fetch that revision, or say it with --ref", ref, l.f.ref),
+			})
+		}
+	}
 	found.DriftReport = report
 	return nil
 }
@@ -392,7 +399,7 @@ func driftText(w io.Writer, out *driftOutput) error {
 			fmt.Fprintf(&b, "  edited: %s\n", escape.OneLine(p))
 		}
 		for _, r := range t.Refused {
-			fmt.Fprintf(&b, "  not written: %s %s: %s\n", r.Ref, r.Path, escape.OneLine(r.Reason))
+			fmt.Fprintf(&b, "  not written: %s %s: %s\n", r.Ref, escape.OneLine(r.Path), escape.OneLine(r.Reason))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
