@@ -33,7 +33,7 @@ test: ## run all tests, on real control planes, with the race detector where the
 	@$(GO) run ./cluster/clustertest/build
 	@$(if $(race),echo "testing with the race detector",echo "testing without the race detector: it needs cgo and a C compiler")
 	@$(GO) test $(raceflags) -timeout 40m -p 2 ./...
-	@$(if $(race),echo "and without it: its own memory disturbs the tests of memory limits"; $(GO) test ./cluster/manifest/...)
+	@$(if $(race),echo "and without it: its own memory disturbs the tests of memory limits"; $(GO) test ./cluster/manifest)
 
 lint: ## formatting, go vet, staticcheck, tidiness of go.mod, no registry host in any file
 	$(call need,$(GO) git npm)
