@@ -314,6 +314,10 @@ func TestAnIgnoredFindingIsNoFindingAndNoSuspect(t *testing.T) {
 	if got := suspectsOf(t, c, target); len(got) > 0 {
 		t.Errorf("suspects %v", got)
 	}
+	r.Ignore = nil
+	if got := findingsOf(drifted(t, c, r)); !strings.HasPrefix(got, "changed") {
+		t.Errorf("it is ignored no longer, and the check of everything finds %q", got)
+	}
 }
 
 // What cannot be looked at is a problem: it is neither clean nor drifted.

@@ -105,6 +105,9 @@ func (x *exam) unserved() *verdict {
 // baseline where nothing is to be found.
 func (x *exam) differences(ctx context.Context) ([]cluster.Finding, error) {
 	base := x.book.Baseline(x.entry)
+	if x.request.Only == nil {
+		base = proof.OfEntry(x.entry) // what was learnt depends on what was ignored then
+	}
 	now := proof.Look(x.inv.MAC, x.entry.Ref, x.live)
 	if base.Doubt(now, false) == "" {
 		return nil, nil // nobody wrote it at all
