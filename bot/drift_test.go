@@ -215,6 +215,9 @@ func TestThreat7DriftOfSecretsIsReportedOnlyAndADeletionAdopted(t *testing.T) { 
 		t.Fatalf("issues: %+v", issues)
 	}
 	mustContain(t, issues[0].Body, "Secret "+h.ns+"/db", "never written to Git")
+	h.kubectl("-n", h.ns, "patch", "secret", "db", "--type=merge", "-p", `{"stringData":{"password":"topsecret-again"}}`)
+	h.lookForDrift()
+	mustContain(t, h.drifted(), "changed") // another value is another drift, though neither is told
 
 	h.kubectl("-n", h.ns, "delete", "configmap", "b")
 	h.lookForDrift()

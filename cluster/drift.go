@@ -28,6 +28,9 @@ type Finding struct {
 	// Field is the difference: Before is what was applied, After what is live.
 	// It is zero for a finding of a whole object.
 	Field FieldChange `json:"field,omitzero"`
+	// Seal tells secret values apart that Field masks: a hash under the cluster's
+	// key.
+	Seal string `json:"seal,omitempty"`
 	// Managers are who made the difference, and At is when, as managedFields
 	// tells; none and zero where it does not.
 	Managers []string  `json:"managers,omitempty"`

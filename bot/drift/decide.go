@@ -66,9 +66,11 @@ type world struct {
 
 // sight is what the forge says of a drift pull.
 type sight struct {
-	Number   int
-	Open     bool
-	Merged   bool
+	Number int
+	Open   bool
+	Merged bool
+	// Taken is set if the base branch that was read has the merge.
+	Taken    bool
 	ClosedBy closer
 	Who      forge.User // who closed it
 	// Current is set if the branch holds what is proposed, Told if title and body
@@ -253,8 +255,9 @@ func silent(d store.Drift, w world) step {
 		}
 		return nil
 	case p != nil && p.Merged:
-		// Applying it is all that is left to do, unless it changed again since.
-		if d.Told == w.Digest {
+		// Applying it is all that is left to do, unless it changed again since, or
+		// the base branch does not say so any more.
+		if d.Told == w.Digest && !p.Taken {
 			return wait{}
 		}
 		return nil

@@ -100,6 +100,8 @@ func TestDecide(t *testing.T) {
 		"foreign commits, text out of date": {proposed, world{Digest: "d2", Offer: editable, Pull: open(sight{Foreign: true})}, updatePull{}},
 		"foreign commits":                   {proposed, world{Digest: "d1", Offer: editable, Pull: open(sight{Foreign: true, Told: true})}, wait{}},
 		"adopted, and not applied yet":      {proposed, world{Digest: "d1", Pull: &sight{Number: 7, Merged: true}}, wait{}},
+		"adopted, and Git says so":          {proposed, world{Digest: "d1", Pull: &sight{Number: 7, Merged: true, Taken: true}, Offer: &offer{}}, wait{}},
+		"adopted, and reverted since":       {proposed, world{Digest: "d1", Pull: &sight{Number: 7, Merged: true, Taken: true}, Offer: editable}, openPull{}},
 		"changed again after it was merged": {proposed, world{Digest: "d2", Pull: &sight{Number: 7, Merged: true}, Offer: editable}, openPull{}},
 
 		"heals":                        {drifting, world{Digest: "d1", AutoHeal: true}, heal{}},

@@ -84,7 +84,8 @@ func digestOf(all []store.DriftFinding) (string, error) {
 			Kind  cluster.FindingKind
 			Ref   cluster.Ref
 			Field cluster.FieldChange
-		}{f.Kind, f.Ref, f.Field})
+			Seal  string `json:",omitempty"`
+		}{f.Kind, f.Ref, f.Field, f.Seal})
 		if err != nil {
 			return "", err
 		}

@@ -70,7 +70,15 @@ func (l *look) lookAtPull(ctx context.Context, t *target, w *world) error {
 	if w.Pull.Open {
 		return l.lookAtBranch(ctx, t, w)
 	}
-	if !p.Merged && p.ClosedBy.ID != l.Self.ID {
+	if p.Merged {
+		// A base that was read before the merge does not have it yet.
+		w.Pull.Taken, err = t.mirror.IsAncestor(ctx, p.MergeSHA, t.base.sha)
+		if errors.Is(err, git.ErrNoRevision) {
+			return nil
+		}
+		return err
+	}
+	if p.ClosedBy.ID != l.Self.ID {
 		w.Pull.ClosedBy = byOther
 		approver, err := l.Approver(ctx, t.op.ID, p.Number, t.target.Environment, p.ClosedBy)
 		if err != nil {

@@ -183,13 +183,10 @@ func (s *State) moved(out *plan.Output) []string {
 	if s.Drift == nil || s.Kind != PlanPull && s.Kind != PlanMerged || s.adoptionDone() || len(s.Drift.Foreign) > 0 {
 		return nil
 	}
-	if !s.Drift.Known {
-		if s.Kind == PlanMerged {
-			return nil
-		}
+	if !s.Drift.Known && s.Kind != PlanMerged {
 		return []string{"the drift that this pull was opened for is over, or was not looked at again yet: there is nothing to adopt"}
 	}
-	if !slices.ContainsFunc(out.Targets, func(t plan.Target) bool { return s.Drift.of(t.Plan.Target) }) {
+	if s.Drift.Known && !slices.ContainsFunc(out.Targets, func(t plan.Target) bool { return s.Drift.of(t.Plan.Target) }) {
 		return []string{fmt.Sprintf("%s: what this pull proposes is no longer a change of %s; it is updated when the cluster was looked at", s.Drift.Target, s.Pull.Base.Name)}
 	}
 	var why []string
@@ -199,6 +196,9 @@ func (s *State) moved(out *plan.Output) []string {
 				continue
 			}
 			reason := "live moved on since this pull was updated; it is updated again when the cluster was looked at"
+			if !s.Drift.Known {
+				reason = "what it was to adopt is no longer live; `/sync " + t.Plan.Target.Name + "` plans what " + s.Pull.Base.Name + " says now"
+			}
 			if c.Pending {
 				reason = "an earlier merge left that to apply; apply it there first"
 			}

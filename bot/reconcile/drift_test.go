@@ -149,17 +149,18 @@ func TestAdoptingWhatIsLiveMustNotChangeIt(t *testing.T) {
 		is    []func(*State)
 		tells string
 	}{
-		"ownership moves":               {[]func(*State){drift(found), change(cluster.Change{Action: cluster.Update, Takeovers: []cluster.Ownership{{Path: "spec.replicas", Manager: "kubectl"}}})}, ""},
-		"the server assigns a value":    {[]func(*State){drift(found), change(cluster.Change{Action: cluster.Update, Fields: []cluster.FieldChange{{Path: "spec.clusterIP", Server: true}}})}, ""},
-		"a value would change":          {[]func(*State){drift(found), change(cluster.Change{Action: cluster.Update, Fields: []cluster.FieldChange{{Path: "spec.replicas"}}})}, "live moved on"},
-		"an object would come back":     {[]func(*State){drift(found), change(cluster.Change{Action: cluster.Create})}, "live moved on"},
-		"an earlier merge waits":        {[]func(*State){drift(found), change(cluster.Change{Action: cluster.Update, Pending: true, Fields: []cluster.FieldChange{{Path: "spec.image"}}})}, "apply it there first"},
-		"people added to the branch":    {[]func(*State){drift(found), func(s *State) { s.Drift.Foreign = []string{"abc"} }, change(cluster.Change{Action: cluster.Create, Digest: "x"})}, ""},
-		"the target is not in the plan": {[]func(*State){drift(found), func(s *State) { s.Plan.Targets = nil }}, "no longer a change"},
-		"the drift is over":             {[]func(*State){drift()}, "is over"},
-		"the drift was adopted":         {[]func(*State){drift(), merged}, ""},
-		"it is put back instead":        {[]func(*State){drift(found), restores}, ""},
-		"any other pull":                {[]func(*State){change(cluster.Change{Action: cluster.Create})}, ""},
+		"ownership moves":                      {[]func(*State){drift(found), change(cluster.Change{Action: cluster.Update, Takeovers: []cluster.Ownership{{Path: "spec.replicas", Manager: "kubectl"}}})}, ""},
+		"the server assigns a value":           {[]func(*State){drift(found), change(cluster.Change{Action: cluster.Update, Fields: []cluster.FieldChange{{Path: "spec.clusterIP", Server: true}}})}, ""},
+		"a value would change":                 {[]func(*State){drift(found), change(cluster.Change{Action: cluster.Update, Fields: []cluster.FieldChange{{Path: "spec.replicas"}}})}, "live moved on"},
+		"an object would come back":            {[]func(*State){drift(found), change(cluster.Change{Action: cluster.Create})}, "live moved on"},
+		"an earlier merge waits":               {[]func(*State){drift(found), change(cluster.Change{Action: cluster.Update, Pending: true, Fields: []cluster.FieldChange{{Path: "spec.image"}}})}, "apply it there first"},
+		"people added to the branch":           {[]func(*State){drift(found), func(s *State) { s.Drift.Foreign = []string{"abc"} }, change(cluster.Change{Action: cluster.Create, Digest: "x"})}, ""},
+		"the target is not in the plan":        {[]func(*State){drift(found), func(s *State) { s.Plan.Targets = nil }}, "no longer a change"},
+		"the drift is over":                    {[]func(*State){drift()}, "is over"},
+		"the drift was adopted":                {[]func(*State){drift(), merged}, ""},
+		"live was changed after it was merged": {[]func(*State){drift(), merged, change(cluster.Change{Action: cluster.Update, Fields: []cluster.FieldChange{{Path: "spec.replicas"}}})}, "/sync"},
+		"it is put back instead":               {[]func(*State){drift(found), restores}, ""},
+		"any other pull":                       {[]func(*State){change(cluster.Change{Action: cluster.Create})}, ""},
 	} {
 		s := situation(c.is...)
 		got := strings.Join(s.PlanProblems(s.Plan), "; ")

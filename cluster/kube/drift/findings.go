@@ -148,7 +148,7 @@ func (x *exam) finding(kind cluster.FindingKind, change cluster.FieldChange) clu
 	slices.Sort(f.Managers)
 	f.Managers = slices.Compact(f.Managers)
 	changes := []cluster.FieldChange{change}
-	secret.Unmask(changes)
+	f.Seal = secret.Unmask(changes)[change.Path]
 	f.Field = changes[0]
 	return f
 }
