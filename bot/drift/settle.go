@@ -233,8 +233,6 @@ func (l *look) view(t *target, w *world) report.Drift {
 	for _, f := range t.row.Findings {
 		v.Findings = append(v.Findings, report.Finding{Finding: f.Finding, Since: f.Since})
 	}
-	for _, p := range t.problems {
-		v.Problems = append(v.Problems, p)
-	}
+	v.Problems = append(v.Problems, t.problems...)
 	return v
 }
