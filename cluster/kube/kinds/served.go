@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -111,11 +112,12 @@ func (d *Discovery) For(ctx context.Context, need []schema.GroupVersionKind) (*S
 
 // share asks, or waits for somebody who is asking already.
 func (d *Discovery) share(ctx context.Context) (answer *Served, mine bool, err error) {
-	done := d.asking.DoChan("", func() (any, error) { mine = true; return d.ask(ctx) })
+	var asked atomic.Bool // it may be asked still when ctx has ended
+	done := d.asking.DoChan("", func() (any, error) { asked.Store(true); return d.ask(ctx) })
 	select {
 	case r := <-done:
 		answer, _ = r.Val.(*Served)
-		return answer, mine, r.Err
+		return answer, asked.Load(), r.Err
 	case <-ctx.Done():
 		return nil, true, fmt.Errorf("discovery: %w", ctx.Err())
 	}
