@@ -7,7 +7,7 @@ GO ?= go
 # need names the first program that is missing, before anything else is printed.
 need = @for p in $(1); do command -v $$p >/dev/null || { echo "$$p is needed but was not found in PATH: install it and run this again" >&2; exit 1; }; done
 
-.PHONY: help build demo test lint bench replay fuzz clean
+.PHONY: help build demo test race lint bench replay fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,12 +28,19 @@ race = $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env C
 # costs a quarter of the time of the bot's stories, and finds nothing of ours.
 raceflags = $(if $(race),-race '-gcflags=modernc.org/...=-d=checkptr=0' '-gcflags=modernc.org/sqlite/lib=-race=false -d=checkptr=0')
 
-test: ## run all tests, on real control planes, with the race detector where there is a C compiler
+test: ## run all tests, on real control planes, with the race detector but for the bot's stories
 	$(call need,$(GO) git npm)
 	@$(GO) run ./cluster/clustertest/build
-	@$(if $(race),echo "testing with the race detector",echo "testing without the race detector: it needs cgo and a C compiler")
-	@$(GO) test $(raceflags) -timeout 40m -p 2 ./...
+	@$(if $(race),echo "testing with the race detector; the bot's stories without it: make race",echo "testing without the race detector: it needs cgo and a C compiler")
+	@$(GO) test $(raceflags) -timeout 40m -p 2 $$($(GO) list ./... | grep -vx lockkeeper/bot)
+	@$(GO) test -timeout 40m ./bot
 	@$(if $(race),echo "and without it: its own memory disturbs the tests of memory limits"; $(GO) test ./cluster/manifest)
+
+race: ## run the bot's stories with the race detector, which takes them twice as long
+	$(call need,$(GO) git npm)
+	@$(if $(race),,echo "the race detector needs cgo and a C compiler: install one" >&2; exit 1)
+	@$(GO) run ./cluster/clustertest/build
+	@$(GO) test $(raceflags) -timeout 40m ./bot
 
 lint: ## formatting, go vet, staticcheck, tidiness of go.mod, no registry host in any file
 	$(call need,$(GO) git npm)
