@@ -1,6 +1,7 @@
 package writeback
 
 import (
+	"encoding/json"
 	"flag"
 	"slices"
 	"strings"
@@ -8,11 +9,18 @@ import (
 	"testing/fstest"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
+	"k8s.io/client-go/dynamic"
+
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/kube"
 )
 
-var liveLayouts = flag.Int("adopt.layouts", 20, "layouts that are adopted on a real API server")
+var liveLayouts = flag.Int("adopt.layouts", 220, "layouts that are adopted on a real API server")
 
 // batch are drifts that people make, as they make them: arguments of kubectl.
 var batch = []struct {
@@ -45,8 +53,9 @@ func TestWhatIsAdoptedHasNotDrifted(t *testing.T) {
 	if err := c.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	deeds := map[int][]deed{}
 	for n := range *liveLayouts {
-		// Each as it is written above, then others by others' kubectl.
+		// Each as it is written above, then others to which the same is done.
 		b, script := batch[n%len(batch)], batch[n%len(batch)].kubectl
 		if n >= len(batch) {
 			b.structure, b.style = structures[n%len(structures)].name, styles[(n/len(structures)+5*n)%len(styles)].name
@@ -55,8 +64,14 @@ func TestWhatIsAdoptedHasNotDrifted(t *testing.T) {
 			ns := cp.Namespace(t)
 			w := world{t: t, ns: ns, cluster: c, tree: layout(t, b.structure, b.style, ns)}
 			w.apply()
-			for _, args := range script {
-				w.kubectl(args...)
+			if done, known := deeds[n%len(batch)]; known {
+				w.edit(done)
+			} else {
+				before := w.live()
+				for _, args := range script {
+					w.kubectl(args...)
+				}
+				deeds[n%len(batch)] = w.since(before)
 			}
 			wants := w.wants()
 			if len(wants) == 0 {
@@ -148,6 +163,78 @@ func (w *world) kubectl(args ...string) string {
 		w.t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return string(out)
+}
+
+// deed is what somebody did to an object: a merge patch, or its deletion.
+type deed struct {
+	resource, name string
+	patch          []byte // nil: deleted
+}
+
+// people's objects, by resource and name.
+var touched = []deed{{resource: "deployments", name: "web"}, {resource: "configmaps", name: "settings"}}
+
+func (w *world) client(resource string) dynamic.ResourceInterface {
+	group := map[string]string{"deployments": "apps"}[resource]
+	c := dynamic.NewForConfigOrDie(plane.Get(w.t).RESTConfig())
+	return c.Resource(schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource}).Namespace(w.ns)
+}
+
+// live are the objects that people touch, in JSON, as far as people set them;
+// nil for one that is not there.
+func (w *world) live() [][]byte {
+	w.t.Helper()
+	out := make([][]byte, len(touched))
+	for i, o := range touched {
+		u, err := w.client(o.resource).Get(w.t.Context(), o.name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		delete(u.Object, "status")
+		u.Object["metadata"] = map[string]any{"labels": u.Object["metadata"].(map[string]any)["labels"], "annotations": u.Object["metadata"].(map[string]any)["annotations"]}
+		if out[i], err = json.Marshal(u.Object); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return out
+}
+
+// since is what was done to the objects.
+func (w *world) since(before [][]byte) []deed {
+	w.t.Helper()
+	var out []deed
+	for i, now := range w.live() {
+		d := touched[i]
+		if now != nil {
+			var err error
+			if d.patch, err = jsonmergepatch.CreateThreeWayJSONMergePatch(before[i], now, before[i]); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		if before[i] != nil && string(d.patch) != "{}" {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// edit does the same to the objects of this world.
+func (w *world) edit(all []deed) {
+	w.t.Helper()
+	for _, d := range all {
+		var err error
+		if d.patch == nil {
+			err = w.client(d.resource).Delete(w.t.Context(), d.name, metav1.DeleteOptions{})
+		} else {
+			_, err = w.client(d.resource).Patch(w.t.Context(), d.name, types.MergePatchType, d.patch, metav1.PatchOptions{FieldManager: "kubectl-edit"})
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
 }
 
 // wants are what the exact check finds, but for ownership alone.
