@@ -26,6 +26,7 @@
 // applied, a pull of the bot's own proposes to make Git say so, an issue tells
 // what cannot be written to Git, or what was applied is put back through the
 // gate (heal.go). A look compares by metadata what it can, and by value the rest.
+// What a pull did is undone by another one, which bot/rollback opens.
 //
 // # Invariants
 //
