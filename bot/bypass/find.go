@@ -110,7 +110,7 @@ func (w *Watcher) came(ctx context.Context, at *watched, last store.Branch) ([]s
 	var found []store.Bypass
 	for _, i := range unexplained {
 		f := store.Bypass{SHA: line[i].SHA, Kind: policy.DirectPush, Subject: line[i].Subject(), Since: last.Looked,
-			By: reconcile.Pusher(shas(line), i, pushes)}
+			By: Pusher(shas(line), i, pushes)}
 		if rewritten && i == len(line)-1 {
 			f.Lost = last.SHA
 		}
@@ -146,16 +146,16 @@ func shas(line []git.Commit) []string {
 
 // unexplained lists the places in line of the commits of no pull.
 func (w *Watcher) unexplained(ctx context.Context, at *watched, line []git.Commit) ([]int, error) {
-	steps := make([]reconcile.Step, len(line))
+	steps := make([]Step, len(line))
 	for i, c := range line {
 		pulls, err := w.Forge.CommitPulls(ctx, at.op.Ref(), c.SHA)
 		if err != nil {
 			return nil, err
 		}
-		steps[i] = reconcile.Step{SHA: c.SHA, Pulls: pulls}
+		steps[i] = Step{SHA: c.SHA, Pulls: pulls}
 	}
 	var out []int
-	for i, number := range reconcile.Explained(at.op.ID, at.name, steps) {
+	for i, number := range Explained(at.op.ID, at.name, steps) {
 		if number == 0 {
 			out = append(out, i)
 			continue

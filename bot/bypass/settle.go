@@ -7,7 +7,6 @@ import (
 
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/plan"
-	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/forge"
 	"lockkeeper/forge/git"
@@ -125,7 +124,7 @@ func (w *Watcher) pusher(ctx context.Context, at *watched, f store.Bypass) (forg
 	if err != nil {
 		return forge.User{}, err
 	}
-	return reconcile.Pusher(append([]string{f.SHA}, shas(line)...), 0, pushes), nil
+	return Pusher(append([]string{f.SHA}, shas(line)...), 0, pushes), nil
 }
 
 // undone settles a commit for the targets that are again as they were before

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/report"
@@ -221,15 +222,15 @@ func (m *Maker) numbers(ctx context.Context, j *job, line []git.Commit) ([]int, 
 		return out, nil
 	}
 	first := max(0, len(line)-mostLooked)
-	var steps []reconcile.Step
+	var steps []bypass.Step
 	for _, c := range line[first:] {
 		pulls, err := m.Forge.CommitPulls(ctx, j.Repo.Ref(), c.SHA)
 		if err != nil {
 			return nil, err
 		}
-		steps = append(steps, reconcile.Step{SHA: c.SHA, Pulls: pulls})
+		steps = append(steps, bypass.Step{SHA: c.SHA, Pulls: pulls})
 	}
-	copy(out[first:], reconcile.Explained(j.Repo.ID, j.Pull.Base.Name, steps))
+	copy(out[first:], bypass.Explained(j.Repo.ID, j.Pull.Base.Name, steps))
 	return out, nil
 }
 
