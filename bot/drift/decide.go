@@ -122,13 +122,29 @@ type (
 	forget struct{}
 )
 
+// Steps names every step that a look at a cluster may take about a target, in no
+// order.
+func Steps() []string {
+	var out []string
+	for _, s := range steps() {
+		out = append(out, s.name())
+	}
+	return out
+}
+
+func steps() []step {
+	return []step{
+		think{}, adopt{}, openPull{}, updatePull{}, closePull{}, tellIssue{}, closeIssue{}, hush{}, unhush{}, heal{}, alarm{}, wait{}, forget{},
+	}
+}
+
 func (think) name() string      { return "think" }
 func (adopt) name() string      { return "adopt" }
-func (openPull) name() string   { return "open pull" }
-func (updatePull) name() string { return "update pull" }
-func (closePull) name() string  { return "close pull" }
-func (tellIssue) name() string  { return "tell in an issue" }
-func (closeIssue) name() string { return "close issue" }
+func (openPull) name() string   { return "open-pull" }
+func (updatePull) name() string { return "update-pull" }
+func (closePull) name() string  { return "close-pull" }
+func (tellIssue) name() string  { return "tell-issue" }
+func (closeIssue) name() string { return "close-issue" }
 func (hush) name() string       { return "hush" }
 func (unhush) name() string     { return "unhush" }
 func (heal) name() string       { return "heal" }

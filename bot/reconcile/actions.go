@@ -125,6 +125,16 @@ type Answer struct {
 	Reply   report.Reply
 }
 
+// Actions lists every action there is, each without content: what a process that
+// dies can be cut short in.
+func Actions() []Action {
+	return []Action{
+		Take{}, Admit{}, Ask{}, SetSync{}, Forget{}, MakePlan{}, AddVote{}, AddOverride{}, SetTicket{}, CloseDuty{}, RequestReview{},
+		SetHold{}, Apply{}, Unlock{}, Rollback{}, ClosePull{}, NoteMerge{}, JudgeMerge{}, Settle{}, Free{}, Freeze{}, Publish{},
+		WriteCheck{}, Answer{},
+	}
+}
+
 func (Take) name() string          { return "take" }
 func (Admit) name() string         { return "admit" }
 func (Ask) name() string           { return "ask" }
