@@ -12,7 +12,6 @@ import (
 
 	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/config"
-	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/report"
 	"lockkeeper/forge"
 	"lockkeeper/forge/git"
