@@ -20,10 +20,20 @@ import (
 type Server struct {
 	// Listen is the address of the webhook door; default ":8080".
 	Listen string `yaml:"listen,omitempty" json:"listen,omitempty"`
-	// Store is the path of the SQLite file.
+	// Store is the path of the SQLite file, or the address of a PostgreSQL
+	// database that replicas share: postgres://USER@HOST/DATABASE.
 	Store string `yaml:"store" json:"store"`
-	// Cache is a directory for Git mirrors; everything in it can be thrown away.
+	// StorePasswordFile holds the password of the PostgreSQL user.
+	StorePasswordFile string `yaml:"storePasswordFile,omitempty" json:"storePasswordFile,omitempty"`
+	// Cache is a directory for Git mirrors; everything in it can be thrown
+	// away. Every replica needs one of its own.
 	Cache string `yaml:"cache" json:"cache"`
+	// CacheLimit is how much the mirrors may take up: beyond it the least
+	// recently used go, and are fetched again when needed; default 10GiB.
+	CacheLimit Bytes `yaml:"cacheLimit,omitempty" json:"cacheLimit,omitempty"`
+	// Drain is how long work under way may go on after SIGTERM, before it is
+	// handed over; default 30s.
+	Drain Duration `yaml:"drain,omitempty" json:"drain,omitempty"`
 	// GitHub is the installation to work with.
 	GitHub GitHub `yaml:"github" json:"github"`
 	// Clusters by the names that targets use.
@@ -105,6 +115,15 @@ func (r Repository) Ref() forge.RepoRef {
 	return forge.RepoRef{ID: r.ID, Owner: owner, Name: name}
 }
 
+// Watched are the branches whose pulls are handled: Bases, or else what the forge
+// says is the default branch.
+func (r Repository) Watched(repo forge.Repo) []string {
+	if len(r.Bases) > 0 {
+		return r.Bases
+	}
+	return []string{repo.DefaultBranch}
+}
+
 // Allowance lets targets under Paths use clusters and environments, within a
 // fence. A target needs one allowance that permits all it asks for.
 type Allowance struct {
@@ -142,6 +161,12 @@ func (s *Server) validateNumbers(d *document) {
 	if d.has([]any{"sweep"}) && s.Sweep < Duration(time.Second) {
 		d.add(fmt.Sprintf("sweep: got %v, want 1s or more; leave it out for 5m", time.Duration(s.Sweep)), "sweep")
 	}
+	if d.has([]any{"drain"}) && (s.Drain < Duration(time.Second) || s.Drain > Duration(maxTimeout)) {
+		d.add(fmt.Sprintf("drain: got %v, want 1s to %v; leave it out for 30s", time.Duration(s.Drain), maxTimeout), "drain")
+	}
+	if d.has([]any{"cacheLimit"}) && s.CacheLimit < 1<<20 {
+		d.add(fmt.Sprintf("cacheLimit: got %v, want 1MiB or more; leave it out for 10GiB", s.CacheLimit), "cacheLimit")
+	}
 }
 
 func (s *Server) defaults() {
@@ -150,6 +175,12 @@ func (s *Server) defaults() {
 	}
 	if s.Sweep == 0 {
 		s.Sweep = Duration(5 * time.Minute)
+	}
+	if s.CacheLimit == 0 {
+		s.CacheLimit = 10 << 30
+	}
+	if s.Drain == 0 {
+		s.Drain = Duration(30 * time.Second)
 	}
 	if s.MaxDeletes == 0 {
 		s.MaxDeletes = 25
@@ -174,7 +205,7 @@ func (s *Server) validate(d *document) {
 			d.add(msg, at...)
 		}
 	}
-	require(s.Store != "", "store: missing; give the path of the SQLite file")
+	s.validateStore(d)
 	require(s.Cache != "", "cache: missing; give a directory for Git mirrors")
 	require(len(s.GitHub.WebhookSecretFiles) > 0, "github.webhookSecretFiles: none; lockkeeper refuses to listen without a webhook secret", "github")
 	require((s.GitHub.App != nil) != (s.GitHub.TokenFile != ""), "github: give either app or tokenFile", "github")

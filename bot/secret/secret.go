@@ -84,6 +84,7 @@ func formsOf(value string) []string {
 		return nil
 	}
 	forms := []string{value, strings.TrimSpace(value), url.QueryEscape(value), url.PathEscape(value)}
+	forms = append(forms, strings.TrimPrefix(url.UserPassword("", value).String(), ":"))
 	if quoted, err := json.Marshal(value); err == nil {
 		forms = append(forms, strings.Trim(string(quoted), `"`))
 	}

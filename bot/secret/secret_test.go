@@ -76,6 +76,7 @@ func TestRedactorFindsEveryForm(t *testing.T) {
 		token, "x" + token + "y", token + "-longer",
 		"https://x-access-token:" + url.PathEscape(token) + "@github.com/",
 		"https://example.com/?token=" + url.QueryEscape(token),
+		"postgres://" + url.UserPassword("bot", token).String() + "@db/x",
 		"line: MIIEowIBAAKCAQEAx1234567890", string(quoted),
 	} {
 		got := r.Redact(text)

@@ -73,25 +73,7 @@ func readServer(path string) (*config.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Dir(path)
-	abs := func(p *string) {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(dir, *p)
-		}
-	}
-	abs(&s.Store)
-	abs(&s.Cache)
-	abs(&s.GitHub.TokenFile)
-	if s.GitHub.App != nil {
-		abs(&s.GitHub.App.PrivateKeyFile)
-	}
-	for i := range s.GitHub.WebhookSecretFiles {
-		abs(&s.GitHub.WebhookSecretFiles[i])
-	}
-	for name, k := range s.Clusters {
-		abs(&k.Kubeconfig)
-		s.Clusters[name] = k
-	}
+	s.Resolve(filepath.Dir(path))
 	return s, nil
 }
 
@@ -128,7 +110,7 @@ func open(ctx context.Context, server *config.Server, redact *secret.Redactor, l
 	if err == nil {
 		s.bot, err = bot.New(ctx, bot.Config{
 			Server: server, Forge: forge, Store: s.store, Mirrors: s.mirrors, Renderer: s.renderer,
-			Clusters: clusters, Log: log, Version: buildVersion(),
+			Clusters: clusters, Log: log, Version: buildVersion(), Step: s.step,
 		})
 	}
 	if err == nil {
@@ -140,6 +122,14 @@ func open(ctx context.Context, server *config.Server, redact *secret.Redactor, l
 		return nil, err
 	}
 	return s, nil
+}
+
+// step logs what the bot does, and counts what it did.
+func (s *service) step(ctx context.Context, at bot.Step) {
+	s.log.DebugContext(ctx, "step", "key", at.Key, "step", at.Name, "done", at.Done)
+	if at.Done {
+		s.metrics.Step(at.Name)
+	}
 }
 
 // standing is what the metrics tell of clusters.
