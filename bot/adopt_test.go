@@ -53,7 +53,7 @@ func TestThreat28AHealThatWasCutShortIsOver(t *testing.T) { // threat 28
 	_, _, _, err := h.store.Acquire(t.Context(), key, "heal/cut", "heal of "+h.ns, 0)
 	h.must(err)
 	h.must(h.store.StartOperation(t.Context(), store.Operation{ID: "cut", Kind: "heal", RepoID: repo, Targets: []string{h.ns}}))
-	h.must(h.bot.WantAll(t.Context()))
+	h.lookForDrift()
 	running, err := h.store.RunningOperations(t.Context())
 	h.must(err)
 	leases, err := h.store.Leases(t.Context())

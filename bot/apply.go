@@ -178,7 +178,7 @@ func (b *Bot) refuse(ctx context.Context, g *gathered, a reconcile.Apply, reason
 		// Asked by a merge: the report says what is missing, and the next event
 		// asks again.
 		g.Tried = true
-		return b.record(ctx, g, audit.Record{Type: audit.Refusal, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "refused", Reason: strings.Join(reasons, "; ")})
+		return b.record(ctx, g.State, audit.Record{Type: audit.Refusal, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "refused", Reason: strings.Join(reasons, "; ")})
 	}
 	return b.runAll(ctx, g, g.Refuse(*a.Command, reasons...))
 }
@@ -224,7 +224,7 @@ func (b *Bot) intend(ctx context.Context, g *gathered, a reconcile.Apply, p *per
 			return err
 		}
 	}
-	return b.record(ctx, g, audit.Record{
+	return b.record(ctx, g.State, audit.Record{
 		Type: audit.ApplyStart, Actor: b.actor(a.Actor), CommentID: commentID(a), Operation: a.ID,
 		PlanDigest: g.PlanDigest(p.out), Target: strings.Join(targets, ","), Facts: facts(g.ChangeDigests(p.out)),
 	})
@@ -375,7 +375,7 @@ func (b *Bot) end(ctx context.Context, g *gathered, a reconcile.Apply, word, mes
 	if err != nil && !errors.Is(err, store.ErrFinished) {
 		return err
 	}
-	return b.record(ctx, g, audit.Record{
+	return b.record(ctx, g.State, audit.Record{
 		Type: audit.ApplyEnd, Actor: b.actor(a.Actor), CommentID: commentID(a), Operation: a.ID,
 		Outcome: word, Reason: message, Facts: facts(outcome.StepsOnly(g.Results)),
 	})
@@ -431,7 +431,7 @@ func (b *Bot) passCheck(ctx context.Context, g *gathered) error {
 	if err != nil {
 		return err
 	}
-	return b.writeCheck(ctx, g, c)
+	return b.talk.WriteCheck(ctx, g.State, c)
 }
 
 // letGo releases the targets of a pull that has nothing left to hold them for:

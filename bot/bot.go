@@ -19,6 +19,8 @@ import (
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/rollback"
 	"lockkeeper/bot/store"
+	"lockkeeper/bot/sweep"
+	"lockkeeper/bot/talk"
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/manifest/writeback"
 	"lockkeeper/forge"
@@ -42,9 +44,19 @@ type Config struct {
 	Version string
 	// CheckName is how the check on a head is called; "" means "lockkeeper".
 	CheckName string
+	// Step, if not nil, is told what is about to be done, and what was done.
+	Step func(context.Context, Step)
 	// Progress is the least time between two edits of a comment while an
 	// operation runs; 0 means 3 seconds.
 	Progress time.Duration
+}
+
+// Step is a moment in the work on a key: just before something is done that the
+// outside may see or that has to survive, or just after.
+type Step struct {
+	Key  string // of the queue
+	Name string // reconcile.Name of an action, for example
+	Done bool
 }
 
 // Bot reconciles pulls. It is safe for concurrent use; the store sees to it
@@ -59,12 +71,15 @@ type Bot struct {
 	drift     *drift.Watcher
 	evidence  *evidence.Reader
 	rollbacks *rollback.Maker
+	talk      *talk.Speaker
+	sweeper   *sweep.Sweeper
 	clusters  map[string]cluster.Cluster
 	log       *slog.Logger
 	now       func() time.Time
 	version   string
 	checkName string
 	progress  time.Duration
+	steps     func(context.Context, Step)
 	self      forge.User
 
 	mu    sync.Mutex
@@ -80,7 +95,7 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 	}
 	b := &Bot{
 		server: c.Server, forge: c.Forge, store: c.Store, mirrors: c.Mirrors, clusters: c.Clusters,
-		log: c.Log, now: c.Now, version: c.Version, checkName: c.CheckName, progress: c.Progress,
+		log: c.Log, now: c.Now, version: c.Version, checkName: c.CheckName, progress: c.Progress, steps: c.Step,
 		self: self, repos: map[int64]forge.Repo{}, ready: map[string]bool{},
 	}
 	if b.now == nil {
@@ -108,8 +123,23 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 		Writer: &writeback.Writer{Renderer: c.Renderer}, Clusters: b.clusters, Log: b.log, Now: b.now, Self: b.self,
 		Repository: b.repository, Record: b.bypass.Record, Approver: b.approver, Heal: b.heal,
 	}
+	b.talk = &talk.Speaker{
+		Forge: b.forge, Store: b.store, Log: b.log,
+		Record: func(ctx context.Context, p *reconcile.State, by forge.User, r audit.Record) error {
+			r.Actor = b.actor(by)
+			return b.record(ctx, p, r)
+		},
+	}
+	b.sweeper = &sweep.Sweeper{
+		Server: b.server, Forge: b.forge, Store: b.store, Bypass: b.bypass, Clusters: b.clusters, Now: b.now,
+		CheckName: b.checkName, Repository: b.repository,
+	}
 	return b, nil
 }
+
+// WantAll has everything looked at: at start, and then by itself at the interval
+// of the server file.
+func (b *Bot) WantAll(ctx context.Context) error { return b.sweeper.WantAll(ctx) }
 
 // Watch follows the clusters until ctx ends, and has what changes there looked
 // at.
@@ -210,7 +240,7 @@ func (b *Bot) Wants(e forge.Event) []string {
 // Handle does the work behind a key of the store's queue.
 func (b *Bot) Handle(ctx context.Context, key string) error {
 	if name := drift.Cluster(key); name != "" {
-		return b.resting(ctx, key, b.drift.Look(ctx, name, false))
+		return b.resting(ctx, key, b.lookForDrift(ctx, name))
 	}
 	kind, rest, _ := strings.Cut(key, "/")
 	first, second, _ := strings.Cut(rest, "/")
@@ -226,17 +256,34 @@ func (b *Bot) Handle(ctx context.Context, key string) error {
 			err = b.Reconcile(ctx, repo, number)
 		}
 	case "base":
-		err = b.moved(ctx, repo, second)
+		err = b.sweeper.Moved(ctx, repo, second)
 	case "sweep":
-		err = b.sweep(ctx, repo)
+		err = b.sweeper.Sweep(ctx, repo)
 	case "commit":
-		err = b.wantHead(ctx, repo, second)
+		err = b.sweeper.Head(ctx, repo, second)
 	case "group":
-		err = b.answerGroup(ctx, repo, second)
+		err = b.sweeper.Group(ctx, repo, second)
 	default:
 		err = fmt.Errorf("work key %q: unknown kind", key)
 	}
 	return b.resting(ctx, key, err)
+}
+
+// lookForDrift looks at a cluster, after what a look before it left undone.
+func (b *Bot) lookForDrift(ctx context.Context, clusterName string) error {
+	if err := b.endHeals(ctx, clusterName); err != nil {
+		return err
+	}
+	return b.drift.Look(ctx, clusterName, false)
+}
+
+// step tells that something is about to be done, and done tells that it is.
+func (b *Bot) step(ctx context.Context, key, name string) (done func()) {
+	if b.steps == nil {
+		return func() {}
+	}
+	b.steps(ctx, Step{Key: key, Name: name})
+	return func() { b.steps(ctx, Step{Key: key, Name: name, Done: true}) }
 }
 
 // resting turns a rate limit into a later try, and logs what failed.
@@ -265,10 +312,11 @@ func (b *Bot) Reconcile(ctx context.Context, repo int64, number int) error {
 			return errors.Join(b.save(ctx, g), b.comeBack(ctx, g), b.drift.Seen(ctx, g.key.Repo, g.Pull))
 		}
 		for _, a := range actions {
-			b.log.DebugContext(ctx, "action", "key", g.key.String(), "action", reconcile.Name(a))
+			done := b.step(ctx, g.key.String(), reconcile.Name(a))
 			if g, err = b.run(ctx, g, a); err != nil {
 				return fmt.Errorf("%s: %w", reconcile.Name(a), err)
 			}
+			done()
 		}
 		if err := b.save(ctx, g); err != nil {
 			return err
@@ -306,18 +354,18 @@ func (b *Bot) save(ctx context.Context, g *gathered) error {
 }
 
 // record appends to the audit trail, with what every record of a pull carries.
-func (b *Bot) record(ctx context.Context, g *gathered, r audit.Record) error {
-	r.Repo, r.Pull = g.Operator.Ref(), g.key.Number
+func (b *Bot) record(ctx context.Context, p *reconcile.State, r audit.Record) error {
+	r.Repo, r.Pull = p.Operator.Ref(), p.Pull.Number
 	if r.Head == "" {
-		r.Head = g.Pull.Head.SHA
+		r.Head = p.Pull.Head.SHA
 	}
 	if r.Base == "" {
-		r.Base = g.BaseSHA
+		r.Base = p.BaseSHA
 	}
-	if r.PlanDigest == "" && g.Memory.Plan != nil {
-		r.PlanDigest = g.Memory.Plan.Digest
+	if r.PlanDigest == "" && p.Memory.Plan != nil {
+		r.PlanDigest = p.Memory.Plan.Digest
 	}
-	r.PolicyRevision = g.Policy.Revision()
+	r.PolicyRevision = p.Policy.Revision()
 	return b.write(ctx, r)
 }
 

@@ -11,7 +11,8 @@
 //  4. and asks again, until there is nothing left to do.
 //
 // What is decided is in bot/reconcile, what is done about it here. What is said
-// to people is a view of the state, written by bot/report. What Git knows of a
+// to people is a view of the state, written by bot/report and put on the forge by
+// bot/talk. What lost webhooks would have told, bot/sweep finds. What Git knows of a
 // pull, the trees to compare among it, is read by bot/history; what a change of
 // trees means for clusters is bot/plan's. Who has to agree is bot/policy's,
 // which is pure as well; what it judges beside the plan, bot/evidence reads. What

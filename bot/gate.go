@@ -161,7 +161,7 @@ func (b *Bot) recordGate(ctx context.Context, g *gathered, a reconcile.Apply, p 
 		r.Outcome, r.Reason = "allow", ""
 		r.Reason = sentence([]string{listed("approved by ", p.verdict.Approvers()), overridden(p.verdict), healReason(p.facts)})
 	}
-	return b.record(ctx, g, r)
+	return b.record(ctx, g.State, r)
 }
 
 // listed names people after a word, or is "".
@@ -229,7 +229,7 @@ func (b *Bot) merge(ctx context.Context, g *gathered, a reconcile.Apply) (string
 	if err != nil {
 		r.Outcome, r.Reason = "failed", string(forge.CodeOf(err))
 	}
-	if rerr := b.record(ctx, g, r); rerr != nil {
+	if rerr := b.record(ctx, g.State, r); rerr != nil {
 		return sha, rerr
 	}
 	return sha, err

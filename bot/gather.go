@@ -62,7 +62,7 @@ func (b *Bot) gather(ctx context.Context, key reconcile.PullKey) (*gathered, err
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(bases(op, repo), pull.Base.Name) {
+	if !slices.Contains(op.Watched(repo), pull.Base.Name) {
 		return nil, b.leftBase(ctx, key, pull.Base.Name)
 	}
 	g := &gathered{key: key, State: &reconcile.State{
@@ -100,14 +100,6 @@ func (b *Bot) leftBase(ctx context.Context, key reconcile.PullKey, base string) 
 	}
 	_, err = b.store.SavePull(ctx, key.Repo, key.Number, doc, version)
 	return err
-}
-
-// bases are the branches that the operator lets pulls aim at.
-func bases(op config.Repository, repo forge.Repo) []string {
-	if len(op.Bases) > 0 {
-		return op.Bases
-	}
-	return []string{repo.DefaultBranch}
 }
 
 // recall loads what the bot knows itself.
@@ -341,7 +333,7 @@ func (b *Bot) meetMerged(ctx context.Context, g *gathered) error {
 		return nil
 	}
 	g.Memory.Bypass = &policy.Bypass{SHA: g.Pull.MergeSHA, Kind: policy.UnapprovedMerge, By: g.Pull.MergedBy, Pull: g.Pull.Number}
-	return b.record(ctx, g, audit.Record{
+	return b.record(ctx, g.State, audit.Record{
 		Type: audit.Bypass, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged unseen",
 		Reason: "as " + g.Pull.MergeSHA + ", before lockkeeper looked at it", Facts: facts(g.Memory.Bypass),
 	})

@@ -186,41 +186,52 @@ func beyondHealing(out *plan.Output, ignored []cluster.IgnoreRule) []string {
 	return why
 }
 
-// endHeals ends the heals that a stop of the process cut short, and gives up what
-// they hold: whatever is left of the drift is found again. No other process
-// works on this database.
-func (b *Bot) endHeals(ctx context.Context, running []store.Operation) error {
-	for _, op := range running {
-		if op.Kind != string(reconcile.PlanHeal) {
-			continue
-		}
-		err := b.store.FinishOperation(ctx, op.ID, "interrupted", nil)
-		if errors.Is(err, store.ErrFinished) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		repo, _ := b.server.Repository(op.RepoID)
-		err = b.write(ctx, audit.Record{
-			Type: audit.ApplyEnd, Actor: b.actor(op.Actor), Repo: repo.Ref(), Head: op.Head, Operation: op.ID, PlanDigest: op.PlanDigest,
-			Target: strings.Join(op.Targets, ","), Outcome: "interrupted", Reason: "The process was stopped in the middle; what is left is found again.",
-		})
-		if err != nil {
-			return err
-		}
-	}
+// endHeals ends the heals on a cluster that a stop of their process cut short, and
+// gives up what they hold: whatever is left of the drift is found again. It is
+// called by the one run that works on the cluster's drift, so that none of them
+// is under way.
+func (b *Bot) endHeals(ctx context.Context, clusterName string) error {
 	leases, err := b.store.Leases(ctx)
 	if err != nil {
 		return err
 	}
-	var held []string
 	for _, l := range leases {
-		if strings.HasPrefix(l.Holder, healHolder) {
-			held = append(held, l.Key)
+		id, isHeal := strings.CutPrefix(l.Holder, healHolder)
+		if !isHeal || !strings.HasPrefix(l.Key, reconcile.TargetKeys(clusterName)) {
+			continue
+		}
+		if err := b.endHeal(ctx, id); err != nil {
+			return err
+		}
+		if err := b.free(ctx, []string{l.Key}); err != nil {
+			return err
 		}
 	}
-	return b.free(ctx, held)
+	return nil
+}
+
+func (b *Bot) endHeal(ctx context.Context, id string) error {
+	running, err := b.store.RunningOperations(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(running, func(op store.Operation) bool { return op.ID == id })
+	if i < 0 {
+		return nil
+	}
+	op := running[i]
+	err = b.store.FinishOperation(ctx, op.ID, "interrupted", nil)
+	if errors.Is(err, store.ErrFinished) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	repo, _ := b.server.Repository(op.RepoID)
+	return b.write(ctx, audit.Record{
+		Type: audit.ApplyEnd, Actor: b.actor(op.Actor), Repo: repo.Ref(), Head: op.Head, Operation: op.ID, PlanDigest: op.PlanDigest,
+		Target: strings.Join(op.Targets, ","), Outcome: "interrupted", Reason: "The process was stopped in the middle; what is left is found again.",
+	})
 }
 
 // recallDrift finds what a pull of the bot's own proposes of what is live.

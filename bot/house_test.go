@@ -207,6 +207,9 @@ func (h *house) start() {
 	h.bot, err = bot.New(ctx, bot.Config{
 		Server: h.server, Forge: h.github, Store: h.store, Mirrors: mirrors, Renderer: renderer,
 		Clusters: h.clusters, Log: h.log, Now: h.forge.Now, Version: "test", Progress: time.Nanosecond,
+		Step: func(ctx context.Context, at bot.Step) {
+			h.log.DebugContext(ctx, "step", "key", at.Key, "step", at.Name, "done", at.Done)
+		},
 	})
 	h.must(err)
 	h.bot.Bootstrap(ctx)

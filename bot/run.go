@@ -7,16 +7,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
-	"lockkeeper/bot/report"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
-	"lockkeeper/forge"
 )
 
 // run carries out one action and returns the state after it.
@@ -28,7 +25,7 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 		if !slices.Contains(g.Memory.Admitted, a.SHA) {
 			g.Memory.Admitted = append(g.Memory.Admitted, a.SHA)
 		}
-		return g, b.record(ctx, g, audit.Record{Type: audit.Command, Actor: b.actor(a.By), Head: a.SHA, Outcome: "admitted", Reason: "a fork's head may be planned"})
+		return g, b.record(ctx, g.State, audit.Record{Type: audit.Command, Actor: b.actor(a.By), Head: a.SHA, Outcome: "admitted", Reason: "a fork's head may be planned"})
 	case reconcile.Ask:
 		g.Memory.Asked = a.SHA
 		return g, nil
@@ -42,23 +39,23 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 		return g, b.makePlan(ctx, g)
 	case reconcile.AddVote:
 		g.Memory.Voted(a.Vote)
-		return g, b.record(ctx, g, audit.Record{
+		return g, b.record(ctx, g.State, audit.Record{
 			Type: audit.Approval, Actor: b.actor(a.Vote.User), CommentID: a.Vote.ID, Outcome: string(a.Vote.Kind), Facts: facts(a.Vote),
 		})
 	case reconcile.AddOverride:
 		g.Memory.Overrode(a.Override)
-		return g, b.record(ctx, g, audit.Record{
+		return g, b.record(ctx, g.State, audit.Record{
 			Type: audit.Override, Actor: b.actor(a.Override.By), CommentID: a.Override.ID, Outcome: "given", Reason: a.Override.Reason, Facts: facts(a.Override),
 		})
 	case reconcile.SetTicket:
 		g.Memory.Ticket = &a.Ticket
-		return g, b.record(ctx, g, audit.Record{
+		return g, b.record(ctx, g.State, audit.Record{
 			Type: audit.Command, Actor: b.actor(a.Ticket.By), CommentID: a.Ticket.Comment, Outcome: "ticket", Reason: a.Ticket.Key(), Facts: facts(a.Ticket),
 		})
 	case reconcile.CloseDuty:
 		return g, b.closeDuty(ctx, g, a)
 	case reconcile.RequestReview:
-		return g, b.requestReview(ctx, g, a.Reviewers)
+		return g, b.talk.RequestReview(ctx, g.State, a.Reviewers)
 	case reconcile.SetHold:
 		return g, b.setHold(ctx, g, a)
 	case reconcile.Apply:
@@ -84,15 +81,15 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 	case reconcile.Freeze:
 		return g, b.freeze(ctx, g, a.Reason)
 	case reconcile.Publish:
-		return g, b.publish(ctx, g, a)
+		return g, b.talk.Publish(ctx, g.State, a)
 	case reconcile.WriteCheck:
-		return g, b.writeCheck(ctx, g, a.Check)
+		return g, b.talk.WriteCheck(ctx, g.State, a.Check)
 	case reconcile.Answer:
 		// What the reply says was done must outlive the process.
 		if err := b.save(ctx, g); err != nil {
 			return g, err
 		}
-		return g, b.answer(ctx, g, a)
+		return g, b.talk.Answer(ctx, g.State, a)
 	}
 	return g, fmt.Errorf("no way to carry out %T", a)
 }
@@ -136,11 +133,7 @@ func (b *Bot) take(ctx context.Context, g *gathered, c reconcile.Command) error 
 	if !fresh {
 		return nil
 	}
-	// The reaction is a courtesy: a forge that refuses it must not keep the
-	// command from being carried out.
-	if err := b.forge.React(ctx, g.Operator.Ref(), c.Comment.ID, forge.Eyes); err != nil {
-		b.log.WarnContext(ctx, "no reaction", "key", g.key.String(), "comment", c.Comment.ID, "error", err)
-	}
+	b.talk.Acknowledge(ctx, g.State, c)
 	return nil
 }
 
@@ -159,7 +152,7 @@ func (b *Bot) makePlan(ctx context.Context, g *gathered) error {
 	if err := b.liveChanges(ctx, g, out); err != nil {
 		return err
 	}
-	return b.record(ctx, g, audit.Record{
+	return b.record(ctx, g.State, audit.Record{
 		Type: audit.Plan, Outcome: "planned", Reason: countChanges(g, out), Facts: facts(g.ChangeDigests(out)),
 	})
 }
@@ -190,7 +183,7 @@ func (b *Bot) liveChanges(ctx context.Context, g *gathered, out *plan.Output) er
 		return nil
 	}
 	g.Memory.LiveChanges = sum
-	return b.record(ctx, g, audit.Record{
+	return b.record(ctx, g.State, audit.Record{
 		Type: audit.Bypass, Outcome: "changed live", Reason: fmt.Sprintf("%d objects were changed without a record", len(found)), Facts: doc,
 	})
 }
@@ -258,7 +251,7 @@ func (b *Bot) noteMerge(ctx context.Context, g *gathered) error {
 	if last := g.Memory.Last; last != nil && last.Merged && last.Head == g.Pull.Head.SHA {
 		return nil // the operation that merged it recorded that
 	}
-	return b.record(ctx, g, audit.Record{Type: audit.Merge, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
+	return b.record(ctx, g.State, audit.Record{Type: audit.Merge, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
 }
 
 // judgeMerge records a merge that came past the policy.
@@ -267,7 +260,7 @@ func (b *Bot) judgeMerge(ctx context.Context, g *gathered, a reconcile.JudgeMerg
 	if a.Bypass == nil {
 		return nil
 	}
-	return b.record(ctx, g, audit.Record{
+	return b.record(ctx, g.State, audit.Record{
 		Type: audit.Bypass, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged without the gate",
 		Reason: "as " + g.Pull.MergeSHA + "; missing: " + strings.Join(a.Why, "; "), Facts: facts(a.Bypass),
 	})
@@ -284,49 +277,10 @@ func (b *Bot) closeDuty(ctx context.Context, g *gathered, a reconcile.CloseDuty)
 		return err
 	}
 	g.Duties = slices.DeleteFunc(g.Duties, func(d policy.Duty) bool { return d.ID == a.Duty.ID })
-	return b.record(ctx, g, audit.Record{
+	return b.record(ctx, g.State, audit.Record{
 		Type: audit.Review, Actor: b.actor(a.By), CommentID: a.Comment, Outcome: "reviewed",
 		Reason: sentence([]string{a.Duty.Environment + ": the override of @" + a.Duty.By.Login, a.Remark}), Facts: facts(a.Duty),
 	})
-}
-
-// requestReview asks once. People whom the forge does not let review are left
-// alone: the report says who may approve. They must not keep the others from
-// being asked, so that each is asked alone if the forge refuses all.
-func (b *Bot) requestReview(ctx context.Context, g *gathered, who []policy.Reviewer) error {
-	for _, r := range who {
-		g.Memory.Reviewers = append(g.Memory.Reviewers, reconcile.ReviewerName(r))
-	}
-	refused, err := b.askForReview(ctx, g, who...)
-	if err != nil || !refused || len(who) == 1 {
-		return err
-	}
-	for _, r := range who {
-		if _, err := b.askForReview(ctx, g, r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// askForReview reports whether the forge refuses to ask these.
-func (b *Bot) askForReview(ctx context.Context, g *gathered, who ...policy.Reviewer) (refused bool, err error) {
-	var users []forge.User
-	var teams []forge.Team
-	for _, r := range who {
-		if org, slug, isTeam := strings.Cut(r.Team, "/"); isTeam {
-			teams = append(teams, forge.Team{Org: org, Slug: slug})
-		} else {
-			users = append(users, forge.User{ID: r.ID, Login: r.Login})
-		}
-	}
-	err = b.forge.RequestReview(ctx, g.Operator.Ref(), g.key.Number, users, teams)
-	switch forge.CodeOf(err) {
-	case forge.Invalid, forge.NotFound, forge.Forbidden:
-		b.log.WarnContext(ctx, "no review requested", "key", g.key.String(), "error", err)
-		return true, nil
-	}
-	return false, err
 }
 
 func (b *Bot) setHold(ctx context.Context, g *gathered, a reconcile.SetHold) error {
@@ -335,7 +289,7 @@ func (b *Bot) setHold(ctx context.Context, g *gathered, a reconcile.SetHold) err
 	if a.Hold != nil {
 		r.Outcome, r.Reason = "held", a.Hold.Reason
 	}
-	return b.record(ctx, g, r)
+	return b.record(ctx, g.State, r)
 }
 
 func (b *Bot) unlock(ctx context.Context, g *gathered, a reconcile.Unlock) error {
@@ -343,7 +297,7 @@ func (b *Bot) unlock(ctx context.Context, g *gathered, a reconcile.Unlock) error
 	if err := b.settle(ctx, g); err != nil {
 		return err
 	}
-	return b.record(ctx, g, audit.Record{Type: audit.Unlock, Actor: b.actor(a.By), Outcome: "kept", Reason: strings.Join(keys, ", ")})
+	return b.record(ctx, g.State, audit.Record{Type: audit.Unlock, Actor: b.actor(a.By), Outcome: "kept", Reason: strings.Join(keys, ", ")})
 }
 
 // settle gives up the targets that the pull holds and, if it is merged, makes
@@ -375,134 +329,6 @@ func (b *Bot) freeze(ctx context.Context, g *gathered, reason string) error {
 	}
 	g.Memory.BaseSHA, g.Rewritten = g.BaseSHA, ""
 	return b.setHold(ctx, g, reconcile.SetHold{Hold: &h, By: g.Self})
-}
-
-// publish writes the report: existing comments are edited, missing ones made,
-// surplus ones deleted.
-func (b *Bot) publish(ctx context.Context, g *gathered, a reconcile.Publish) error {
-	bodies := a.Bodies
-	b.adopt(g)
-	var at time.Time
-	for i, body := range bodies {
-		posted, seen, err := b.post(ctx, g, i, body)
-		if err != nil {
-			return err
-		}
-		if i < len(g.Memory.Sticky) {
-			g.Memory.Sticky[i] = posted
-		} else {
-			g.Memory.Sticky = append(g.Memory.Sticky, posted)
-		}
-		if seen.After(at) {
-			at = seen
-		}
-	}
-	for _, surplus := range g.Memory.Sticky[len(bodies):] {
-		if err := b.forge.DeleteComment(ctx, g.Operator.Ref(), surplus.ID); err != nil && forge.CodeOf(err) != forge.NotFound {
-			return err
-		}
-	}
-	g.Memory.Sticky = g.Memory.Sticky[:len(bodies)]
-	if !g.Fresh() {
-		return nil
-	}
-	p := g.Publication()
-	p.At = at
-	if a.Unshown {
-		p.Digests = nil
-	}
-	g.Memory.Published(p)
-	return nil
-}
-
-// adopt finds the sticky comments of a lost memory, or of a creation whose
-// answer was lost, by their markers.
-func (b *Bot) adopt(g *gathered) {
-	for i := len(g.Memory.Sticky); ; i++ {
-		marker := report.Marker(g.key.String(), i+1)
-		found := slices.IndexFunc(g.Comments, func(c forge.Comment) bool {
-			return c.Author.ID == g.Self.ID && strings.HasPrefix(c.Body, marker)
-		})
-		if found < 0 {
-			return
-		}
-		c := g.Comments[found]
-		g.Memory.Sticky = append(g.Memory.Sticky, reconcile.Posted{ID: c.ID, URL: c.URL})
-	}
-}
-
-// post writes one part and tells when people could first see it, by the
-// forge's clock. A text that stands already is not written again, and its
-// time is that of the comment itself.
-func (b *Bot) post(ctx context.Context, g *gathered, i int, body string) (reconcile.Posted, time.Time, error) {
-	ref := g.Operator.Ref()
-	if i < len(g.Memory.Sticky) {
-		old := g.Memory.Sticky[i]
-		// One that was deleted since it was listed is an error like any other:
-		// the next try does not find it, and makes a new one.
-		c, err := b.forge.UpdateComment(ctx, ref, old.ID, body)
-		if err != nil {
-			return reconcile.Posted{}, time.Time{}, err
-		}
-		if old.Doctored {
-			err = b.record(ctx, g, audit.Record{
-				Type: audit.Forge, CommentID: old.ID, Outcome: "report edited",
-				Reason: "the report was not as lockkeeper had left it, and was written again: somebody edited it, or an edit of lockkeeper's own was cut short",
-			})
-		}
-		return posted(c, body), c.UpdatedAt, err
-	}
-	c, err := b.forge.CreateComment(ctx, ref, g.key.Number, body)
-	if err != nil {
-		return reconcile.Posted{}, time.Time{}, err
-	}
-	return posted(c, body), c.UpdatedAt, nil
-}
-
-// posted is a comment that was just written with a body.
-func posted(c forge.Comment, body string) reconcile.Posted {
-	return reconcile.Posted{ID: c.ID, Hash: reconcile.Hash(body), Stands: reconcile.Hash(c.Body), URL: c.URL}
-}
-
-func (b *Bot) writeCheck(ctx context.Context, g *gathered, c forge.Check) error {
-	id, err := b.forge.SetCheck(ctx, g.Operator.Ref(), c)
-	if err != nil {
-		return err
-	}
-	g.Memory.Check = reconcile.Posted{ID: id, SHA: c.SHA, Hash: reconcile.CheckHash(c)}
-	return nil
-}
-
-// answer replies once: a reply that an earlier run managed to post, and not to
-// note, is found by its marker.
-func (b *Bot) answer(ctx context.Context, g *gathered, a reconcile.Answer) error {
-	marker := report.Marker(a.Reply.Key, 1)
-	said := slices.ContainsFunc(g.Comments, func(c forge.Comment) bool {
-		return c.Author.ID == g.Self.ID && strings.HasPrefix(c.Body, marker)
-	})
-	if !said {
-		body, err := a.Reply.Body()
-		if err != nil {
-			return err
-		}
-		if _, err := b.forge.CreateComment(ctx, g.Operator.Ref(), g.key.Number, body); err != nil {
-			return err
-		}
-	}
-	outcome, kind := "done", audit.Command
-	if !a.Reply.OK() {
-		outcome, kind = "refused", audit.Refusal
-	}
-	c := a.Command
-	err := b.store.FinishCommand(ctx, b.forge.Kind(), c.Comment.ID, c.Index, outcome, nil)
-	if err != nil && !errors.Is(err, store.ErrFinished) {
-		return err
-	}
-	g.Commands = slices.DeleteFunc(g.Commands, func(o reconcile.Command) bool { return o.Comment.ID == c.Comment.ID && o.Index == c.Index })
-	return b.record(ctx, g, audit.Record{
-		Type: kind, Actor: b.actor(c.Comment.Author), CommentID: c.Comment.ID, Outcome: outcome,
-		Reason: sentence(append([]string{c.Parsed.Line, a.Reply.Text}, a.Reply.Items...)),
-	})
 }
 
 // sentence joins the parts of an answer that are there.

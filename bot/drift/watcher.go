@@ -178,7 +178,7 @@ func (w *Watcher) Released(ctx context.Context, keys ...string) error {
 }
 
 func (w *Watcher) matters(ctx context.Context, name string, keys []string) (bool, error) {
-	keys = slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !strings.HasPrefix(k, "target/"+name+"/") })
+	keys = slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !strings.HasPrefix(k, reconcile.TargetKeys(name)) })
 	if len(keys) == 0 {
 		return false, nil
 	}

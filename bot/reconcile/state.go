@@ -273,8 +273,11 @@ func (s *State) Verdict() policy.Verdict {
 
 // TargetKey names the lease of a target.
 func TargetKey(t cluster.Target) string {
-	return "target/" + t.Cluster + "/" + t.Name + "/" + strconv.FormatInt(t.RepoID, 10)
+	return TargetKeys(t.Cluster) + t.Name + "/" + strconv.FormatInt(t.RepoID, 10)
 }
+
+// TargetKeys is what the keys of all targets of a cluster begin with.
+func TargetKeys(clusterName string) string { return "target/" + clusterName + "/" }
 
 // Short abbreviates a commit or a digest for people.
 func Short(sha string) string {

@@ -20,6 +20,7 @@ type Metrics struct {
 	jobs       *prometheus.HistogramVec
 	forge      *prometheus.CounterVec
 	cluster    *prometheus.CounterVec
+	steps      *prometheus.CounterVec
 
 	mu     sync.Mutex
 	events map[string]bool
@@ -39,9 +40,10 @@ func NewMetrics() *Metrics {
 		}, []string{"kind", "outcome"}),
 		forge:   counter("forge_requests_total", "Requests to the forge by method and HTTP status (0: no answer).", "method", "status"),
 		cluster: counter("cluster_requests_total", "Requests to clusters by verb and HTTP status (0: no answer).", "verb", "status"),
+		steps:   counter("steps_total", "Steps that were carried out, by name.", "step"),
 		events:  map[string]bool{},
 	}
-	m.registry.MustRegister(m.deliveries, m.jobs, m.forge, m.cluster,
+	m.registry.MustRegister(m.deliveries, m.jobs, m.forge, m.cluster, m.steps,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -53,6 +55,13 @@ func (m *Metrics) Registry() prometheus.Registerer { return m.registry }
 func (m *Metrics) Job(kind, outcome string, took time.Duration) {
 	if m != nil {
 		m.jobs.WithLabelValues(kind, outcome).Observe(took.Seconds())
+	}
+}
+
+// Step counts a step that was carried out, such as "publish".
+func (m *Metrics) Step(name string) {
+	if m != nil {
+		m.steps.WithLabelValues(name).Inc()
 	}
 }
 
