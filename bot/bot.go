@@ -62,7 +62,7 @@ type Step struct {
 // Bot reconciles pulls. It is safe for concurrent use; the store sees to it
 // that one pull is reconciled once at a time.
 type Bot struct {
-	server    *config.Server
+	server    *config.Live
 	forge     forge.Forge
 	store     *store.Store
 	mirrors   *git.Cache
@@ -94,7 +94,7 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 		return nil, fmt.Errorf("find out which account the bot has: %w", err)
 	}
 	b := &Bot{
-		server: c.Server, forge: c.Forge, store: c.Store, mirrors: c.Mirrors, clusters: c.Clusters,
+		server: config.NewLive(c.Server), forge: c.Forge, store: c.Store, mirrors: c.Mirrors, clusters: c.Clusters,
 		log: c.Log, now: c.Now, version: c.Version, checkName: c.CheckName, progress: c.Progress, steps: c.Step,
 		self: self, repos: map[int64]forge.Repo{}, ready: map[string]bool{},
 	}
@@ -147,6 +147,17 @@ func (b *Bot) Watch(ctx context.Context) error { return b.drift.Watch(ctx) }
 
 // Standing tells what is known of every cluster's drift.
 func (b *Bot) Standing(ctx context.Context) ([]drift.Standing, error) { return b.drift.Standing(ctx) }
+
+// Reload puts another server file in force: what is judged from now on is judged
+// by it, and all that is open is looked at anew. Clusters and MaxDeletes stay
+// those that the Bot was made with.
+func (b *Bot) Reload(ctx context.Context, server *config.Server) error {
+	b.server.Store(server)
+	return b.WantAll(ctx)
+}
+
+// Server is the server file in force.
+func (b *Bot) Server() *config.Server { return b.server.Load() }
 
 // approver reports whether an account's approval could count for a pull in an
 // environment.

@@ -50,7 +50,7 @@ func (g *gathered) holder() string {
 // gather reads everything about a pull. It returns nil when the pull is not
 // ours to handle.
 func (b *Bot) gather(ctx context.Context, key reconcile.PullKey) (*gathered, error) {
-	op, ok := b.server.Repository(key.Repo)
+	op, ok := b.server.Load().Repository(key.Repo)
 	if !ok {
 		return nil, nil
 	}
@@ -292,7 +292,7 @@ func (b *Bot) operatorDigest(op config.Repository) string {
 	if err != nil { // plain data cannot fail to marshal
 		return ""
 	}
-	return reconcile.Hash(string(doc), fmt.Sprint(b.server.MaxDeletes))
+	return reconcile.Hash(string(doc), fmt.Sprint(b.server.Load().MaxDeletes))
 }
 
 // holders finds out who holds which target.

@@ -227,7 +227,7 @@ func (b *Bot) endHeal(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	repo, _ := b.server.Repository(op.RepoID)
+	repo, _ := b.server.Load().Repository(op.RepoID)
 	return b.write(ctx, audit.Record{
 		Type: audit.ApplyEnd, Actor: b.actor(op.Actor), Repo: repo.Ref(), Head: op.Head, Operation: op.ID, PlanDigest: op.PlanDigest,
 		Target: strings.Join(op.Targets, ","), Outcome: "interrupted", Reason: "The process was stopped in the middle; what is left is found again.",

@@ -67,7 +67,7 @@ func (w *Watcher) Look(ctx context.Context, clusterName string, full bool) error
 			l.known.Full = w.Now().Add(fullAgain - fullEvery)
 		}
 	}
-	return errors.Join(err, l.unknown(ctx, append(l.unseen, l.census.Unknown...)), l.again(ctx, time.Duration(w.Server.Sweep)))
+	return errors.Join(err, l.unknown(ctx, append(l.unseen, l.census.Unknown...)), l.again(ctx, time.Duration(w.Server.Load().Sweep)))
 }
 
 // blindKind begins the names of targets among what cannot be looked at; no kind

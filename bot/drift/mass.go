@@ -52,7 +52,7 @@ func tally(all []*target) (gone, fresh int) {
 func (l *look) rest(rows []store.Drift) []*target {
 	var out []*target
 	for _, d := range rows {
-		op, ok := l.Server.Repository(d.RepoID)
+		op, ok := l.Server.Load().Repository(d.RepoID)
 		if ok && l.skipped[cluster.Owner{RepoID: d.RepoID, Target: d.Target}] {
 			out = append(out, &target{op: op, row: d, known: true, target: cluster.Target{RepoID: d.RepoID, Name: d.Target, Cluster: d.Cluster, Environment: d.Environment}})
 		}
@@ -74,7 +74,7 @@ func (l *look) vanished(ctx context.Context) ([]*target, error) {
 	}
 	var out []*target
 	for _, o := range applied {
-		op, ok := l.Server.Repository(o.RepoID)
+		op, ok := l.Server.Load().Repository(o.RepoID)
 		if !ok || l.census.Owners[o] > 0 || l.skipped[o] {
 			continue
 		}
@@ -134,7 +134,7 @@ func (l *look) mass(ctx context.Context, all, others []*target) error {
 			return err
 		}
 	}
-	for _, op := range l.Server.Repositories {
+	for _, op := range l.Server.Load().Repositories {
 		affected := slices.DeleteFunc(slices.Clone(all), func(t *target) bool { return t.op.ID != op.ID || len(loud(t.row.Findings)) == 0 && !t.vanished })
 		if len(affected) == 0 && l.known.Issues[op.ID] == 0 {
 			continue

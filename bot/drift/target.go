@@ -54,7 +54,7 @@ type target struct {
 // applied, and stores it. It returns nil where there is nothing to tell: the
 // target is not ours to handle, somebody works on it, or it is clean and was.
 func (l *look) examine(ctx context.Context, o cluster.Owner, rows []store.Drift) (*target, error) {
-	op, ok := l.Server.Repository(o.RepoID)
+	op, ok := l.Server.Load().Repository(o.RepoID)
 	if !ok {
 		l.Log.DebugContext(ctx, "objects of a repository that the server file does not name", "cluster", l.name, "repository", o.RepoID, "target", o.Target)
 		return nil, nil
@@ -160,7 +160,7 @@ func (l *look) readBases(ctx context.Context, op config.Repository, repo forge.R
 		if err != nil && !errors.As(err, &problems) {
 			return nil, fmt.Errorf("branch %s: %w", n, err)
 		}
-		b.targets, b.policy, b.sound = targets, config.Compile(file, l.Server), err == nil
+		b.targets, b.policy, b.sound = targets, config.Compile(file, l.Server.Load()), err == nil
 		out = append(out, b)
 	}
 	return out, nil

@@ -48,7 +48,7 @@ const (
 // otherwise. It is safe for concurrent use; one cluster is looked at once at a
 // time, as work under Key is.
 type Watcher struct {
-	Server   *config.Server
+	Server   *config.Live
 	Forge    forge.Forge
 	Store    *store.Store
 	Mirrors  *git.Cache

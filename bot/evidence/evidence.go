@@ -28,7 +28,7 @@ import (
 // Reader reads it, from the forge, Git, the clusters and the store. Its zero
 // fields are not ready; it is safe for concurrent use.
 type Reader struct {
-	Server  *config.Server
+	Server  *config.Live
 	Forge   forge.Forge
 	Store   *store.Store
 	Bypass  *bypass.Watcher
@@ -47,7 +47,7 @@ func (r *Reader) Policy(s *reconcile.State, t *history.Trees) []cluster.Target {
 			"%s of the base branch cannot be used: %v; nothing is applied until it is corrected there, and whoever may merge without this check merges the correction, because nobody knows by which policy it should be judged",
 			config.RepoFile, err))
 	}
-	s.Policy = config.Compile(file, r.Server)
+	s.Policy = config.Compile(file, r.Server.Load())
 	if t.Merge == nil || s.Kind != reconcile.PlanPull && s.Kind != reconcile.PlanMerged {
 		return before
 	}
@@ -55,7 +55,7 @@ func (r *Reader) Policy(s *reconcile.State, t *history.Trees) []cluster.Target {
 	if err != nil && !errors.As(err, &problems) {
 		return before // the plan has the problem
 	}
-	s.PolicyChange = slices.Concat(config.DiffTargets(file, after), lint.Diff(s.Policy, config.Compile(after, r.Server)))
+	s.PolicyChange = slices.Concat(config.DiffTargets(file, after), lint.Diff(s.Policy, config.Compile(after, r.Server.Load())))
 	return append(before, targets...)
 }
 

@@ -22,7 +22,7 @@ import (
 
 // Sweeper finds work. All fields are required.
 type Sweeper struct {
-	Server   *config.Server
+	Server   *config.Live
 	Forge    forge.Forge
 	Store    *store.Store
 	Bypass   *bypass.Watcher
@@ -39,7 +39,7 @@ type Sweeper struct {
 // interval of the server file, so that lost webhooks cost time and nothing
 // else.
 func (s *Sweeper) WantAll(ctx context.Context) error {
-	for _, r := range s.Server.Repositories {
+	for _, r := range s.Server.Load().Repositories {
 		if err := s.Store.Want(ctx, fmt.Sprintf("sweep/%d", r.ID)); err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (s *Sweeper) WantAll(ctx context.Context) error {
 // Sweep has every base branch of a repository looked at, every open pull, and
 // those that the bot believes open, pending or holding something.
 func (s *Sweeper) Sweep(ctx context.Context, repo int64) error {
-	op, ok := s.Server.Repository(repo)
+	op, ok := s.Server.Load().Repository(repo)
 	if !ok {
 		return nil
 	}
@@ -80,7 +80,7 @@ func (s *Sweeper) Sweep(ctx context.Context, repo int64) error {
 			return err
 		}
 	}
-	return s.Store.WantAt(ctx, fmt.Sprintf("sweep/%d", repo), s.Now().Add(time.Duration(s.Server.Sweep)))
+	return s.Store.WantAt(ctx, fmt.Sprintf("sweep/%d", repo), s.Now().Add(time.Duration(s.Server.Load().Sweep)))
 }
 
 // wantUnfinished has the pulls looked at that hold a target, were merged and
@@ -113,7 +113,7 @@ func (s *Sweeper) wantUnfinished(ctx context.Context, repo int64) error {
 // Moved looks at what came to a base branch, and has the open pulls against it
 // planned again.
 func (s *Sweeper) Moved(ctx context.Context, repo int64, branch string) error {
-	op, ok := s.Server.Repository(repo)
+	op, ok := s.Server.Load().Repository(repo)
 	if !ok {
 		return nil
 	}
@@ -173,7 +173,7 @@ func (s *Sweeper) Head(ctx context.Context, repo int64, sha string) error {
 // through the gate, so that the queue itself has nothing to wait for. A
 // required check that never answers would block the queue.
 func (s *Sweeper) Group(ctx context.Context, repo int64, sha string) error {
-	op, ok := s.Server.Repository(repo)
+	op, ok := s.Server.Load().Repository(repo)
 	if !ok {
 		return nil
 	}
