@@ -28,22 +28,16 @@ race = $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env C
 # costs a quarter of the time of the bot's stories, and finds nothing of ours.
 raceflags = $(if $(race),-race '-gcflags=modernc.org/...=-d=checkptr=0' '-gcflags=modernc.org/sqlite/lib=-race=false -d=checkptr=0')
 
-# What takes so long with the race detector that it has a step of its own.
-long = ./bot ./cluster/manifest/writeback
-
-test: ## run all tests, on real control planes; all but the longest with the race detector
+test: ## run all tests, on real control planes and databases
 	$(call need,$(GO) git npm)
 	@$(GO) run ./cluster/clustertest/build
-	@$(if $(race),echo "testing with the race detector; make race does so with $(long)",echo "testing without the race detector: it needs cgo and a C compiler")
-	@$(GO) test $(raceflags) -timeout 40m -p 2 $$($(GO) list ./... | grep -vxFf <($(GO) list $(long)))
-	@$(GO) test -timeout 40m -p 2 $(long)
-	@$(if $(race),echo "and without it: its own memory disturbs the tests of memory limits"; $(GO) test ./cluster/manifest)
+	@$(GO) test -timeout 40m -p 2 ./...
 
-race: ## run the longest tests with the race detector, which takes them twice as long
+race: ## run all tests with the race detector, which takes them twice as long
 	$(call need,$(GO) git npm)
 	@$(if $(race),,echo "the race detector needs cgo and a C compiler: install one" >&2; exit 1)
 	@$(GO) run ./cluster/clustertest/build
-	@$(GO) test $(raceflags) -timeout 40m -p 2 $(long)
+	@$(GO) test $(raceflags) -timeout 40m -p 2 ./...
 
 lint: ## formatting, go vet, staticcheck, tidiness of go.mod, no registry host in any file
 	$(call need,$(GO) git npm)

@@ -184,7 +184,7 @@ func (b *Bot) liveChanges(ctx context.Context, g *gathered, out *plan.Output) er
 	}
 	g.Memory.LiveChanges = sum
 	return b.record(ctx, g.State, audit.Record{
-		Type: audit.Bypass, Outcome: "changed live", Reason: fmt.Sprintf("%d objects were changed without a record", len(found)), Facts: doc,
+		Type: audit.Bypass, Outcome: "changed live", Reason: fmt.Sprintf("objects changed without a record: %d", len(found)), Facts: doc,
 	})
 }
 

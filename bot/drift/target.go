@@ -304,7 +304,7 @@ func (l *look) news(ctx context.Context, t *target, before store.Drift) error {
 	}
 	// Recorded before it is stored: a crash in between records it twice rather
 	// than never.
-	return l.record(ctx, t, forge.User{}, outcome, fmt.Sprintf("%d objects on cluster %s are not as they were applied", objects(t.row.Findings), l.name))
+	return l.record(ctx, t, forge.User{}, outcome, fmt.Sprintf("objects on cluster %s that are not as they were applied: %d", l.name, objects(t.row.Findings)))
 }
 
 // difference is a finding as it is recorded: never with values, which may be
