@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"lockkeeper/bot/audit"
 	"lockkeeper/forge"
 )
 
@@ -61,8 +62,9 @@ func (s *Store) ClaimCommand(ctx context.Context, c Command) (fresh bool, err er
 var errTaken = errors.New("taken")
 
 // FinishCommand records the outcome of a claimed command, once: ErrFinished
-// when it has one, ErrNotFound when it was never claimed.
-func (s *Store) FinishCommand(ctx context.Context, source string, commentID int64, index int, outcome string, detail json.RawMessage) error {
+// when it has one, ErrNotFound when it was never claimed. The records of it are
+// appended with it.
+func (s *Store) FinishCommand(ctx context.Context, source string, commentID int64, index int, outcome string, detail json.RawMessage, records ...audit.Record) error {
 	return s.tx(ctx, fmt.Sprintf("finish command %d of comment %d", index, commentID), func(tx *sql.Tx) error {
 		var finished int64
 		err := tx.QueryRowContext(ctx, "SELECT finished FROM commands WHERE source = ? AND comment_id = ? AND idx = ?",
@@ -77,7 +79,10 @@ func (s *Store) FinishCommand(ctx context.Context, source string, commentID int6
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE commands SET finished = ?, outcome = ?, detail = ?
 			WHERE source = ? AND comment_id = ? AND idx = ?`, micros(s.now()), outcome, string(detail), source, commentID, index)
-		return err
+		if err != nil {
+			return err
+		}
+		return s.appendRecords(ctx, tx, records)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"lockkeeper/bot/audit"
 	"lockkeeper/forge"
 )
 
@@ -46,8 +47,9 @@ func (s *Store) OpenDuty(ctx context.Context, d Duty) error {
 }
 
 // CloseDuty records who closed a duty, once: ErrFinished when somebody did
-// before, ErrNotFound when there is no such duty.
-func (s *Store) CloseDuty(ctx context.Context, id string, by forge.User) error {
+// before, ErrNotFound when there is no such duty. The records of it are appended
+// with it.
+func (s *Store) CloseDuty(ctx context.Context, id string, by forge.User, records ...audit.Record) error {
 	return s.tx(ctx, "close duty "+id, func(tx *sql.Tx) error {
 		var closed int64
 		err := tx.QueryRowContext(ctx, "SELECT closed FROM duties WHERE id = ?", id).Scan(&closed)
@@ -64,7 +66,10 @@ func (s *Store) CloseDuty(ctx context.Context, id string, by forge.User) error {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, "UPDATE duties SET closed = ?, closed_by = ? WHERE id = ?", micros(s.now()), string(who), id)
-		return err
+		if err != nil {
+			return err
+		}
+		return s.appendRecords(ctx, tx, records)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"lockkeeper/bot/audit"
 	"lockkeeper/forge"
 )
 
@@ -36,8 +37,9 @@ type Operation struct {
 }
 
 // StartOperation stores a running operation. When it returns nil, the
-// operation survives a power cut. An ID that was used before is ErrExists.
-func (s *Store) StartOperation(ctx context.Context, op Operation) error {
+// operation survives a power cut, and so do its records. An ID that was used
+// before is ErrExists.
+func (s *Store) StartOperation(ctx context.Context, op Operation, records ...audit.Record) error {
 	targets, err := json.Marshal(op.Targets)
 	if err != nil {
 		return fmt.Errorf("store: start operation %s: %w", op.ID, err)
@@ -53,7 +55,7 @@ func (s *Store) StartOperation(ctx context.Context, op Operation) error {
 	err = s.change(ctx, `INSERT INTO operations (id, kind, repo_id, number, targets, head, plan_digest, comment_id, actor,
 		state, started, updated, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 		[]any{op.ID, op.Kind, op.RepoID, op.Number, string(targets), op.Head, op.PlanDigest, op.CommentID, string(actor),
-			Running, micros(op.Started), micros(now), string(op.Detail)}, ErrExists)
+			Running, micros(op.Started), micros(now), string(op.Detail)}, ErrExists, records...)
 	if err != nil {
 		return fmt.Errorf("store: start operation %s: %w", op.ID, err)
 	}
@@ -67,15 +69,16 @@ func (s *Store) UpdateOperation(ctx context.Context, id string, detail json.RawM
 }
 
 // FinishOperation records the outcome of a running operation, once: its state
-// (any word but Running) and detail, nil keeping the last one.
-func (s *Store) FinishOperation(ctx context.Context, id, state string, detail json.RawMessage) error {
+// (any word but Running) and detail, nil keeping the last one. The records of it
+// are appended with it.
+func (s *Store) FinishOperation(ctx context.Context, id, state string, detail json.RawMessage, records ...audit.Record) error {
 	if state == Running || state == "" {
 		return fmt.Errorf("store: finish operation %s: %q is not an outcome", id, state)
 	}
-	return s.setOperation(ctx, "finish", id, state, detail)
+	return s.setOperation(ctx, "finish", id, state, detail, records...)
 }
 
-func (s *Store) setOperation(ctx context.Context, verb, id, state string, detail json.RawMessage) error {
+func (s *Store) setOperation(ctx context.Context, verb, id, state string, detail json.RawMessage, records ...audit.Record) error {
 	return s.tx(ctx, verb+" operation "+id, func(tx *sql.Tx) error {
 		var was, old string
 		err := tx.QueryRowContext(ctx, "SELECT state, detail FROM operations WHERE id = ?", id).Scan(&was, &old)
@@ -97,7 +100,10 @@ func (s *Store) setOperation(ctx context.Context, verb, id, state string, detail
 		}
 		_, err = tx.ExecContext(ctx, "UPDATE operations SET state = ?, detail = ?, updated = ?, finished = ? WHERE id = ?",
 			state, string(detail), now, finished, id)
-		return err
+		if err != nil {
+			return err
+		}
+		return s.appendRecords(ctx, tx, records)
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"lockkeeper/bot/audit"
 )
 
 // keepPlans is how many plans of a pull are kept; the newest stay.
@@ -27,8 +29,9 @@ func (s *Store) LoadPull(ctx context.Context, repoID int64, number int) (doc []b
 }
 
 // SavePull replaces the document if its version is still the given one (0: it
-// does not exist yet) and returns the new version, else ErrStale.
-func (s *Store) SavePull(ctx context.Context, repoID int64, number int, doc []byte, version int64) (int64, error) {
+// does not exist yet) and returns the new version, else ErrStale. The records
+// of what the document tells are appended with it.
+func (s *Store) SavePull(ctx context.Context, repoID int64, number int, doc []byte, version int64, records ...audit.Record) (int64, error) {
 	now := micros(s.now())
 	query, args := `UPDATE pulls SET doc = ?, version = version + 1, updated = ? WHERE repo_id = ? AND number = ? AND version = ?`,
 		[]any{string(doc), now, repoID, number, version}
@@ -36,7 +39,7 @@ func (s *Store) SavePull(ctx context.Context, repoID int64, number int, doc []by
 		query, args = `INSERT INTO pulls (doc, updated, repo_id, number, version) VALUES (?, ?, ?, ?, 1)
 			ON CONFLICT (repo_id, number) DO NOTHING`, args[:4]
 	}
-	err := s.change(ctx, query, args, ErrStale)
+	err := s.change(ctx, query, args, ErrStale, records...)
 	if err != nil {
 		return 0, fmt.Errorf("store: save pull %d of repository %d: %w", number, repoID, err)
 	}
@@ -44,8 +47,21 @@ func (s *Store) SavePull(ctx context.Context, repoID int64, number int, doc []by
 }
 
 // change runs a statement that should touch one row; none is the error given.
-func (s *Store) change(ctx context.Context, query string, args []any, none error) error {
-	res, err := s.db.ExecContext(ctx, query, args...)
+// The records that belong to it are appended with it.
+func (s *Store) change(ctx context.Context, query string, args []any, none error, records ...audit.Record) error {
+	if len(records) == 0 {
+		return touchOne(ctx, s.db, query, args, none)
+	}
+	return s.tx(ctx, "write with audit records", func(tx *sql.Tx) error {
+		if err := touchOne(ctx, tx, query, args, none); err != nil {
+			return err
+		}
+		return s.appendRecords(ctx, tx, records)
+	})
+}
+
+func touchOne(ctx context.Context, e execer, query string, args []any, none error) error {
+	res, err := e.ExecContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}
@@ -57,6 +73,11 @@ func (s *Store) change(ctx context.Context, query string, args []any, none error
 		return none
 	}
 	return nil
+}
+
+// execer is what *sql.DB and *sql.Tx have in common.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
 // ListPulls returns the numbers of the pulls saved for a repository, rising.

@@ -17,26 +17,47 @@ func (s *Store) AppendRecord(ctx context.Context, r audit.Record) (audit.Record,
 		r.Time = s.now()
 	}
 	var sealed audit.Record
-	err := s.tx(ctx, "append an audit record", func(tx *sql.Tx) error {
-		head, err := auditHead(tx.QueryRowContext(ctx, headQuery))
-		if err != nil {
-			return err
-		}
-		if sealed, err = audit.Seal(head, r); err != nil {
-			return err
-		}
-		body, err := audit.Encode(sealed)
-		if err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO records (seq, hash, time, repo_id, number, body) VALUES (?, ?, ?, ?, ?, ?)",
-			sealed.Seq, sealed.Hash, micros(sealed.Time), sealed.Repo.ID, sealed.Pull, string(body))
+	err := s.tx(ctx, "append an audit record", func(tx *sql.Tx) (err error) {
+		sealed, err = appendRecord(ctx, tx, r)
 		return err
 	})
 	if err != nil {
 		return audit.Record{}, err
 	}
 	return sealed, nil
+}
+
+func appendRecord(ctx context.Context, tx *sql.Tx, r audit.Record) (audit.Record, error) {
+	head, err := auditHead(tx.QueryRowContext(ctx, headQuery))
+	if err != nil {
+		return audit.Record{}, err
+	}
+	sealed, err := audit.Seal(head, r)
+	if err != nil {
+		return audit.Record{}, err
+	}
+	body, err := audit.Encode(sealed)
+	if err != nil {
+		return audit.Record{}, err
+	}
+	_, err = tx.ExecContext(ctx, "INSERT INTO records (seq, hash, time, repo_id, number, body) VALUES (?, ?, ?, ?, ?, ?)",
+		sealed.Seq, sealed.Hash, micros(sealed.Time), sealed.Repo.ID, sealed.Pull, string(body))
+	return sealed, err
+}
+
+// appendRecords appends what belongs to another write, in its transaction: a
+// process that dies loses neither of them, and doubles neither. A zero Time is
+// the Store's clock.
+func (s *Store) appendRecords(ctx context.Context, tx *sql.Tx, records []audit.Record) error {
+	for _, r := range records {
+		if r.Time.IsZero() {
+			r.Time = s.now()
+		}
+		if _, err := appendRecord(ctx, tx, r); err != nil {
+			return fmt.Errorf("append an audit record: %w", err)
+		}
+	}
+	return nil
 }
 
 const headQuery = "SELECT seq, hash FROM records ORDER BY seq DESC LIMIT 1"

@@ -104,6 +104,7 @@ var suite = map[string]func(t *testing.T, open opener){
 	"ClusterIsKnownAsLastLookedAt":     testWatches,
 	"RecordsAreOneChain":               testRecords,
 	"ConcurrentRecordsAreOneChain":     testRecordRace,
+	"RecordsComeWithWhatTheyTellOf":    testRecordsBeside,
 	"UnwritableRecordIsRefused":        testBadRecord,
 	"ClosedStoreNamesWhatFailed":       testClosed,
 }
