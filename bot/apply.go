@@ -60,7 +60,7 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathe
 		return g, err
 	}
 	progress, wait := b.follow(ctx, g, a)
-	results, err := b.carryOut(ctx, p, progress)
+	results, err := b.carryOut(ctx, g, p, progress)
 	wait()
 	g.Results = results
 	if ctx.Err() != nil {
@@ -106,6 +106,7 @@ func clusterNames(g *gathered) []string {
 // lease takes targets, all or none. The pull is the holder, so that a restarted
 // process has them still.
 func (b *Bot) lease(ctx context.Context, g *gathered, targets []cluster.Target, purpose string) (taken []string, reasons []string, err error) {
+	defer b.step(ctx, g.work(), "lease")()
 	for _, t := range targets {
 		key := reconcile.TargetKey(t)
 		_, ok, current, err := b.store.Acquire(ctx, key, g.holder(), purpose, 0)
@@ -211,6 +212,7 @@ func (b *Bot) giveUp(ctx context.Context, g *gathered, a reconcile.Apply, reason
 // intend writes down what is about to be done, before anything is touched
 // (invariant 7).
 func (b *Bot) intend(ctx context.Context, g *gathered, a reconcile.Apply, p *permit) error {
+	defer b.step(ctx, g.work(), "intent")()
 	var targets []string
 	for _, t := range p.out.Targets {
 		targets = append(targets, t.Plan.Target.Name)
@@ -371,6 +373,7 @@ func (b *Bot) noteApplied(g *gathered) {
 
 // end closes the operation in the store and in the audit trail.
 func (b *Bot) end(ctx context.Context, g *gathered, a reconcile.Apply, word, message string) error {
+	defer b.step(ctx, g.work(), "record")()
 	err := b.store.FinishOperation(context.WithoutCancel(ctx), a.ID, word, facts(g.Results))
 	if err != nil && !errors.Is(err, store.ErrFinished) {
 		return err

@@ -121,7 +121,7 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 	b.drift = &drift.Watcher{
 		Server: b.server, Forge: b.forge, Store: b.store, Mirrors: b.mirrors, Renderer: c.Renderer,
 		Writer: &writeback.Writer{Renderer: c.Renderer}, Clusters: b.clusters, Log: b.log, Now: b.now, Self: b.self,
-		Repository: b.repository, Record: b.bypass.Record, Approver: b.approver, Heal: b.heal,
+		Repository: b.repository, Record: b.bypass.Record, Approver: b.approver, Heal: b.heal, Step: b.step,
 	}
 	b.talk = &talk.Speaker{
 		Forge: b.forge, Store: b.store, Log: b.log,
@@ -286,6 +286,33 @@ func (b *Bot) lookForDrift(ctx context.Context, clusterName string) error {
 		return err
 	}
 	return b.drift.Look(ctx, clusterName, false)
+}
+
+// following returns a function that turns the progress of an apply into steps:
+// the write of each object, the wait for it, and what is taken away.
+func (b *Bot) following(ctx context.Context, key string) func(cluster.Step) {
+	under := map[cluster.Ref][]func(){}
+	end := func(ref cluster.Ref) {
+		for _, done := range under[ref] {
+			done()
+		}
+		delete(under, ref)
+	}
+	return func(s cluster.Step) {
+		switch s.State {
+		case cluster.Applying:
+			name := "apply/" + string(s.Action)
+			if s.Action == cluster.Delete {
+				name = "prune"
+			}
+			under[s.Ref] = append(under[s.Ref], b.step(ctx, key, name))
+		case cluster.Applied:
+			end(s.Ref)
+			under[s.Ref] = append(under[s.Ref], b.step(ctx, key, "wait"))
+		case cluster.Healthy:
+			end(s.Ref)
+		}
+	}
 }
 
 // step tells that something is about to be done, and done tells that it is.

@@ -34,6 +34,7 @@ type refusal struct{ reasons []string }
 // and every rule of the policy holds for it (invariants 1 and 2). A heal passes
 // only if it puts back what drifted, and the policy lets it.
 func (b *Bot) gate(ctx context.Context, g *gathered, a reconcile.Apply) (*permit, *refusal, error) {
+	defer b.step(ctx, g.work(), "gate")()
 	if !g.Heal {
 		if reasons, err := b.standing(ctx, g, a); err != nil || len(reasons) > 0 {
 			return nil, &refusal{reasons}, err
@@ -187,7 +188,7 @@ func overridden(v policy.Verdict) string {
 
 // carryOut applies a permitted plan, target after target; a failure keeps the
 // following ones from being touched.
-func (b *Bot) carryOut(ctx context.Context, p *permit, progress func([]cluster.Result)) ([]cluster.Result, error) {
+func (b *Bot) carryOut(ctx context.Context, g *gathered, p *permit, progress func([]cluster.Result)) ([]cluster.Result, error) {
 	var done []cluster.Result
 	for _, t := range p.out.Targets {
 		if len(done) > 0 && !done[len(done)-1].OK() {
@@ -201,7 +202,9 @@ func (b *Bot) carryOut(ctx context.Context, p *permit, progress func([]cluster.R
 		current := outcome.Pending(t.Plan)
 		done = append(done, current)
 		progress(done)
+		objects := b.following(ctx, g.work())
 		res, err := c.Apply(ctx, t.Plan, func(s cluster.Step) {
+			objects(s)
 			outcome.Mark(&done[len(done)-1], s)
 			progress(done)
 		})
@@ -218,6 +221,7 @@ func (b *Bot) carryOut(ctx context.Context, p *permit, progress func([]cluster.R
 
 // merge merges an applied pull with its head pinned (threat 16).
 func (b *Bot) merge(ctx context.Context, g *gathered, a reconcile.Apply) (string, error) {
+	defer b.step(ctx, g.work(), "merge")()
 	sha, err := b.forge.Merge(ctx, g.Operator.Ref(), g.key.Number, g.Pull.Head.SHA, g.Operator.Merge)
 	if err != nil { // the merge may have happened, and only its answer be lost
 		p, lost := b.forge.Pull(ctx, g.Operator.Ref(), g.key.Number)

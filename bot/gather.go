@@ -14,6 +14,7 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/drift"
 	"lockkeeper/bot/history"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
@@ -43,6 +44,14 @@ type gathered struct {
 func (g *gathered) holder() string {
 	if g.heal != nil {
 		return healHolder + g.heal.id
+	}
+	return g.key.String()
+}
+
+// work is the key of the queue under which this is worked on.
+func (g *gathered) work() string {
+	if g.heal != nil {
+		return drift.Key(g.heal.Target.Cluster)
 	}
 	return g.key.String()
 }

@@ -81,7 +81,7 @@ func (b *Bot) healHeld(ctx context.Context, g *gathered) (out drift.HealResult, 
 	if err := b.intend(ctx, g, a, p); err != nil {
 		return out, err
 	}
-	results, failure := b.carryOut(ctx, p, func([]cluster.Result) {})
+	results, failure := b.carryOut(ctx, g, p, func([]cluster.Result) {})
 	g.Results = results
 	word, says := outcome.Of(results, failure)
 	if ctx.Err() != nil {

@@ -127,7 +127,7 @@ type (
 func Steps() []string {
 	var out []string
 	for _, s := range steps() {
-		out = append(out, s.name())
+		out = append(out, "drift/"+s.name())
 	}
 	return out
 }

@@ -24,18 +24,13 @@ func (l *look) settle(ctx context.Context, t *target) error {
 	}
 	for range maxSteps {
 		s := decide(t.row, *w)
-		l.Log.DebugContext(ctx, "drift", "cluster", l.name, "target", t.target.Name, "step", s.name())
-		if s, ok := s.(wait); ok {
-			if s.Until.IsZero() {
-				return nil
-			}
-			return l.Store.WantAt(ctx, Key(l.name), s.Until)
-		}
-		done, err := l.do(ctx, t, w, s)
+		done := l.Step(ctx, Key(l.name), "drift/"+s.name())
+		over, err := l.do(ctx, t, w, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name(), err)
 		}
-		if done {
+		done()
+		if over {
 			return nil
 		}
 	}
@@ -98,6 +93,11 @@ func fieldNames(all []store.DriftFinding) []string {
 // do carries out a step; done ends what this look does about the target.
 func (l *look) do(ctx context.Context, t *target, w *world, s step) (done bool, err error) {
 	switch s := s.(type) {
+	case wait:
+		if s.Until.IsZero() {
+			return true, nil
+		}
+		return true, l.Store.WantAt(ctx, Key(l.name), s.Until)
 	case think:
 		return false, l.think(ctx, t, w)
 	case adopt:

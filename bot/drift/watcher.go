@@ -72,6 +72,10 @@ type Watcher struct {
 	// Heal puts back what was applied last, through the gate. Nil heals nothing.
 	Heal func(ctx context.Context, r HealRequest) (HealResult, error)
 
+	// Step is told the name of each step before it is taken, and calls what it
+	// gets after it.
+	Step func(ctx context.Context, key, name string) (done func())
+
 	mu sync.Mutex
 	// left are the leases for which targets were left alone. It is in memory:
 	// after a restart every cluster is looked at anyway.
