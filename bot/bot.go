@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"lockkeeper/bot/store"
 	"lockkeeper/bot/sweep"
 	"lockkeeper/bot/talk"
+	"lockkeeper/bot/trail"
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/manifest/writeback"
 	"lockkeeper/forge"
@@ -250,6 +252,8 @@ func (b *Bot) Wants(e forge.Event) []string {
 
 // Handle does the work behind a key of the store's queue.
 func (b *Bot) Handle(ctx context.Context, key string) error {
+	ctx, release := git.Hold(trail.With(ctx, b.About(key)...))
+	defer release()
 	if name := drift.Cluster(key); name != "" {
 		return b.resting(ctx, key, b.lookForDrift(ctx, name))
 	}
@@ -278,6 +282,27 @@ func (b *Bot) Handle(ctx context.Context, key string) error {
 		err = fmt.Errorf("work key %q: unknown kind", key)
 	}
 	return b.resting(ctx, key, err)
+}
+
+// About is what the work behind a key is about, for the logs.
+func (b *Bot) About(key string) []slog.Attr {
+	about := []slog.Attr{slog.String(trail.Key, key)}
+	if name := drift.Cluster(key); name != "" {
+		return append(about, slog.String(trail.Cluster, name))
+	}
+	kind, rest, _ := strings.Cut(key, "/")
+	first, second, _ := strings.Cut(rest, "/")
+	id, err := strconv.ParseInt(first, 10, 64)
+	if err != nil {
+		return about
+	}
+	if op, ok := b.server.Load().Repository(id); ok {
+		about = append(about, slog.String(trail.Repo, op.Name))
+	}
+	if number, err := strconv.Atoi(second); err == nil && kind == "pull" {
+		about = append(about, slog.Int(trail.Pull, number))
+	}
+	return about
 }
 
 // lookForDrift looks at a cluster, after what a look before it left undone.
@@ -331,10 +356,10 @@ func (b *Bot) resting(ctx context.Context, key string, err error) error {
 	}
 	var fe *forge.Error
 	if errors.As(err, &fe) && fe.Code == forge.RateLimited && fe.RetryAfter.After(b.now()) {
-		b.log.WarnContext(ctx, "the forge asks to slow down", "key", key, "until", fe.RetryAfter)
+		b.log.WarnContext(ctx, "the forge asks to slow down: the work rests", "until", fe.RetryAfter)
 		return store.Later(err, fe.RetryAfter)
 	}
-	b.log.ErrorContext(ctx, "work failed and is tried again", "key", key, "error", err)
+	b.log.ErrorContext(ctx, "work failed and is tried again", "error", err)
 	return err
 }
 

@@ -239,7 +239,7 @@ func (b *Bot) commands(ctx context.Context, g *gathered) error {
 
 // look brings the Git objects here and works out what a plan would compare.
 func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
-	mirror := b.mirrors.Mirror(strconv.FormatInt(g.key.Repo, 10))
+	mirror := b.mirrors.Mirror(ctx, strconv.FormatInt(g.key.Repo, 10))
 	auth, err := b.forge.GitAuth(ctx, g.Operator.Ref())
 	if err != nil {
 		return err

@@ -98,7 +98,7 @@ func (b *Bot) gatherHeal(ctx context.Context, g *gathered) error {
 	if err != nil {
 		return err
 	}
-	mirror := b.mirrors.Mirror(strconv.FormatInt(h.Repository.ID, 10))
+	mirror := b.mirrors.Mirror(ctx, strconv.FormatInt(h.Repository.ID, 10))
 	auth, err := b.forge.GitAuth(ctx, h.Repository.Ref())
 	if err != nil {
 		return err

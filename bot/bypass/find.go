@@ -65,7 +65,7 @@ func (w *Watcher) fetchBranch(ctx context.Context, op config.Repository, branch 
 	if err != nil {
 		return nil, err
 	}
-	mirror := w.Mirrors.Mirror(strconv.FormatInt(op.ID, 10))
+	mirror := w.Mirrors.Mirror(ctx, strconv.FormatInt(op.ID, 10))
 	shas, err := mirror.Fetch(ctx, repo.CloneURL, auth, "refs/heads/"+branch)
 	if err != nil {
 		return nil, err

@@ -98,7 +98,7 @@ func (l *look) find(ctx context.Context, op config.Repository, row store.Drift) 
 	if err != nil {
 		return nil, err
 	}
-	mirror := l.Mirrors.Mirror(strconv.FormatInt(op.ID, 10))
+	mirror := l.Mirrors.Mirror(ctx, strconv.FormatInt(op.ID, 10))
 	if _, ok := l.bases[op.ID]; !ok {
 		if l.bases[op.ID], err = l.readBases(ctx, op, repo, mirror); err != nil {
 			return nil, err

@@ -116,7 +116,7 @@ func (m *Maker) Open(ctx context.Context, r Request) (*Outcome, error) {
 
 // begin brings the base branch here, and reads what there is of the rollback.
 func (m *Maker) begin(ctx context.Context, r Request) (*job, error) {
-	j := &job{Request: r, repo: m.Mirrors.Mirror(strconv.FormatInt(r.Repo.ID, 10))}
+	j := &job{Request: r, repo: m.Mirrors.Mirror(ctx, strconv.FormatInt(r.Repo.ID, 10))}
 	var err error
 	if j.self, err = m.Forge.Self(ctx); err != nil {
 		return nil, err

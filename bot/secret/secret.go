@@ -124,3 +124,20 @@ func (r *Redactor) Redact(text string) string {
 	}
 	return r.replacer.Replace(text)
 }
+
+// Error is err with a redacted text, or nil; errors.Is and errors.As see through
+// it.
+func (r *Redactor) Error(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &redacted{r.Redact(err.Error()), err}
+}
+
+type redacted struct {
+	text string
+	err  error
+}
+
+func (e *redacted) Error() string { return e.text }
+func (e *redacted) Unwrap() error { return e.err }

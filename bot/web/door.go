@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/store"
+	"lockkeeper/bot/trail"
 	"lockkeeper/forge"
 )
 
@@ -48,13 +49,13 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
 	event, fresh, no := d.take(w, r)
 	attrs := []slog.Attr{
-		slog.String("delivery", event.Delivery), slog.String("event", event.Type), slog.String("repo", repoName(event.Repo)),
-		slog.Int("pull", event.Pull), slog.Duration("took", time.Since(begin)),
+		slog.String(trail.Delivery, event.Delivery), slog.String("event", event.Type), slog.String(trail.Repo, repoName(event.Repo)),
+		slog.Int(trail.Pull, event.Pull), slog.Duration("took", time.Since(begin)),
 	}
 	if no != nil {
 		d.Metrics.delivery(event.Type, no.outcome)
 		d.Logger.LogAttrs(r.Context(), slog.LevelWarn, "delivery refused",
-			append(attrs, slog.String("outcome", no.outcome), slog.String("from", r.RemoteAddr), slog.Any("err", no.err))...)
+			append(attrs, slog.String("outcome", no.outcome), slog.String("from", r.RemoteAddr), slog.Any("error", no.err))...)
 		if no.status == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", retryAfter)
 		}

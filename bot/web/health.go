@@ -8,33 +8,53 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
-// readiness answers /readyz: 200 when every check passes, else 503. The
-// answer names checks; only the log says why one failed.
-type readiness struct {
-	checks map[string]func(context.Context) error
-	log    *slog.Logger
+// probe answers /readyz and /healthz: 200 when every check passes, else 503.
+// The answer names checks; only the log says why one failed, once, and again
+// when it passes.
+type probe struct {
+	good, bad string
+	checks    map[string]func(context.Context) error
+	log       *slog.Logger
+
+	mu     sync.Mutex
+	failed map[string]bool
 }
 
-// readyWait bounds each check. They are few and quick.
-const readyWait = 2 * time.Second
+// probeWait bounds each check. They are few and quick.
+const probeWait = 2 * time.Second
 
 // ServeHTTP runs the checks.
-func (h *readiness) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	status, lines := http.StatusOK, []string{"ready"}
-	for _, name := range slices.Sorted(maps.Keys(h.checks)) {
-		ctx, cancel := context.WithTimeout(r.Context(), readyWait)
-		err := h.checks[name](ctx)
+func (p *probe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	status, lines := http.StatusOK, []string{p.good}
+	for _, name := range slices.Sorted(maps.Keys(p.checks)) {
+		ctx, cancel := context.WithTimeout(r.Context(), probeWait)
+		err := p.checks[name](ctx)
 		cancel()
+		p.note(r.Context(), name, err)
 		if err == nil {
 			lines = append(lines, name+": ok")
 			continue
 		}
-		status, lines[0] = http.StatusServiceUnavailable, "not ready"
+		status, lines[0] = http.StatusServiceUnavailable, p.bad
 		lines = append(lines, fmt.Sprintf("%s: failed (see the log)", name))
-		h.log.WarnContext(r.Context(), "not ready", "check", name, "err", err)
 	}
 	reply(w, status, strings.Join(lines, "\n"))
+}
+
+// note logs how a check fares, if that is news: probes come every few seconds.
+func (p *probe) note(ctx context.Context, name string, err error) {
+	p.mu.Lock()
+	was := p.failed[name]
+	p.failed[name] = err != nil
+	p.mu.Unlock()
+	switch {
+	case err != nil && !was:
+		p.log.WarnContext(ctx, p.bad, "check", name, "error", err)
+	case err == nil && was:
+		p.log.InfoContext(ctx, p.good+" again", "check", name)
+	}
 }

@@ -41,8 +41,12 @@ type Config struct {
 	Wants func(forge.Event) []string
 	// Deliver stores a delivery once, with its work (store.Store.AddDelivery).
 	Deliver func(ctx context.Context, d store.Delivery, wants []string) (fresh bool, err error)
-	// Ready are the named checks behind /readyz; may be empty.
+	// Ready are the named checks behind /readyz: whether deliveries should be
+	// sent here. May be empty.
 	Ready map[string]func(context.Context) error
+	// Alive are the named checks behind /healthz: whether this process is past
+	// help and should be started anew. May be empty.
+	Alive map[string]func(context.Context) error
 	// Metrics serves /metrics; nil serves none.
 	Metrics *Metrics
 	// Logger receives one record a delivery; none if nil.
@@ -74,8 +78,8 @@ func New(c Config) (http.Handler, error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle(c.Path, &door{Config: c, secrets: secrets, slots: make(chan struct{}, maxInFlight)})
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, "ok") })
-	mux.Handle("GET /readyz", &readiness{c.Ready, c.Logger})
+	mux.Handle("GET /healthz", &probe{good: "alive", bad: "not alive", checks: c.Alive, log: c.Logger, failed: map[string]bool{}})
+	mux.Handle("GET /readyz", &probe{good: "ready", bad: "not ready", checks: c.Ready, log: c.Logger, failed: map[string]bool{}})
 	if c.Metrics != nil {
 		mux.Handle("GET /metrics", c.Metrics.handler())
 	}

@@ -57,6 +57,10 @@ const DefaultMaxBlob = 16 << 20
 type Options struct {
 	// MaxBlob is the largest file in bytes that is read; 0 is DefaultMaxBlob.
 	MaxBlob int64
+	// Limit is how many bytes a cache of mirrors may take up; 0 is no limit.
+	// Beyond it those go that were not used for the longest time, and never one
+	// in use.
+	Limit int64
 	// AllowFile also lets mirrors fetch from and push to file:// URLs, for
 	// repositories on this machine.
 	AllowFile bool
@@ -218,7 +222,7 @@ func (b binary) run(ctx context.Context, c call) ([]byte, error) {
 	if !errors.As(err, &exit) {
 		return nil, fmt.Errorf("git %s: %w", c.args[0], err)
 	}
-	return stdout.Bytes(), &failure{command: c.args[0], exit: exit.ExitCode(), stderr: scrub(stderr.String(), c.auth)}
+	return stdout.Bytes(), onDisk(&failure{command: c.args[0], exit: exit.ExitCode(), stderr: scrub(stderr.String(), c.auth)})
 }
 
 // killGroup makes the end of the context end git's helpers too (git-remote-https).

@@ -10,65 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"lockkeeper/forge"
 )
-
-// Cache holds the mirrors of one bot in one directory. Everything in it can
-// be deleted while the bot is down: it is fetched again. One process uses a
-// directory at a time.
-type Cache struct {
-	git  binary
-	dir  string
-	opts Options
-
-	mu      sync.Mutex
-	mirrors map[string]*Mirror
-}
-
-// OpenCache prepares dir, making it if necessary.
-func OpenCache(ctx context.Context, dir string, opts Options) (*Cache, error) {
-	b, err := find(ctx)
-	if err != nil {
-		return nil, err
-	}
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("mirror cache: %w", err)
-	}
-	if err := os.MkdirAll(abs, 0o700); err != nil {
-		return nil, fmt.Errorf("mirror cache: %w", err)
-	}
-	return &Cache{git: b, dir: abs, opts: opts, mirrors: map[string]*Mirror{}}, nil
-}
-
-// Mirror returns the mirror of the repository that key identifies for good,
-// such as forge and repository id; it does no work yet.
-func (c *Cache) Mirror(key string) *Mirror {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if m := c.mirrors[key]; m != nil {
-		return m
-	}
-	dir := filepath.Join(c.dir, shortHash(key)+".git")
-	m := &Mirror{
-		Repo: &Repo{git: c.git, dir: dir, opts: c.opts, objects: newReaders(c.git, dir, c.opts.maxBlob())},
-		turn: make(chan struct{}, 1),
-	}
-	c.mirrors[key] = m
-	return m
-}
-
-// Close ends the processes behind all mirrors.
-func (c *Cache) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, m := range c.mirrors {
-		_ = m.Close()
-	}
-	return nil
-}
 
 // shortHash makes any string a file or ref name.
 func shortHash(s string) string {
@@ -81,7 +25,9 @@ func shortHash(s string) string {
 // are its own, named by hash, so that no remote name can clash with another.
 type Mirror struct {
 	*Repo
-	turn chan struct{} // held by the one fetch at a time
+	cache *Cache
+	name  string        // of its directory in the cache
+	turn  chan struct{} // held by the one fetch at a time
 }
 
 // Fetch makes every wanted revision present and returns the commits they
@@ -91,11 +37,14 @@ type Mirror struct {
 // an Authorization header or "".
 //
 // Failures of the remote are *forge.Error. A mirror found damaged is thrown
-// away and fetched again.
+// away and fetched again; for one that has no room on the disk, mirrors that are
+// not in use are thrown away.
 func (m *Mirror) Fetch(ctx context.Context, url, auth string, wants ...string) ([]string, error) {
 	if err := checkFetch(url, auth, m.opts.AllowFile, wants); err != nil {
 		return nil, err
 	}
+	release := m.cache.shelf.Hold(m.name)
+	defer release()
 	if shas, ok := m.present(ctx, wants); ok {
 		return shas, nil
 	}
@@ -108,23 +57,41 @@ func (m *Mirror) Fetch(ctx context.Context, url, auth string, wants ...string) (
 	if shas, ok := m.present(ctx, wants); ok {
 		return shas, nil
 	}
-	if err := m.ready(ctx); err != nil {
-		return nil, fmt.Errorf("fetch %s: %w", url, err)
-	}
-	err := m.fetch(ctx, url, auth, wants)
-	if err != nil && ctx.Err() == nil && forge.CodeOf(err) == "" && !m.healthy(ctx) {
-		if err := m.reset(ctx); err != nil {
-			return nil, fmt.Errorf("fetch %s: %w", url, err)
-		}
-		err = m.fetch(ctx, url, auth, wants)
+	err := m.fetchWhole(ctx, url, auth, wants)
+	if errors.Is(err, ErrNoRoom) && m.cache.makeRoom() {
+		err = m.fetchWhole(ctx, url, auth, wants)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := m.tidy(ctx); err != nil {
+	if err := m.cache.grown(m.name); err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", url, err)
 	}
 	return m.tips(ctx, wants)
+}
+
+// fetchWhole fetches into a mirror that is whole before and after.
+func (m *Mirror) fetchWhole(ctx context.Context, url, auth string, wants []string) error {
+	if err := m.ready(ctx); err != nil {
+		return fmt.Errorf("fetch %s: %w", url, onDisk(err))
+	}
+	err := m.fetch(ctx, url, auth, wants)
+	if errors.Is(err, ErrNoRoom) || errors.Is(err, ErrReadOnly) {
+		return err
+	}
+	if err != nil && ctx.Err() == nil && forge.CodeOf(err) == "" && !m.healthy(ctx) {
+		if err := m.reset(ctx); err != nil {
+			return fmt.Errorf("fetch %s: %w", url, onDisk(err))
+		}
+		err = m.fetch(ctx, url, auth, wants)
+	}
+	if err != nil {
+		return err
+	}
+	if err := m.tidy(ctx); err != nil {
+		return fmt.Errorf("fetch %s: %w", url, onDisk(err))
+	}
+	return nil
 }
 
 func checkFetch(url, auth string, files bool, wants []string) error {
@@ -330,7 +297,7 @@ var remoteWords = []struct {
 // remoteError makes a failure that the remote caused a *forge.Error.
 func remoteError(op string, err error) error {
 	var f *failure
-	if errors.As(err, &f) {
+	if errors.As(err, &f) && !errors.Is(err, ErrNoRoom) && !errors.Is(err, ErrReadOnly) {
 		for _, r := range remoteWords {
 			if strings.Contains(f.stderr, r.words) {
 				return &forge.Error{Op: op, Code: r.code, Status: r.status, Message: f.stderr, Err: err}

@@ -158,5 +158,5 @@ func newMirror(t testing.TB) *Mirror {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	return c.Mirror("example.com/1")
+	return c.Mirror(t.Context(), "example.com/1")
 }
