@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	out := flags.String("out", "", "the `FILE` that figures are appended to; default bin/bench.jsonl")
 	objects := flags.Int("objects", 3000, "how many live objects the plan is made among")
-	only := flags.String("only", "", "measure only one of plan, pull, targets, drift")
+	only := flags.String("only", "", "measure only one of pull, targets, storm, plan, drift")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -77,6 +77,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	}{
 		{"pull", b.pull},
 		{"targets", b.targets},
+		{"storm", func(ctx context.Context) error { return b.storm(ctx, "SQLite", "") }},
 		{"plan", func(ctx context.Context) error { return b.plan(ctx, *objects) }},
 		{"drift", func(ctx context.Context) error { return b.drift(ctx, *objects) }},
 	} {

@@ -1,5 +1,5 @@
 // Package child runs the real lockkeeper as a process of its own, for the demo,
-// the replay and the bench: built from the clone, with its log in a file, and
+// the replay, the bench and the soak: built from the clone, with its log in a file, and
 // gone when its parent is.
 package child
 
@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,21 +37,26 @@ type Process struct {
 	// Done is closed when it has ended.
 	Done <-chan struct{}
 
-	cmd *exec.Cmd
-	err error // once Done is closed
+	cmd   *exec.Cmd
+	begin int64 // where its part of the log does
+	err   error // once Done is closed
 }
 
-// Serve starts `lockkeeper serve` with an operator's file, in a process group
-// of its own, so that Ctrl-C reaches only us and we can end things in order.
+// Serve starts `lockkeeper serve` with an operator's file, appending to a log,
+// in a process group of its own, so that Ctrl-C reaches only us and we can end things in order.
 // Stop ends it.
 func Serve(binary, config, log string) (*Process, error) {
-	out, err := os.Create(log)
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
 	done := make(chan struct{})
-	p := &Process{Log: log, Done: done, cmd: exec.Command(binary, "serve", "--config", config)}
+	end, err := out.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{Log: log, Done: done, begin: end, cmd: exec.Command(binary, "serve", "--config", config)}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = attributes()
 	if err := p.cmd.Start(); err != nil {
@@ -72,7 +78,7 @@ func (p *Process) Address(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		for line := range bytes.Lines(data) {
+		for line := range bytes.Lines(data[p.begin:]) {
 			var entry struct{ Msg, Address string }
 			if json.Unmarshal(line, &entry) == nil && entry.Msg == "listening" {
 				return entry.Address, nil
@@ -106,6 +112,21 @@ func (p *Process) LastLines(n int) string {
 	}
 	lines := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// PID is its process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Signal sends a signal to the process alone.
+func (p *Process) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }
+
+// Kill ends the process at once, as a crash would, and waits until it is gone.
+func (p *Process) Kill() error {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-p.Done
+	return nil
 }
 
 // Stop asks the process to end as an operator would, and makes it if it does

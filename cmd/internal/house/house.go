@@ -1,11 +1,12 @@
-// Package house puts a whole lockkeeper together for cmd/replay and cmd/bench:
-// the look-alike of the forge with one repository, a control plane of
+// Package house puts a whole lockkeeper together for cmd/replay, cmd/bench and
+// cmd/soak: the look-alike of the forge with one repository, a control plane of
 // clustertest, and the real `lockkeeper serve` between them, as a process of
 // its own. Whoever uses it acts as people would, over HTTP and Git, and waits
 // for what the bot makes of it.
 package house
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,6 +61,20 @@ type Options struct {
 	Repo forgetest.NewRepo
 	// MaxDeletes is how many objects one pull may delete.
 	MaxDeletes int
+	// Store is where the bot keeps its state; "" is a SQLite file of the house.
+	Store string
+	// Sweep is how often the bot compares open pulls with what it knows; 0 is
+	// its default.
+	Sweep time.Duration
+	// Unchecked leaves the look-alike's answers unchecked against GitHub's
+	// schemas, which takes longer than the answers.
+	Unchecked bool
+}
+
+// Road is how one replica reaches what it talks to.
+type Road struct {
+	// Forge is the base URL, Store the database, Kubeconfig the cluster's.
+	Forge, Store, Kubeconfig string
 }
 
 // House is a running lockkeeper and what it talks to.
@@ -72,9 +88,11 @@ type House struct {
 	// Operator is its entry about the repository.
 	Operator config.Repository
 
-	dir   string
-	store *store.Store // the bot's, read beside it
-	bot   *child.Process
+	options Options
+	dir     string
+	secret  string       // of webhooks
+	store   *store.Store // the bot's, read beside it
+	bot     *child.Process
 
 	mu         sync.Mutex
 	violations []string // of GitHub's schemas by the look-alike
@@ -83,25 +101,45 @@ type House struct {
 // Start builds a house. The one it returns is to be closed even when there is
 // an error.
 func Start(ctx context.Context, o Options) (*House, error) {
-	h := &House{Repo: o.Repo.Owner + "/" + o.Repo.Name}
+	h, err := Found(ctx, o)
+	if err != nil {
+		return h, err
+	}
+	return h, h.serve(ctx)
+}
+
+// Found builds a house in which no bot runs yet. It is to be closed even when
+// there is an error.
+func Found(ctx context.Context, o Options) (*House, error) {
+	h := &House{Repo: o.Repo.Owner + "/" + o.Repo.Name, options: o, secret: rand.Text()}
 	var err error
 	if h.dir, err = os.MkdirTemp("", "lockkeeper-house-"); err != nil {
 		return h, err
 	}
-	if err := h.seed(ctx, o.Repo); err != nil {
+	if err := h.seed(ctx, o); err != nil {
 		return h, err
 	}
-	return h, h.serve(ctx, o)
+	h.Operator = config.Repository{
+		ID: h.Forge.RepoID(h.Repo), Name: h.Repo,
+		Allow: []config.Allowance{{
+			Paths: []string{"**"}, Clusters: []string{Cluster}, Environments: []string{Environment},
+			Namespaces: []string{"*", "kube-*"}, ClusterKinds: []string{"*"},
+		}},
+	}
+	return h, nil
 }
 
-func (h *House) seed(ctx context.Context, repo forgetest.NewRepo) error {
+func (h *House) seed(ctx context.Context, o Options) error {
+	repo, opt := o.Repo, forgetest.Options{RealTime: true, RateLimit: 10_000_000}
+	if !o.Unchecked {
+		opt.Validate = func(v string) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.violations = append(h.violations, v)
+		}
+	}
 	var err error
-	h.Forge, err = forgetest.New(forgetest.Options{RealTime: true, RateLimit: 10_000_000, Validate: func(v string) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.violations = append(h.violations, v)
-	}})
-	if err != nil {
+	if h.Forge, err = forgetest.New(opt); err != nil {
 		return err
 	}
 	for _, login := range []string{"owner", Opener, Reviewer, Applier} {
@@ -126,44 +164,72 @@ func (h *House) seed(ctx context.Context, repo forgetest.NewRepo) error {
 	return nil
 }
 
-func (h *House) serve(ctx context.Context, o Options) error {
-	h.Operator = config.Repository{
-		ID: h.Forge.RepoID(h.Repo), Name: h.Repo,
-		Allow: []config.Allowance{{
-			Paths: []string{"**"}, Clusters: []string{Cluster}, Environments: []string{Environment},
-			Namespaces: []string{"*", "kube-*"}, ClusterKinds: []string{"*"},
-		}},
-	}
+// Configure writes an operator's file for one replica into a new directory and
+// returns its path. The replica keeps all that is its own there.
+func (h *House) Configure(name string, road Road) (string, error) {
+	dir := filepath.Join(h.dir, name)
 	file, err := yaml.Marshal(config.Server{
-		Listen: "127.0.0.1:0", Store: "lockkeeper.db", Cache: "mirrors", MaxDeletes: o.MaxDeletes,
+		Listen: "127.0.0.1:0", Store: road.Store, Cache: "mirrors", MaxDeletes: h.options.MaxDeletes, Sweep: config.Duration(h.options.Sweep),
 		GitHub: config.GitHub{
-			APIURL: h.Forge.URL + "/api/v3", App: &config.App{ID: h.App.ID, PrivateKeyFile: "app.pem"},
+			APIURL: road.Forge + "/api/v3", App: &config.App{ID: h.App.ID, PrivateKeyFile: "app.pem"},
 			WebhookSecretFiles: []string{"webhook-secret"},
 		},
-		Clusters:     map[string]config.Cluster{Cluster: {Kubeconfig: o.Plane.Kubeconfig}},
+		Clusters:     map[string]config.Cluster{Cluster: {Kubeconfig: road.Kubeconfig}},
 		Repositories: []config.Repository{h.Operator},
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
-	secret := rand.Text()
-	for name, content := range map[string]string{"server.yaml": string(file), "app.pem": h.App.Key, "webhook-secret": secret} {
-		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(content), 0o600); err != nil {
-			return err
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	for name, content := range map[string]string{"server.yaml": string(file), "app.pem": h.App.Key, "webhook-secret": h.secret} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			return "", err
 		}
 	}
-	h.ServerFile = filepath.Join(h.dir, "server.yaml")
-	if h.bot, err = child.Serve(o.Binary, h.ServerFile, filepath.Join(h.dir, "lockkeeper.log")); err != nil {
+	return filepath.Join(dir, "server.yaml"), nil
+}
+
+// Database is where the bots of this house keep their state.
+func (h *House) Database() string {
+	return cmp.Or(h.options.Store, filepath.Join(h.dir, "lockkeeper.db"))
+}
+
+// Hook has webhooks delivered to the door at an address.
+func (h *House) Hook(address string) {
+	h.Forge.SetWebhook(h.App, "http://"+address+"/webhook", h.secret)
+}
+
+func (h *House) serve(ctx context.Context) (err error) {
+	road := Road{Forge: h.Forge.URL, Store: h.Database(), Kubeconfig: h.options.Plane.Kubeconfig}
+	if h.ServerFile, err = h.Configure("bot", road); err != nil {
+		return err
+	}
+	if err := h.Restart(ctx); err != nil {
+		return err
+	}
+	h.store, err = store.Open(ctx, h.Database(), store.Options{})
+	return err
+}
+
+// Restart starts the bot, again if it ended.
+func (h *House) Restart(ctx context.Context) (err error) {
+	if h.bot, err = child.Serve(h.options.Binary, h.ServerFile, filepath.Join(h.dir, "lockkeeper.log")); err != nil {
 		return err
 	}
 	address, err := h.bot.Address(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		h.Hook(address)
 	}
-	h.Forge.SetWebhook(h.App, "http://"+address+"/webhook", secret)
-	h.store, err = store.Open(ctx, filepath.Join(h.dir, "lockkeeper.db"), store.Options{})
 	return err
 }
+
+// Door is where webhooks go.
+func (h *House) Door() string { return h.App.WebhookURL }
+
+// Bot is the running process.
+func (h *House) Bot() *child.Process { return h.bot }
 
 // Close ends everything in order: first the bot, then what it talks to. It is
 // an error if the bot did not end well, or if the look-alike said what GitHub
@@ -245,14 +311,14 @@ func (h *House) Say(ctx context.Context, login string, number int, body string) 
 
 // Report is the bot's report on a pull, all its parts; "" while there is none.
 func (h *House) Report(ctx context.Context, number int) (string, error) {
+	parts, err := h.Reports(ctx, number)
+	return strings.Join(parts, ""), err
+}
+
+// Reports are the comments that carry the bot's report on a pull.
+func (h *House) Reports(ctx context.Context, number int) ([]string, error) {
 	comments, err := h.comments(ctx, number)
-	var out strings.Builder
-	for _, c := range comments {
-		if strings.HasPrefix(c, "<!-- lockkeeper:pull/") {
-			out.WriteString(c)
-		}
-	}
-	return out.String(), err
+	return slices.DeleteFunc(comments, func(c string) bool { return !strings.HasPrefix(c, "<!-- lockkeeper:pull/") }), err
 }
 
 func (h *House) comments(ctx context.Context, number int) ([]string, error) {
@@ -272,8 +338,8 @@ func (h *House) Merged(ctx context.Context, number int) (bool, error) {
 	return p.Merged, err
 }
 
-// Plan is the pull's current plan, as the bot keeps it.
-func (h *House) Plan(ctx context.Context, number int) (*plan.Output, error) {
+// Planned says which plan of a pull is the current one.
+func (h *House) Planned(ctx context.Context, number int) (*reconcile.Planned, error) {
 	doc, _, err := h.store.LoadPull(ctx, h.Operator.ID, number)
 	if err != nil {
 		return nil, err
@@ -282,7 +348,16 @@ func (h *House) Plan(ctx context.Context, number int) (*plan.Output, error) {
 	if err != nil || memory.Plan == nil {
 		return nil, errors.Join(fmt.Errorf("#%d has no plan\n%s", number, h.Log(10)), err)
 	}
-	row, err := h.store.Plan(ctx, memory.Plan.ID)
+	return memory.Plan, nil
+}
+
+// Plan is the pull's current plan, as the bot keeps it.
+func (h *House) Plan(ctx context.Context, number int) (*plan.Output, error) {
+	current, err := h.Planned(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	row, err := h.store.Plan(ctx, current.ID)
 	if err != nil {
 		return nil, err
 	}
