@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"lockkeeper/bot/store/internal/database"
 	"lockkeeper/forge"
 )
 
@@ -66,7 +67,7 @@ func (s *Store) Branch(ctx context.Context, repoID int64, name string) (Branch, 
 // is ErrStale when somebody else moved it since. What is found again, because
 // the branch was set back and forth, is open again.
 func (s *Store) SetBranch(ctx context.Context, b Branch, old string, found []Bypass) error {
-	return s.tx(ctx, fmt.Sprintf("note %s of branch %s", b.SHA, b.Name), func(tx *sql.Tx) error {
+	return s.tx(ctx, fmt.Sprintf("note %s of branch %s", b.SHA, b.Name), branchLock(b.RepoID, b.Name), func(tx *database.Tx) error {
 		query, args := "UPDATE branches SET sha = ?, looked = ? WHERE repo_id = ? AND branch = ? AND sha = ?",
 			[]any{b.SHA, micros(s.now()), b.RepoID, b.Name, old}
 		if old == "" {
@@ -94,7 +95,9 @@ func (s *Store) SetBranch(ctx context.Context, b Branch, old string, found []Byp
 	})
 }
 
-func (s *Store) addBypass(ctx context.Context, tx *sql.Tx, b Bypass, place int) error {
+func branchLock(repoID int64, name string) string { return fmt.Sprintf("branch/%d/%s", repoID, name) }
+
+func (s *Store) addBypass(ctx context.Context, tx *database.Tx, b Bypass, place int) error {
 	if b.Found.IsZero() {
 		b.Found = s.now()
 	}
@@ -169,7 +172,7 @@ func (s *Store) SettleBypass(ctx context.Context, repoID int64, branch, sha, how
 // setBypass changes an open commit: ErrFinished when it is settled, ErrNotFound
 // when it never was found.
 func (s *Store) setBypass(ctx context.Context, verb string, repoID int64, branch, sha, set string, args ...any) error {
-	return s.tx(ctx, verb+" "+sha, func(tx *sql.Tx) error {
+	return s.tx(ctx, verb+" "+sha, branchLock(repoID, branch), func(tx *database.Tx) error {
 		var settled int64
 		err := tx.QueryRowContext(ctx, "SELECT settled FROM bypasses WHERE repo_id = ? AND branch = ? AND sha = ?", repoID, branch, sha).
 			Scan(&settled)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/store/internal/database"
 	"lockkeeper/forge"
 )
 
@@ -49,9 +50,9 @@ func (s *Store) ClaimCommand(ctx context.Context, c Command) (fresh bool, err er
 	err = s.change(ctx, `INSERT INTO commands (source, comment_id, idx, repo_id, number, name, args, actor, head, claimed)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, comment_id, idx) DO NOTHING`,
 		[]any{c.Source, c.CommentID, c.Index, c.RepoID, c.Number, c.Name, string(args), string(actor), c.Head, micros(s.now())},
-		errTaken)
+		errClaimed)
 	switch {
-	case errors.Is(err, errTaken):
+	case errors.Is(err, errClaimed):
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("store: claim command %d of comment %d: %w", c.Index, c.CommentID, err)
@@ -59,13 +60,13 @@ func (s *Store) ClaimCommand(ctx context.Context, c Command) (fresh bool, err er
 	return true, nil
 }
 
-var errTaken = errors.New("taken")
+var errClaimed = errors.New("claimed before")
 
 // FinishCommand records the outcome of a claimed command, once: ErrFinished
 // when it has one, ErrNotFound when it was never claimed. The records of it are
 // appended with it.
 func (s *Store) FinishCommand(ctx context.Context, source string, commentID int64, index int, outcome string, detail json.RawMessage, records ...audit.Record) error {
-	return s.tx(ctx, fmt.Sprintf("finish command %d of comment %d", index, commentID), func(tx *sql.Tx) error {
+	return s.tx(ctx, fmt.Sprintf("finish command %d of comment %d", index, commentID), fmt.Sprintf("comment/%s/%d", source, commentID), func(tx *database.Tx) error {
 		var finished int64
 		err := tx.QueryRowContext(ctx, "SELECT finished FROM commands WHERE source = ? AND comment_id = ? AND idx = ?",
 			source, commentID, index).Scan(&finished)

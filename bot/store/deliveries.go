@@ -2,11 +2,11 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
 
+	"lockkeeper/bot/store/internal/database"
 	"lockkeeper/forge"
 )
 
@@ -34,7 +34,8 @@ func (s *Store) AddDelivery(ctx context.Context, d Delivery, wants []string) (fr
 	if d.Received.IsZero() {
 		d.Received = s.now()
 	}
-	err = s.wantTx(ctx, "add delivery "+d.ID, func(tx *sql.Tx) ([]string, error) {
+	err = s.wantTx(ctx, "add delivery "+d.ID, d.ID, func(tx *database.Tx) ([]string, error) {
+		fresh = false
 		res, err := tx.ExecContext(ctx, `INSERT INTO deliveries (forge, id, event, repo_id, repo, number, received)
 			VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (forge, id) DO NOTHING`,
 			d.Forge, d.ID, d.Event, d.Repo.ID, d.Repo.String(), d.Pull, micros(d.Received))
@@ -57,11 +58,7 @@ func (s *Store) AddDelivery(ctx context.Context, d Delivery, wants []string) (fr
 // PruneDeliveries forgets deliveries received before a time and returns how
 // many they were. Run does it by itself.
 func (s *Store) PruneDeliveries(ctx context.Context, before time.Time) (int64, error) {
-	res, err := s.db.ExecContext(ctx, "DELETE FROM deliveries WHERE received < ?", micros(before))
-	if err != nil {
-		return 0, fmt.Errorf("store: prune deliveries: %w", err)
-	}
-	n, err := res.RowsAffected()
+	n, err := s.exec(ctx, "DELETE FROM deliveries WHERE received < ?", micros(before))
 	if err != nil {
 		return 0, fmt.Errorf("store: prune deliveries: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"lockkeeper/bot/store/internal/database"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
 )
@@ -63,7 +64,7 @@ type Quiet struct {
 func (s *Store) SaveDrift(ctx context.Context, d Drift) error {
 	doc, err := json.Marshal(d)
 	if err == nil {
-		_, err = s.db.ExecContext(ctx, `INSERT INTO drifts (repo_id, cluster, target, number, since, doc) VALUES (?, ?, ?, ?, ?, ?)
+		_, err = s.exec(ctx, `INSERT INTO drifts (repo_id, cluster, target, number, since, doc) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT (repo_id, cluster, target) DO UPDATE SET number = excluded.number, since = excluded.since, doc = excluded.doc`,
 			d.RepoID, d.Cluster, d.Target, d.Number, micros(d.Since), string(doc))
 	}
@@ -75,7 +76,7 @@ func (s *Store) SaveDrift(ctx context.Context, d Drift) error {
 
 // DropDrift forgets a drift that is over; one that is not there is no error.
 func (s *Store) DropDrift(ctx context.Context, repoID int64, clusterName, target string) error {
-	_, err := s.db.ExecContext(ctx, "DELETE FROM drifts WHERE repo_id = ? AND cluster = ? AND target = ?", repoID, clusterName, target)
+	_, err := s.exec(ctx, "DELETE FROM drifts WHERE repo_id = ? AND cluster = ? AND target = ?", repoID, clusterName, target)
 	if err != nil {
 		return fmt.Errorf("store: forget the drift of %s on %s: %w", target, clusterName, err)
 	}
@@ -131,7 +132,7 @@ func (s *Store) AddHeal(ctx context.Context, h Heal) error {
 	if err != nil {
 		return fmt.Errorf("store: note a heal of %s: %w", h.Target, err)
 	}
-	return s.tx(ctx, "note a heal of "+h.Target, func(tx *sql.Tx) error {
+	return s.tx(ctx, "note a heal of "+h.Target, "heals", func(tx *database.Tx) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM heals WHERE at < ?", micros(h.At.Add(-healAge))); err != nil {
 			return err
 		}
@@ -201,7 +202,7 @@ func (s *Store) SaveWatch(ctx context.Context, w Watch) error {
 	}
 	issues, err := json.Marshal(w.Issues)
 	if err == nil {
-		_, err = s.db.ExecContext(ctx, `INSERT INTO watches (cluster, checked, looked, unknown, mass, issues) VALUES (?, ?, ?, ?, ?, ?)
+		_, err = s.exec(ctx, `INSERT INTO watches (cluster, checked, looked, unknown, mass, issues) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT (cluster) DO UPDATE SET checked = excluded.checked, looked = excluded.looked, unknown = excluded.unknown,
 			mass = excluded.mass, issues = excluded.issues`,
 			w.Cluster, micros(w.Full), micros(w.Looked), string(unknown), micros(w.Mass), string(issues))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/store/internal/database"
 	"lockkeeper/forge"
 )
 
@@ -37,7 +38,7 @@ func (s *Store) OpenDuty(ctx context.Context, d Duty) error {
 	if d.Opened.IsZero() {
 		d.Opened = s.now()
 	}
-	_, err = s.db.ExecContext(ctx, `INSERT INTO duties (id, repo_id, environment, number, actor, reason, comment_id, opened, due)
+	_, err = s.exec(ctx, `INSERT INTO duties (id, repo_id, environment, number, actor, reason, comment_id, opened, due)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 		d.ID, d.RepoID, d.Environment, d.Number, string(by), d.Reason, d.CommentID, micros(d.Opened), micros(d.Due))
 	if err != nil {
@@ -50,7 +51,7 @@ func (s *Store) OpenDuty(ctx context.Context, d Duty) error {
 // before, ErrNotFound when there is no such duty. The records of it are appended
 // with it.
 func (s *Store) CloseDuty(ctx context.Context, id string, by forge.User, records ...audit.Record) error {
-	return s.tx(ctx, "close duty "+id, func(tx *sql.Tx) error {
+	return s.tx(ctx, "close duty "+id, "duty/"+id, func(tx *database.Tx) error {
 		var closed int64
 		err := tx.QueryRowContext(ctx, "SELECT closed FROM duties WHERE id = ?", id).Scan(&closed)
 		switch {

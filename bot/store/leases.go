@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"lockkeeper/bot/store/internal/database"
 )
 
 // Lease is the right of one holder to act on a key, such as a target. Token
@@ -29,7 +31,7 @@ func (s *Store) Acquire(ctx context.Context, key, holder, purpose string, ttl ti
 	if key == "" || holder == "" {
 		return Lease{}, false, Lease{}, errors.New("store: acquire a lease: it needs a key and a holder")
 	}
-	err = s.tx(ctx, "acquire the lease on "+key, func(tx *sql.Tx) error {
+	err = s.tx(ctx, "acquire the lease on "+key, "lease/"+key, func(tx *database.Tx) error {
 		held, token, err := readLease(ctx, tx, key, s.now())
 		if err != nil {
 			return err
@@ -59,7 +61,7 @@ func (s *Store) Acquire(ctx context.Context, key, holder, purpose string, ttl ti
 }
 
 // readLease returns the lease if it is held now, and the key's last token.
-func readLease(ctx context.Context, tx *sql.Tx, key string, now time.Time) (Lease, int64, error) {
+func readLease(ctx context.Context, tx *database.Tx, key string, now time.Time) (Lease, int64, error) {
 	l, err := scanLease(tx.QueryRowContext(ctx, "SELECT "+leaseColumns+" FROM leases WHERE key = ?", key))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Lease{}, 0, nil
@@ -88,7 +90,7 @@ func (l Lease) heldAt(now time.Time) bool {
 // released stays as it is. ErrLeaseLost when it expired or went on since.
 func (s *Store) Renew(ctx context.Context, lease Lease, ttl time.Duration) (Lease, error) {
 	var renewed Lease
-	err := s.tx(ctx, "renew the lease on "+lease.Key, func(tx *sql.Tx) error {
+	err := s.tx(ctx, "renew the lease on "+lease.Key, "lease/"+lease.Key, func(tx *database.Tx) error {
 		held, token, err := readLease(ctx, tx, lease.Key, s.now())
 		if err != nil {
 			return err
@@ -117,6 +119,7 @@ func (s *Store) Release(ctx context.Context, lease Lease) error {
 	if err != nil {
 		return fmt.Errorf("store: release the lease on %s: %w", lease.Key, err)
 	}
+	s.leaseReleased(ctx)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/store/internal/database"
 	"lockkeeper/forge"
 )
 
@@ -79,7 +80,7 @@ func (s *Store) FinishOperation(ctx context.Context, id, state string, detail js
 }
 
 func (s *Store) setOperation(ctx context.Context, verb, id, state string, detail json.RawMessage, records ...audit.Record) error {
-	return s.tx(ctx, verb+" operation "+id, func(tx *sql.Tx) error {
+	return s.tx(ctx, verb+" operation "+id, "operation/"+id, func(tx *database.Tx) error {
 		var was, old string
 		err := tx.QueryRowContext(ctx, "SELECT state, detail FROM operations WHERE id = ?", id).Scan(&was, &old)
 		switch {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/store/internal/database"
 )
 
 // keepPlans is how many plans of a pull are kept; the newest stay.
@@ -49,35 +50,20 @@ func (s *Store) SavePull(ctx context.Context, repoID int64, number int, doc []by
 // change runs a statement that should touch one row; none is the error given.
 // The records that belong to it are appended with it.
 func (s *Store) change(ctx context.Context, query string, args []any, none error, records ...audit.Record) error {
-	if len(records) == 0 {
-		return touchOne(ctx, s.db, query, args, none)
-	}
-	return s.tx(ctx, "write with audit records", func(tx *sql.Tx) error {
-		if err := touchOne(ctx, tx, query, args, none); err != nil {
+	return s.fencedTx(ctx, "", func(tx *database.Tx) error {
+		res, err := tx.ExecContext(ctx, query, args...)
+		if err != nil {
 			return err
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return none
 		}
 		return s.appendRecords(ctx, tx, records)
 	})
-}
-
-func touchOne(ctx context.Context, e execer, query string, args []any, none error) error {
-	res, err := e.ExecContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	n, err := res.RowsAffected()
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		return none
-	}
-	return nil
-}
-
-// execer is what *sql.DB and *sql.Tx have in common.
-type execer interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
 // ListPulls returns the numbers of the pulls saved for a repository, rising.
@@ -107,7 +93,7 @@ func (s *Store) SavePlan(ctx context.Context, p PlanRow) error {
 	if p.Body == nil {
 		p.Body = []byte{}
 	}
-	return s.tx(ctx, "save plan "+p.ID, func(tx *sql.Tx) error {
+	return s.tx(ctx, "save plan "+p.ID, fmt.Sprintf("plans/%d/%d", p.RepoID, p.Number), func(tx *database.Tx) error {
 		var saved int64
 		err := tx.QueryRowContext(ctx, "SELECT coalesce(max(saved), 0) + 1 FROM plans WHERE repo_id = ? AND number = ?",
 			p.RepoID, p.Number).Scan(&saved)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/store/internal/database"
 )
 
 // AppendRecord seals a record as the next of the chain and stores it. A zero
@@ -17,7 +18,7 @@ func (s *Store) AppendRecord(ctx context.Context, r audit.Record) (audit.Record,
 		r.Time = s.now()
 	}
 	var sealed audit.Record
-	err := s.tx(ctx, "append an audit record", func(tx *sql.Tx) (err error) {
+	err := s.tx(ctx, "append an audit record", "", func(tx *database.Tx) (err error) {
 		sealed, err = appendRecord(ctx, tx, r)
 		return err
 	})
@@ -27,7 +28,10 @@ func (s *Store) AppendRecord(ctx context.Context, r audit.Record) (audit.Record,
 	return sealed, nil
 }
 
-func appendRecord(ctx context.Context, tx *sql.Tx, r audit.Record) (audit.Record, error) {
+func appendRecord(ctx context.Context, tx *database.Tx, r audit.Record) (audit.Record, error) {
+	if err := tx.Lock(ctx, "audit"); err != nil {
+		return audit.Record{}, err
+	}
 	head, err := auditHead(tx.QueryRowContext(ctx, headQuery))
 	if err != nil {
 		return audit.Record{}, err
@@ -48,7 +52,7 @@ func appendRecord(ctx context.Context, tx *sql.Tx, r audit.Record) (audit.Record
 // appendRecords appends what belongs to another write, in its transaction: a
 // process that dies loses neither of them, and doubles neither. A zero Time is
 // the Store's clock.
-func (s *Store) appendRecords(ctx context.Context, tx *sql.Tx, records []audit.Record) error {
+func (s *Store) appendRecords(ctx context.Context, tx *database.Tx, records []audit.Record) error {
 	for _, r := range records {
 		if r.Time.IsZero() {
 			r.Time = s.now()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"lockkeeper/bot/store/internal/database"
 	"lockkeeper/cluster"
 )
 
@@ -27,7 +28,7 @@ const keptRenders = 200
 // NoteRender remembers a state that stands now, and forgets the oldest ones of
 // the target.
 func (s *Store) NoteRender(ctx context.Context, r Render) error {
-	return s.tx(ctx, "note what "+r.Target+" was applied as", func(tx *sql.Tx) error {
+	return s.tx(ctx, "note what "+r.Target+" was applied as", fmt.Sprintf("renders/%d/%s/%s", r.RepoID, r.Cluster, r.Target), func(tx *database.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO applied_renders (repo_id, cluster, target, render, revision, at) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT (repo_id, cluster, target, render) DO UPDATE SET revision = excluded.revision, at = excluded.at`,
 			r.RepoID, r.Cluster, r.Target, r.Digest, r.Revision, micros(r.At))

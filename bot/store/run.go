@@ -2,15 +2,17 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"lockkeeper/bot/store/internal/database"
 )
 
 const (
@@ -45,7 +47,7 @@ func (jobArgs) Kind() string { return "reconcile" }
 // for as long as it takes; Later sets the time. The error is logged, never
 // stored. One process at a time can Run: others get ErrInUse.
 func (s *Store) Run(ctx context.Context, workers int, handler func(ctx context.Context, key string) error) error {
-	unlock, err := s.lockForRun()
+	unlock, err := s.db.Lock()
 	if err != nil {
 		return err
 	}
@@ -57,12 +59,13 @@ func (s *Store) Run(ctx context.Context, workers int, handler func(ctx context.C
 }
 
 func (s *Store) run(ctx context.Context, workers int, handler func(ctx context.Context, key string) error) error {
-	if err := s.rescue(ctx); err != nil {
+	if err := s.takeUp(ctx); err != nil {
 		return err
 	}
 	registry := river.NewWorkers()
 	river.AddWorker(registry, &worker{store: s, handler: handler})
-	client, err := river.NewClient(s.driver(), &river.Config{
+	client, err := river.NewClient(s.db.Queue(s.queued), &river.Config{
+		ID:      s.Replica(),
 		Logger:  s.riverLog(),
 		Workers: registry,
 		Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
@@ -71,10 +74,10 @@ func (s *Store) run(ctx context.Context, workers int, handler func(ctx context.C
 		FetchPollInterval: pollInterval,
 		// Handlers have deadlines of their own, and an apply may take long.
 		JobTimeout:                  -1,
-		RescueStuckJobsAfter:        365 * 24 * time.Hour, // rescue does it at start
+		RescueStuckJobsAfter:        365 * 24 * time.Hour, // takeUp and attend do it
 		CompletedJobRetentionPeriod: time.Hour,
 		RetryPolicy:                 retryPolicy{},
-		SoftStopTimeout:             s.drain,
+		SoftStopTimeout:             s.opts.Drain,
 	})
 	if err != nil {
 		return fmt.Errorf("store: start jobs: %w", err)
@@ -83,25 +86,57 @@ func (s *Store) run(ctx context.Context, workers int, handler func(ctx context.C
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("store: start jobs: %w", err)
 	}
+	leave := s.join(ctx)
 	s.keepTime(ctx)
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain+hardStop)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Drain+hardStop)
 	defer cancel()
-	if err := client.Stop(stop); err != nil {
-		return fmt.Errorf("store: jobs did not end within %s of being cancelled: %w", hardStop, err)
+	if err = client.Stop(stop); err != nil {
+		err = fmt.Errorf("store: jobs did not end within %s of being cancelled: %w", hardStop, err)
 	}
-	return nil
+	return errors.Join(err, leave())
+}
+
+// join makes this process one of the replicas, until leave is called: also
+// while it drains.
+func (s *Store) join(ctx context.Context) (leave func() error) {
+	if !s.db.Shared() {
+		return func() error { return nil }
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var all sync.WaitGroup
+	all.Go(func() { s.attend(ctx) })
+	all.Go(func() { s.listen(ctx) })
+	return func() error {
+		cancel()
+		all.Wait()
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+		defer cancel()
+		return s.unregister(end)
+	}
+}
+
+// Beat is when the loop of Run that queues work last went round, by this
+// machine's clock: every second, whether the database answers or not. It is the
+// zero time before Run.
+func (s *Store) Beat() time.Time {
+	ns := s.beat.Load()
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
 }
 
 // keepTime queues what becomes due, and prunes, until ctx ends.
 func (s *Store) keepTime(ctx context.Context) {
 	var pruned time.Time
 	for ctx.Err() == nil {
+		s.beat.Store(time.Now().UnixNano())
 		wait := pollInterval
 		next, err := s.queueDue(ctx)
 		switch {
 		case err != nil:
 			if ctx.Err() == nil {
-				s.log.ErrorContext(ctx, "cannot queue due work; trying again", "err", err)
+				s.log.ErrorContext(ctx, "cannot queue due work; trying again", "error", err)
 			}
 		case !next.IsZero():
 			wait = max(0, min(wait, next.Sub(s.now())))
@@ -109,7 +144,7 @@ func (s *Store) keepTime(ctx context.Context) {
 		if now := s.now(); now.Sub(pruned) >= pruneInterval {
 			pruned = now
 			if _, err := s.PruneDeliveries(ctx, now.Add(-deliveryAge)); err != nil && ctx.Err() == nil {
-				s.log.ErrorContext(ctx, "cannot prune old deliveries", "err", err)
+				s.log.ErrorContext(ctx, "cannot prune old deliveries", "error", err)
 			}
 		}
 		timer := time.NewTimer(wait)
@@ -130,7 +165,7 @@ func (s *Store) queueDue(ctx context.Context) (time.Time, error) {
 	if err != nil || next == 0 || next > now {
 		return fromMicros(next), err
 	}
-	err = s.wantTx(ctx, "queue due work", func(tx *sql.Tx) ([]string, error) {
+	err = s.wantTx(ctx, "queue due work", "due", func(tx *database.Tx) ([]string, error) {
 		due, err := keys(ctx, tx, "UPDATE work SET due = 0 WHERE due > 0 AND due <= ? RETURNING key", now)
 		if err != nil {
 			return nil, err
@@ -159,7 +194,7 @@ func (s *Store) nextDue(ctx context.Context) (int64, error) {
 	return next, nil
 }
 
-func keys(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]string, error) {
+func keys(ctx context.Context, tx *database.Tx, query string, args ...any) ([]string, error) {
 	return collect(ctx, tx, func(r row) (key string, err error) { return key, r.Scan(&key) }, query, args...)
 }
 
@@ -170,26 +205,40 @@ type worker struct {
 	handler func(ctx context.Context, key string) error
 }
 
-// Work takes the counter, calls the handler and records the end. An error of
-// Work itself means that the end could not be recorded; River tries again.
+// Work begins a run, calls the handler and records the end. An error of Work
+// itself means that the end could not be recorded; River tries again.
 func (w *worker) Work(ctx context.Context, job *river.Job[jobArgs]) error {
 	s, key := w.store, job.Args.Key
-	var taken int64
-	if err := s.db.QueryRowContext(ctx, "SELECT wanted FROM work WHERE key = ?", key).Scan(&taken); err != nil {
-		return fmt.Errorf("store: begin a run of %s: %w", key, err)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r := &run{key: key, cancel: cancel}
+	s.enter(r)
+	defer s.leave(r)
+	err := s.begin(ctx, job, r)
+	if errors.Is(err, ErrTaken) {
+		return nil
 	}
+	if err != nil {
+		return err
+	}
+	ctx = context.WithValue(ctx, runKey{}, r)
 	outcome := w.call(ctx, key)
 	switch {
 	case outcome == nil:
-	case ctx.Err() != nil: // cancelled by the end of Run alone; drivers name it in many ways
+	case ctx.Err() != nil: // cancelled by the end of Run or a take-over; drivers name it in many ways
 		outcome = errStopped
 	default:
-		s.log.WarnContext(ctx, "work failed and will be tried again", "key", key, "err", outcome)
+		s.log.DebugContext(ctx, "work failed and will be tried again", "key", key, "error", outcome)
 	}
 	// The end is recorded even when the run was cancelled.
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
-	defer cancel()
-	return s.finish(end, job, taken, outcome)
+	end, stop := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+	defer stop()
+	err = s.finish(end, job, r.taken, outcome)
+	if errors.Is(err, ErrTaken) {
+		s.log.WarnContext(ctx, "a run ended whose work is another's by now", "key", key)
+		return nil
+	}
+	return err
 }
 
 // call turns a panic into an error, so that it is logged through our handler,

@@ -5,8 +5,26 @@
 //
 // Every method is one transaction. Once a method returned without an error,
 // its effect survives a crash of the process and of the machine. Queries are
-// written in the SQL that SQLite and PostgreSQL share; what is special to
-// SQLite is in sqlite.go and migrations/sqlite.
+// written in the SQL that SQLite and PostgreSQL share; what is special to one
+// is in internal/database.
+//
+// # Replicas
+//
+// On SQLite one process runs jobs, and others get ErrInUse. On PostgreSQL any
+// number do, and share the work. Three things keep them from each other's way:
+//
+//   - A key has at most one job, and a job one replica. Each replica writes every
+//     few seconds that it is alive (Options.Heartbeat); the jobs of one that was
+//     silent for longer (Options.Dead), or that has gone, are put back by whoever
+//     notices. A replica that cannot write it cancels its own runs before.
+//   - Each run of a key has a number, in the handler's context. Once a later run
+//     began, or the job was put back, everything that the older one wants to write
+//     is refused with ErrTaken: a process that was stopped in the midst of a run
+//     and wakes up does no harm here. (To clusters its writes carry preconditions.)
+//   - Keep holds a lease for work that lasts, such as watching a cluster.
+//
+// All replicas go by the database's clock. They tell each other what they
+// stored by NOTIFY, which may get lost: within a second they find it by looking.
 //
 // No secret value belongs in the store. It keeps no webhook bodies and no
 // error texts.
@@ -14,15 +32,19 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
+
+	"lockkeeper/bot/store/internal/database"
 )
 
 // The errors that callers tell apart.
@@ -37,15 +59,18 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrFinished: the command or operation has its outcome already.
 	ErrFinished = errors.New("already finished")
+	// ErrTaken: this run's replica was taken for dead, and its work is another's.
+	ErrTaken = errors.New("this run was taken over by another replica")
 	// ErrNewer: a later lockkeeper has changed the database's schema.
-	ErrNewer = errors.New("the database was written by a newer lockkeeper; run that version, or restore a backup made before the upgrade")
-	// ErrInUse: another process runs jobs on this database.
-	ErrInUse = errors.New("another lockkeeper is running on this database; stop it first")
+	ErrNewer = database.ErrNewer
+	// ErrInUse: another process runs jobs on this SQLite database.
+	ErrInUse = database.ErrInUse
 )
 
 // Options are what a Store takes from outside. The zero value is ready for use.
 type Options struct {
-	// Now is the clock, time.Now if nil.
+	// Now is the clock. If nil it is time.Now, corrected on PostgreSQL by how
+	// far the database's clock is from it.
 	Now func() time.Time
 	// Logger receives what goes wrong in the background; nothing if nil.
 	Logger *slog.Logger
@@ -54,83 +79,113 @@ type Options struct {
 	// Drain is how long Run lets running jobs finish when it is told to stop,
 	// before it cancels their contexts; 30 seconds if 0.
 	Drain time.Duration
+	// Replica names this process among those that share the database; the
+	// host's name if "". A random part is added, so that no two are the same.
+	Replica string
+	// Heartbeat is how often a replica says that it is alive, 5 seconds if 0,
+	// and Dead after what silence it is not, 30 seconds if 0.
+	Heartbeat, Dead time.Duration
 }
 
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
-	db   *sql.DB
-	path string
-	now  func() time.Time
+	db   *database.DB
+	opts Options // with defaults in place
 	log  *slog.Logger
-	// drain is Options.Drain.
-	drain time.Duration
+	// offset is from this machine's clock to the database's, in nanoseconds.
+	offset atomic.Int64
 	// jobs inserts jobs; Run has a client of its own that works them.
-	jobs *river.Client[*sql.Tx]
+	jobs *river.Client[*database.Tx]
 	// queued tells Run's client that a job was committed, planned that a
 	// time to wake up at was.
 	queued, planned chan struct{}
+	beat            atomic.Int64 // see Beat
+	mouth           mouth
 
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced when work changes
+	mu       sync.Mutex
+	changed  chan struct{} // closed and replaced when work changes
+	released chan struct{} // closed and replaced when a lease is released
+	runs     map[*run]bool // that this process has under way
 }
 
-// Open opens the database at url (a path or "sqlite://" and a path), creates
-// it with mode 0600 if it is missing, and brings its schema up to date. A
-// database of a newer lockkeeper is refused with ErrNewer and left alone.
+// Open opens the database at url, creates it with mode 0600 if it is a SQLite
+// file that is missing, and brings its schema up to date. url is a path,
+// "sqlite://" and a path, or a "postgres://" URL as libpq reads it, of a
+// database that exists; its role has to own the schema. A database of a newer
+// lockkeeper is refused with ErrNewer and left alone.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
-	scheme, path, found := strings.Cut(url, "://")
-	switch {
-	case !found:
-		path = url
-	case scheme == "postgres" || scheme == "postgresql":
-		return nil, errors.New("open store: PostgreSQL comes later and is not supported by this build; use a file path or sqlite://PATH")
-	case scheme != "sqlite":
-		return nil, fmt.Errorf("open store: unknown scheme %q; use a file path or sqlite://PATH", scheme)
-	}
-	if path == "" {
-		return nil, errors.New("open store: no path given; use a file path or sqlite://PATH")
-	}
 	s := &Store{
-		path: path, now: opts.Now, log: opts.Logger, drain: opts.Drain,
-		queued: make(chan struct{}, 1), planned: make(chan struct{}, 1), changed: make(chan struct{}),
-	}
-	if s.now == nil {
-		s.now = time.Now
+		log:    opts.Logger,
+		queued: make(chan struct{}, 1), planned: make(chan struct{}, 1),
+		changed: make(chan struct{}), released: make(chan struct{}), runs: map[*run]bool{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	if s.drain == 0 {
-		s.drain = 30 * time.Second
+	if opts.Drain == 0 {
+		opts.Drain = 30 * time.Second
 	}
-	if err := s.open(ctx, opts.MustExist); err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, err)
+	if opts.Heartbeat == 0 {
+		opts.Heartbeat = 5 * time.Second
+	}
+	if opts.Dead == 0 {
+		opts.Dead = 30 * time.Second
+	}
+	if opts.Replica == "" {
+		opts.Replica, _ = os.Hostname()
+	}
+	opts.Replica += "-" + rand.Text()[:8]
+	s.opts = opts
+	db, err := database.Open(ctx, url, opts.MustExist)
+	if err != nil {
+		return nil, err
+	}
+	s.db = db
+	if err := s.prepare(ctx); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", db.Name(), errors.Join(err, db.Close()))
 	}
 	return s, nil
 }
 
-func (s *Store) open(ctx context.Context, mustExist bool) error {
-	db, err := openSQLite(ctx, s.path, mustExist)
-	if err != nil {
+func (s *Store) prepare(ctx context.Context) error {
+	if err := s.setClock(ctx); err != nil {
 		return err
 	}
-	s.db = db
-	if err := s.migrate(ctx); err != nil {
-		return errors.Join(err, db.Close())
+	if err := s.db.Migrate(ctx, s.now, s.riverLog()); err != nil {
+		return err
 	}
-	s.jobs, err = river.NewClient(s.driver(), &river.Config{Logger: s.riverLog()})
+	var err error
+	s.jobs, err = river.NewClient(s.db.Queue(s.queued), &river.Config{Logger: s.riverLog()})
+	return err
+}
+
+// setClock reads how far the database's clock is from ours.
+func (s *Store) setClock(ctx context.Context) error {
+	offset, err := s.db.Offset(ctx)
 	if err != nil {
-		return errors.Join(err, db.Close())
+		return fmt.Errorf("read the database's clock: %w", err)
 	}
+	s.offset.Store(int64(offset))
 	return nil
 }
+
+func (s *Store) now() time.Time {
+	if s.opts.Now != nil {
+		return s.opts.Now()
+	}
+	return time.Now().Add(time.Duration(s.offset.Load()))
+}
+
+// Replica is this process's name among those that share the database.
+func (s *Store) Replica() string { return s.opts.Replica }
 
 func (s *Store) riverLog() *slog.Logger { return slog.New(quiet{s.log.Handler()}) }
 
 // Close closes the database. Run must have returned before.
 func (s *Store) Close() error {
+	s.mouth.spoken.Wait()
 	if err := s.db.Close(); err != nil {
-		return fmt.Errorf("close store %s: %w", s.path, err)
+		return fmt.Errorf("close store %s: %w", s.db.Name(), err)
 	}
 	return nil
 }
@@ -139,35 +194,49 @@ func (s *Store) Close() error {
 func (s *Store) Ping(ctx context.Context) error {
 	var one int
 	if err := s.db.QueryRowContext(ctx, "SELECT 1").Scan(&one); err != nil {
-		return fmt.Errorf("store %s does not answer: %w", s.path, err)
+		return fmt.Errorf("store %s does not answer: %w", s.db.Name(), err)
 	}
 	return nil
 }
 
-// tx runs fn in a transaction that has the write lock from its start, so that
-// what fn reads stays true until it commits. fn must use tx only: the
-// transaction holds the one connection.
-func (s *Store) tx(ctx context.Context, what string, fn func(tx *sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("store: %s: %w", what, err)
-	}
-	if err := fn(tx); err != nil {
-		if undo := tx.Rollback(); undo != nil && !errors.Is(undo, sql.ErrTxDone) {
-			err = errors.Join(err, undo)
-		}
-		return fmt.Errorf("store: %s: %w", what, err)
-	}
-	if err := tx.Commit(); err != nil {
+// tx is fencedTx with the name of what is done.
+func (s *Store) tx(ctx context.Context, what, lock string, fn func(tx *database.Tx) error) error {
+	if err := s.fencedTx(ctx, lock, fn); err != nil {
 		return fmt.Errorf("store: %s: %w", what, err)
 	}
 	return nil
+}
+
+// fencedTx runs fn in a transaction that is about what lock names (see
+// database.Tx), unless ctx is of a run that was taken over. fn must use tx
+// only, and may be run more than once.
+func (s *Store) fencedTx(ctx context.Context, lock string, fn func(tx *database.Tx) error) error {
+	return s.db.Tx(ctx, lock, func(tx *database.Tx) error {
+		if err := fence(ctx, tx); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
+}
+
+// exec is one statement in a transaction of its own. It returns how many rows
+// it touched.
+func (s *Store) exec(ctx context.Context, query string, args ...any) (n int64, err error) {
+	err = s.fencedTx(ctx, "", func(tx *database.Tx) error {
+		res, err := tx.ExecContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		n, err = res.RowsAffected()
+		return err
+	})
+	return n, err
 }
 
 // row is what *sql.Row and *sql.Rows have in common.
 type row interface{ Scan(dest ...any) error }
 
-// querier is what *sql.DB and *sql.Tx have in common.
+// querier is what a database and its transactions have in common.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }

@@ -2,13 +2,15 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"lockkeeper/bot/store/internal/database"
 )
 
 // How long a key waits after its handler failed: doubling from retryFirst up
@@ -18,13 +20,15 @@ const (
 	retryFirst = time.Second
 	retryMost  = 5 * time.Minute
 	retryHaste = 10 * time.Second
+	// idlePoll is how often Idle looks what other processes have done.
+	idlePoll = 250 * time.Millisecond
 )
 
 // Want says that there is work on a key, such as "pull/7/12": a handler will
 // start after this moment. Any number of Wants before that start, and any
 // number during one run, are one run.
 func (s *Store) Want(ctx context.Context, key string) error {
-	return s.wantTx(ctx, "want "+key, func(*sql.Tx) ([]string, error) { return []string{key}, nil })
+	return s.wantTx(ctx, "want "+key, Cause(ctx), func(*database.Tx) ([]string, error) { return []string{key}, nil })
 }
 
 // WantAt is Want at a later time. The earliest of several times counts; a time
@@ -33,14 +37,14 @@ func (s *Store) WantAt(ctx context.Context, key string, at time.Time) error {
 	if !at.After(s.now()) {
 		return s.Want(ctx, key)
 	}
-	err := s.tx(ctx, "want "+key+" later", func(tx *sql.Tx) error {
+	err := s.tx(ctx, "want "+key+" later", "", func(tx *database.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO work (key, again) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET
 			again = CASE WHEN work.again = 0 OR excluded.again < work.again THEN excluded.again ELSE work.again END`,
 			key, micros(at))
 		return err
 	})
 	if err == nil {
-		nudge(s.planned)
+		s.announce(ctx)
 	}
 	return err
 }
@@ -56,7 +60,7 @@ func (s *Store) Waiting(ctx context.Context) (int, error) {
 
 // Idle returns when no key has work: nothing queued, running or waiting for a
 // retry. Work that WantAt put into the future does not count until then. It
-// sees what this process does.
+// sees at once what this process does, and soon what others do.
 func (s *Store) Idle(ctx context.Context) error {
 	for {
 		s.mu.Lock()
@@ -66,64 +70,64 @@ func (s *Store) Idle(ctx context.Context) error {
 		if err != nil || n == 0 {
 			return err
 		}
+		var elsewhere <-chan time.Time
+		if s.db.Shared() {
+			elsewhere = time.After(idlePoll)
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("store: %d keys still have work: %w", n, ctx.Err())
 		case <-changed:
+		case <-elsewhere:
 		}
 	}
 }
 
-func (s *Store) workChanged() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
-
-// wantTx runs fn in a transaction and wants the keys it returns, then tells
-// the ones who wait for jobs.
-func (s *Store) wantTx(ctx context.Context, what string, fn func(tx *sql.Tx) ([]string, error)) error {
-	err := s.tx(ctx, what, func(tx *sql.Tx) error {
+// wantTx runs fn in a transaction and wants the keys it returns, because of
+// cause, then tells the ones who wait for jobs.
+func (s *Store) wantTx(ctx context.Context, what, cause string, fn func(tx *database.Tx) ([]string, error)) error {
+	var wanted []string
+	err := s.tx(ctx, what, "", func(tx *database.Tx) error {
 		keys, err := fn(tx)
 		if err != nil {
 			return err
 		}
-		for _, key := range keys {
-			if err := s.want(ctx, tx, key); err != nil {
+		// Whoever locks the work of several keys does it in their order.
+		wanted = slices.Compact(slices.Sorted(slices.Values(keys)))
+		for _, key := range wanted {
+			if err := s.want(ctx, tx, key, cause); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	if err == nil {
-		s.announce()
+		s.announce(ctx, wanted...)
 	}
 	return err
 }
 
-// announce tells River, the timer and Idle that work was committed.
-func (s *Store) announce() {
-	nudge(s.queued)
-	nudge(s.planned)
-	s.workChanged()
-}
-
-func (s *Store) want(ctx context.Context, tx *sql.Tx, key string) error {
+// want counts a wish. The row is locked from then on, so that what is read of
+// it is true.
+func (s *Store) want(ctx context.Context, tx *database.Tx, key, cause string) error {
 	if key == "" {
 		return errors.New("the key is empty")
 	}
 	now := micros(s.now())
-	var notBefore, due int64
-	err := tx.QueryRowContext(ctx, `INSERT INTO work (key, wanted) VALUES (?, 1)
-		ON CONFLICT (key) DO UPDATE SET wanted = work.wanted + 1 RETURNING not_before, due`, key).Scan(&notBefore, &due)
+	var wanted, done, notBefore, due int64
+	err := tx.QueryRowContext(ctx, `INSERT INTO work (key, wanted, cause) VALUES (?, 1, ?)
+		ON CONFLICT (key) DO UPDATE SET wanted = work.wanted + 1,
+		cause = CASE WHEN excluded.cause <> '' OR work.wanted = work.done THEN excluded.cause ELSE work.cause END
+		RETURNING wanted, done, not_before, due`, key, cause).Scan(&wanted, &done, &notBefore, &due)
 	if err != nil {
 		return err
 	}
-	if notBefore <= now {
+	switch {
+	case wanted-1 > done && due == 0:
+		return nil // a job is queued or running: else there was nothing to wait for, or a time
+	case notBefore <= now:
 		return s.enqueue(ctx, tx, key)
-	}
-	if due == 0 || notBefore < due {
+	case due == 0 || notBefore < due:
 		_, err = tx.ExecContext(ctx, "UPDATE work SET due = ? WHERE key = ?", notBefore, key)
 	}
 	return err
@@ -132,7 +136,7 @@ func (s *Store) want(ctx context.Context, tx *sql.Tx, key string) error {
 // enqueue makes sure that a job for the key is queued or running. A key has at
 // most one, so at most one run at a time; when the job runs already, finish
 // sees that wanted has moved.
-func (s *Store) enqueue(ctx context.Context, tx *sql.Tx, key string) error {
+func (s *Store) enqueue(ctx context.Context, tx *database.Tx, key string) error {
 	if _, err := tx.ExecContext(ctx, "UPDATE work SET due = 0 WHERE key = ?", key); err != nil {
 		return err
 	}
@@ -171,29 +175,35 @@ func Later(err error, at time.Time) error { return &LaterError{At: at, Err: err}
 // taken is what wanted was when the run began.
 func (s *Store) finish(ctx context.Context, job *river.Job[jobArgs], taken int64, outcome error) error {
 	key := job.Args.Key
-	err := s.tx(ctx, "record the end of a run of "+key, func(tx *sql.Tx) error {
-		if _, err := river.JobCompleteTx[*driver](ctx, tx, job); err != nil {
-			return err
-		}
+	err := s.tx(ctx, "record the end of a run of "+key, "", func(tx *database.Tx) error {
+		wanted := taken
+		var err error
 		if outcome != nil {
-			return s.postpone(ctx, tx, key, outcome)
+			err = s.postpone(ctx, tx, key, outcome)
+		} else {
+			err = tx.QueryRowContext(ctx, `UPDATE work SET done = ?, failures = 0, not_before = 0 WHERE key = ?
+				RETURNING wanted`, taken, key).Scan(&wanted)
 		}
-		var wanted int64
-		err := tx.QueryRowContext(ctx, `UPDATE work SET done = ?, failures = 0, not_before = 0 WHERE key = ?
-			RETURNING wanted`, taken, key).Scan(&wanted)
-		if err != nil || wanted == taken {
+		if err != nil {
 			return err
+		}
+		// The work's row comes before the job's, as in want.
+		if _, err := river.JobCompleteTx[database.Queue](ctx, tx, job); err != nil {
+			return err
+		}
+		if wanted == taken {
+			return nil
 		}
 		return s.enqueue(ctx, tx, key)
 	})
 	if err == nil {
-		s.announce()
+		s.announce(ctx)
 	}
 	return err
 }
 
 // postpone sets when a key whose run failed is tried again.
-func (s *Store) postpone(ctx context.Context, tx *sql.Tx, key string, outcome error) error {
+func (s *Store) postpone(ctx context.Context, tx *database.Tx, key string, outcome error) error {
 	now := s.now()
 	var later *LaterError
 	switch {

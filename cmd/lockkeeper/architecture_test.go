@@ -128,6 +128,7 @@ func TestLibrariesStayInTheirRooms(t *testing.T) {
 		"sigs.k8s.io/kustomize/":              {"cluster/manifest"},
 		"github.com/riverqueue/river":         {"bot/store"},
 		"modernc.org/sqlite":                  {"bot/store"},
+		"github.com/jackc/pgx/":               {"bot/store"},
 		"github.com/prometheus/client_golang": {"bot/web"},
 	}
 	used := map[string]bool{}
