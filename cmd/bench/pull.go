@@ -27,27 +27,36 @@ func (b *bench) pull(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	took, calls, err := b.reports(ctx, h, func(value string) (string, string) { return "targets/shop/shop.yaml", shop(value) })
+	if err != nil {
+		return err
+	}
+	b.report.add(figure{Name: "a pull of one target: from the webhook to the report", Value: took, Unit: "s"})
+	b.report.add(figure{Name: "a pull of one target: forge API calls, until nothing is left to do", Value: float64(calls), Unit: "calls", Want: maxForgeCalls, AtMost: true})
+	return nil
+}
+
+// reports opens pulls that change one file each, and returns the median of the
+// seconds until the report and the most calls that one cost.
+func (b *bench) reports(ctx context.Context, h *house.House, file func(value string) (path, content string)) (seconds float64, calls int, err error) {
 	var took []time.Duration
-	calls := 0
 	for i := range runs {
-		d, n, err := b.onePull(ctx, h, i)
+		branch := fmt.Sprintf("change-%d", i)
+		path, content := file(branch)
+		d, n, err := b.onePull(ctx, h, branch, forgetest.Text(map[string]string{path: content}))
 		if err != nil {
-			return err
+			return 0, 0, err
 		}
 		took, calls = append(took, d), max(calls, n)
 	}
-	b.report.add(figure{Name: "a pull of one target: from the webhook to the report", Value: median(took), Unit: "s"})
-	b.report.add(figure{Name: "a pull of one target: forge API calls, until nothing is left to do", Value: float64(calls), Unit: "calls", Want: maxForgeCalls, AtMost: true})
-	return nil
+	return median(took), calls, nil
 }
 
 func shop(value string) string {
 	return fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: shop, namespace: shop}\ndata: {key: %s}\n", value)
 }
 
-func (b *bench) onePull(ctx context.Context, h *house.House, i int) (time.Duration, int, error) {
-	branch := fmt.Sprintf("change-%d", i)
-	files := forgetest.Text(map[string]string{"targets/shop/shop.yaml": shop(branch)})
+func (b *bench) onePull(ctx context.Context, h *house.House, branch string, files map[string][]byte) (time.Duration, int, error) {
 	ann := h.Forge.As(house.Opener)
 	if _, err := ann.Push(ctx, h.Repo, branch, "main", forgetest.Commit{Message: branch, Files: files}); err != nil {
 		return 0, 0, err
