@@ -48,19 +48,21 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathe
 			return g, b.refuseAndRelease(ctx, g, a, held, []string{err.Error()})
 		}
 	}
-	p, no, err := b.gate(ctx, g, a)
+	p, refused, err := b.gate(ctx, g, a)
 	if err != nil {
 		return g, errors.Join(err, b.free(ctx, held))
 	}
-	if no != nil {
+	if refused != nil {
 		g.Memory.Plan, g.Plan = nil, nil // what the gate saw is planned and shown anew
-		return g, b.refuseAndRelease(ctx, g, a, held, no.reasons)
+		return g, b.refuseAndRelease(ctx, g, a, held, refused.reasons)
 	}
 	if err := b.start(ctx, g, a, p); err != nil {
 		return g, err
 	}
 	progress, wait := b.follow(ctx, g, a)
-	results, err := b.carryOut(ctx, g, p, progress)
+	heeding, stop := b.heeding(ctx, g.key.String(), b.cancelling(g, a))
+	results, err := b.carryOut(heeding, g, p, progress)
+	stop()
 	wait()
 	g.Results = results
 	if ctx.Err() != nil {
@@ -72,7 +74,9 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathe
 	if failed := b.noteRenders(ctx, g, p, err); failed != nil {
 		return g, failed
 	}
-	return b.finish(ctx, g, a, err)
+	var no *cancelled
+	errors.As(context.Cause(heeding), &no)
+	return b.finish(ctx, g, a, no, err)
 }
 
 // settleBypasses settles what a permitted plan brought to clusters, if all of it
@@ -316,12 +320,16 @@ func (b *Bot) interrupted(ctx context.Context, g *gathered, a reconcile.Apply) e
 
 // finish ends an operation: the outcome is stored and recorded, the pull
 // merged if that belongs to it, the targets released, and the asker answered.
-func (b *Bot) finish(ctx context.Context, g *gathered, a reconcile.Apply, failure error) (*gathered, error) {
+func (b *Bot) finish(ctx context.Context, g *gathered, a reconcile.Apply, no *cancelled, failure error) (*gathered, error) {
 	last := g.Memory.Last
 	last.Outcome, last.Message = outcome.Of(g.Results, failure)
-	if last.Outcome == "failed" && (last.Kind == reconcile.PlanPull || last.Kind == reconcile.PlanMerged) && !outcome.Untouched(g.Results) {
-		last.Message += " `/rollback` goes back instead."
+	if no != nil {
+		last.Cancelled = no.command.ID()
+		if failure == nil {
+			last.Outcome, last.Message = outcome.Cancelled, outcome.OfCancelled(g.Results, no.command.Comment.Author.Login)
+		}
 	}
+	sayRollback(g)
 	b.noteApplied(g)
 	// The merge comes before the end is noted: a process that dies in between
 	// resumes the operation, and finds the merge done.
@@ -333,6 +341,11 @@ func (b *Bot) finish(ctx context.Context, g *gathered, a reconcile.Apply, failur
 	}
 	if err != nil {
 		return g, err
+	}
+	if no != nil { // who cancelled is to survive the end
+		if err := b.save(ctx, g); err != nil {
+			return g, err
+		}
 	}
 	if err := b.end(ctx, g, a, last.Outcome, last.Says()); err != nil {
 		return g, err
@@ -346,14 +359,7 @@ func (b *Bot) finish(ctx context.Context, g *gathered, a reconcile.Apply, failur
 	if err := b.letGo(ctx, next); err != nil {
 		return next, err
 	}
-	if a.Command == nil {
-		return next, nil
-	}
-	kind := report.ReplyApplied
-	if !last.Done() {
-		kind = report.ReplyFailed
-	}
-	return next, b.runAll(ctx, next, next.Reply(*a.Command, report.Reply{Kind: kind, Text: last.Says(), Items: outcome.Failures(g.Results)}))
+	return next, b.replyToEnd(ctx, next, a)
 }
 
 // noteApplied remembers what a pull brought to targets: what has to soak there

@@ -78,7 +78,11 @@ func (b *Bot) standing(ctx context.Context, g *gathered, a reconcile.Apply) ([]s
 	if !g.Fresh() && a.Resume {
 		// The base may have moved while the process was down; what counts is
 		// that nothing is done that people did not see, which unseen checks.
-		if err := b.makePlan(ctx, g); err != nil {
+		out, err := b.plan(ctx, g, nil)
+		if err != nil {
+			return nil, err
+		}
+		if err := b.notePlan(ctx, g, out); err != nil {
 			return nil, err
 		}
 	}
@@ -187,12 +191,16 @@ func overridden(v policy.Verdict) string {
 }
 
 // carryOut applies a permitted plan, target after target; a failure keeps the
-// following ones from being touched.
+// following ones from being touched, as does the end of ctx.
 func (b *Bot) carryOut(ctx context.Context, g *gathered, p *permit, progress func([]cluster.Result)) ([]cluster.Result, error) {
 	var done []cluster.Result
 	for _, t := range p.out.Targets {
-		if len(done) > 0 && !done[len(done)-1].OK() {
-			done = append(done, outcome.Skipped(t.Plan))
+		switch {
+		case ctx.Err() != nil:
+			done = append(done, outcome.Skipped(t.Plan, context.Cause(ctx).Error()))
+			continue
+		case len(done) > 0 && !done[len(done)-1].OK():
+			done = append(done, outcome.Skipped(t.Plan, "a target before it failed"))
 			continue
 		}
 		c, err := b.cluster(t.Plan.Target.Cluster)

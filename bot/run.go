@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
+	"lockkeeper/bot/trail"
 	"lockkeeper/cluster"
 )
 
@@ -36,7 +38,7 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 		g.Memory.Plan, g.Plan = nil, nil
 		return g, nil
 	case reconcile.MakePlan:
-		return g, b.makePlan(ctx, g)
+		return b.makePlan(ctx, g)
 	case reconcile.AddVote:
 		g.Memory.Voted(a.Vote)
 		return g, b.record(ctx, g.State, audit.Record{
@@ -59,7 +61,9 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 	case reconcile.SetHold:
 		return g, b.setHold(ctx, g, a)
 	case reconcile.Apply:
-		return b.apply(ctx, g, a)
+		return b.apply(trail.With(ctx, slog.String(trail.Operation, a.ID)), g, a)
+	case reconcile.Cancel:
+		return g, b.cancel(ctx, g, a)
 	case reconcile.Unlock:
 		return g, b.unlock(ctx, g, a)
 	case reconcile.Rollback:
@@ -137,12 +141,23 @@ func (b *Bot) take(ctx context.Context, g *gathered, c reconcile.Command) error 
 	return nil
 }
 
-// makePlan plans what the pull wants now and stores the outcome.
-func (b *Bot) makePlan(ctx context.Context, g *gathered) error {
-	out, err := b.plan(ctx, g, nil)
-	if err != nil {
-		return err
+// makePlan plans what the pull wants now and stores the outcome. A newer push
+// cuts it short: then the pull is read anew, and still has to be planned.
+func (b *Bot) makePlan(ctx context.Context, g *gathered) (*gathered, error) {
+	heeding, stop := b.heeding(ctx, g.key.String(), b.moved(g))
+	out, err := b.plan(heeding, g, nil)
+	stop()
+	if errors.Is(context.Cause(heeding), errMoved) && ctx.Err() == nil {
+		return b.again(ctx, g)
 	}
+	if err != nil {
+		return g, err
+	}
+	return g, b.notePlan(ctx, g, out)
+}
+
+// notePlan stores a plan, and records it.
+func (b *Bot) notePlan(ctx context.Context, g *gathered, out *plan.Output) error {
 	if err := b.keep(ctx, g, out); err != nil {
 		return err
 	}

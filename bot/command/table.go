@@ -21,6 +21,7 @@ type Name string
 const (
 	Plan      Name = "plan"
 	Apply     Name = "apply"
+	Cancel    Name = "cancel"
 	Approve   Name = "approve"
 	Unapprove Name = "unapprove"
 	Hold      Name = "hold"
@@ -82,6 +83,10 @@ func Table() []Spec {
 			Name: Apply, Args: "[target...] [sha]",
 			Summary: "Apply what was approved (all targets, or those named), then merge; with a hash, only if it is still the head",
 			Who:     writers, Example: "/apply staging", read: readTargetsAndSHA,
+		},
+		{
+			Name: Cancel, Summary: "Stop a running apply between two objects; what was done stays until you go on or back",
+			Who: writers, Example: "/cancel", read: readNothing,
 		},
 		{
 			Name: Approve, Args: "[digest]",

@@ -18,11 +18,11 @@ func Pending(p *cluster.Plan) cluster.Result {
 	return r
 }
 
-// Skipped is the result of a plan that was not tried because another failed.
-func Skipped(p *cluster.Plan) cluster.Result {
+// Skipped is the result of a plan that was not tried, and why.
+func Skipped(p *cluster.Plan, why string) cluster.Result {
 	r := Pending(p)
 	for i := range r.Steps {
-		r.Steps[i].State, r.Steps[i].Message = cluster.Skipped, "a target before it failed"
+		r.Steps[i].State, r.Steps[i].Message = cluster.Skipped, "not tried: "+why
 	}
 	return r
 }
@@ -47,9 +47,23 @@ func Clone(in []cluster.Result) []cluster.Result {
 	return out
 }
 
-// Of sums up an operation in a word and a sentence.
-func Of(results []cluster.Result, failure error) (string, string) {
-	changes, bad := 0, 0
+// Cancelled is the word for an operation that somebody stopped.
+const Cancelled = "cancelled"
+
+// OfCancelled says what an operation had done when somebody stopped it.
+func OfCancelled(results []cluster.Result, by string) string {
+	changes, bad := tally(results)
+	switch {
+	case Untouched(results):
+		return fmt.Sprintf("Cancelled by @%s before anything was changed. `/apply` begins anew.", by)
+	case bad == 0:
+		return fmt.Sprintf("Cancelled by @%s when everything was in place and healthy already (changes: %d). `/apply` goes on from here.", by, changes)
+	}
+	return fmt.Sprintf("Cancelled by @%s: %d of %d changes are in place and healthy, the rest is not. `/apply` goes on from here.", by, changes-bad, changes)
+}
+
+// tally counts the changes, and those that are not in place and healthy.
+func tally(results []cluster.Result) (changes, bad int) {
 	for _, r := range results {
 		for _, s := range r.Steps {
 			changes++
@@ -58,6 +72,12 @@ func Of(results []cluster.Result, failure error) (string, string) {
 			}
 		}
 	}
+	return changes, bad
+}
+
+// Of sums up an operation in a word and a sentence.
+func Of(results []cluster.Result, failure error) (string, string) {
+	changes, bad := tally(results)
 	switch {
 	case failure != nil:
 		return "failed", fmt.Sprintf("Stopped: %v.", failure)

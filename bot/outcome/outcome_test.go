@@ -39,6 +39,21 @@ func TestAnOperationIsSummedUp(t *testing.T) {
 	}
 }
 
+func TestCancelledOperationIsSummedUp(t *testing.T) {
+	for _, c := range []struct {
+		results []cluster.Result
+		says    string
+	}{
+		{[]cluster.Result{result(cluster.Healthy, cluster.Applied), result(cluster.Skipped)}, "Cancelled by @bob: 1 of 3 changes are in place"},
+		{[]cluster.Result{result(cluster.Skipped, cluster.Failed)}, "before anything was changed"},
+		{[]cluster.Result{result(cluster.Healthy, cluster.Healthy)}, "everything was in place and healthy already (changes: 2)"},
+	} {
+		if says := outcome.OfCancelled(c.results, "bob"); !strings.Contains(says, c.says) || !strings.Contains(says, "`/apply`") {
+			t.Errorf("%v: %q", c.results, says)
+		}
+	}
+}
+
 // Records hold outcomes, not what foreign programs printed.
 func TestStepsOnlyLeavesTheOriginalAlone(t *testing.T) {
 	in := []cluster.Result{result(cluster.Unhealthy)}

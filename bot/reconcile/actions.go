@@ -80,6 +80,13 @@ type Apply struct {
 	Resume bool
 }
 
+// Cancel ends an operation that a stop of the process cut short, because
+// somebody no longer wants it. What it touched stays as it is.
+type Cancel struct {
+	Apply   Apply
+	Command Command
+}
+
 // Unlock gives up the targets that the pull holds, leaving them as they are.
 type Unlock struct{ By forge.User }
 
@@ -130,7 +137,7 @@ type Answer struct {
 func Actions() []Action {
 	return []Action{
 		Take{}, Admit{}, Ask{}, SetSync{}, Forget{}, MakePlan{}, AddVote{}, AddOverride{}, SetTicket{}, CloseDuty{}, RequestReview{},
-		SetHold{}, Apply{}, Unlock{}, Rollback{}, ClosePull{}, NoteMerge{}, JudgeMerge{}, Settle{}, Free{}, Freeze{}, Publish{},
+		SetHold{}, Apply{}, Cancel{}, Unlock{}, Rollback{}, ClosePull{}, NoteMerge{}, JudgeMerge{}, Settle{}, Free{}, Freeze{}, Publish{},
 		WriteCheck{}, Answer{},
 	}
 }
@@ -148,6 +155,7 @@ func (CloseDuty) name() string     { return "review" }
 func (RequestReview) name() string { return "request-review" }
 func (SetHold) name() string       { return "hold" }
 func (Apply) name() string         { return "apply" }
+func (Cancel) name() string        { return "cancel" }
 func (Unlock) name() string        { return "unlock" }
 func (Rollback) name() string      { return "rollback" }
 func (ClosePull) name() string     { return "close" }

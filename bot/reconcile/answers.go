@@ -17,8 +17,8 @@ import (
 // know is fresh and published by now.
 func answer(s *State, c Command) []Action {
 	switch {
-	case s.Memory.Last != nil && s.Memory.Last.ID == operationID(c):
-		return ended(s, c)
+	case s.Memory.Last != nil && (s.Memory.Last.ID == c.ID() || s.Memory.Last.Cancelled == c.ID()):
+		return s.Ended(c)
 	case c.Parsed.Err != nil:
 		return s.Reply(c, report.Reply{Kind: report.ReplyInvalid, Text: c.Parsed.Err.Error()})
 	case c.Late:
@@ -47,6 +47,8 @@ func answer(s *State, c Command) []Action {
 		return answerOverride(s, c)
 	case command.Reviewed:
 		return answerReviewed(s, c)
+	case command.Cancel:
+		return answerCancel(s, c)
 	case command.Apply:
 		return answerApply(s, c)
 	case command.Sync:
@@ -223,16 +225,6 @@ func answerUnapprove(s *State, c Command) []Action {
 	return append([]Action{AddVote{vote}}, s.Reply(c, report.Reply{Kind: report.ReplyUnapproved})...)
 }
 
-// ended replies to a command whose operation came to its end, and the process
-// before the reply.
-func ended(s *State, c Command) []Action {
-	kind := report.ReplyApplied
-	if !s.Memory.Last.Done() {
-		kind = report.ReplyFailed
-	}
-	return s.Reply(c, report.Reply{Kind: kind, Text: s.Memory.Last.Says()})
-}
-
 func (s *State) pastTense() string {
 	return fmt.Sprintf("this pull is merged, and nothing of it is left to apply; `/sync TARGET` plans what %s says now", s.Pull.Base.Name)
 }
@@ -258,7 +250,7 @@ func answerApply(s *State, c Command) []Action {
 			return s.Refuse(c, fmt.Sprintf("the plan has no target %q; it has %s", name, targetNames(s)))
 		}
 	}
-	return []Action{Apply{Command: &c, Targets: c.Parsed.Targets, Actor: c.Comment.Author, ID: operationID(c)}}
+	return []Action{Apply{Command: &c, Targets: c.Parsed.Targets, Actor: c.Comment.Author, ID: c.ID()}}
 }
 
 // WhyNoPlan says why there is no fresh plan to apply, where the verdict does

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"lockkeeper/bot/command"
@@ -23,7 +22,11 @@ const MaxRounds = 30
 // what was said, what is stale, what is not published yet.
 func Decide(s *State) []Action {
 	if s.Operation != nil {
-		return []Action{resume(s)}
+		a := resume(s)
+		if c := s.Cancelling(a); c != nil {
+			return []Action{Cancel{Apply: a, Command: *c}}
+		}
+		return []Action{a}
 	}
 	if len(s.Stray) > 0 {
 		return []Action{Free{s.Stray}}
@@ -90,21 +93,15 @@ func (s *State) settled() bool {
 }
 
 // resume continues an operation whose process was stopped.
-func resume(s *State) Action {
+func resume(s *State) Apply {
 	op := s.Operation
 	a := Apply{ID: op.ID, Targets: op.Targets, Actor: op.Actor, Resume: true}
 	for i, c := range s.Commands {
-		if operationID(c) == op.ID {
+		if c.ID() == op.ID {
 			a.Command = &s.Commands[i]
 		}
 	}
 	return a
-}
-
-// operationID makes the same command the same operation, however often it is
-// seen.
-func operationID(c Command) string {
-	return Hash("command", strconv.FormatInt(c.Comment.ID, 10), strconv.Itoa(c.Index))
 }
 
 // take claims the commands that nobody took up yet, with what has to happen

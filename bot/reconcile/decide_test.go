@@ -198,17 +198,34 @@ func TestDecide(t *testing.T) {
 		{"commands are answered one at a time, oldest first", with(published, says(stranger, "/status"), says(applier, "/hold")), "answer:status"},
 		{"a sync that is not planned is not said to be", with(published, says(applier, "/sync shop")), "answer:refused"},
 
-		{"an interrupted operation goes before all else", with(published, says(stranger, "/status"), func(s *State) {
-			s.Operation = &store.Operation{ID: "op", Actor: applier}
+		{"an interrupted operation goes before all else", with(published, says(stranger, "/status"), interruptedApply), "apply"},
+		{"a /cancel ends it instead", with(published, says(applier, "/cancel"), interruptedApply), "cancel"},
+		{"not a stranger's", with(published, says(stranger, "/cancel"), interruptedApply), "apply"},
+		{"nor one that is old", with(published, says(applier, "/cancel"), interruptedApply, func(s *State) { s.Commands[0].Late = true }), "apply"},
+		{"nor one that was given before it was asked for", with(published, says(applier, "/cancel"), says(applier, "/apply"), interruptedApply, func(s *State) {
+			s.Operation.ID = s.Commands[1].ID()
 		}), "apply"},
+		{"one that was given since does", with(published, says(applier, "/apply"), says(approver, "/cancel"), interruptedApply, func(s *State) {
+			s.Operation.ID = s.Commands[0].ID()
+		}), "cancel"},
+		{"with nothing to cancel, that is said", with(published, says(applier, "/cancel")), "answer:refused"},
+		{"a /cancel that came too late is told what became of it", with(published, last(PlanPull, "succeeded"), says(applier, "/cancel"), stand), "answer:refused"},
+		{"the reply of a /cancel that ended an operation is made up for", with(published, last(PlanPull, "cancelled"), says(applier, "/cancel"), func(s *State) {
+			s.Memory.Last.Cancelled = s.Commands[0].ID()
+			stand(s)
+		}), "answer:cancelled"},
+		{"the same for the /apply", with(published, last(PlanPull, "cancelled"), says(applier, "/apply"), func(s *State) {
+			s.Memory.Last.ID = s.Commands[0].ID()
+			stand(s)
+		}), "answer:cancelled"},
 		{"leases of an apply that never began are given up", with(published, func(s *State) { s.Stray = []string{"target/main/shop/7"} }), "free"},
 		{"a rewritten base freezes the pull (threat 34)", with(published, func(s *State) { s.Rewritten = strings.Repeat("d", 40) }), "freeze"},
 		{"the reply of an operation that ended before the process is made up for", with(published, last(PlanPull, "succeeded"), says(applier, "/apply"), func(s *State) {
-			s.Memory.Last.ID = operationID(s.Commands[0])
+			s.Memory.Last.ID = s.Commands[0].ID()
 			stand(s)
 		}), "answer:applied"},
 		{"the same for /unlock, though nothing is held any more", with(published, last(PlanRestore, "succeeded"), says(applier, "/unlock restore"), func(s *State) {
-			s.Memory.Last.ID = operationID(s.Commands[0])
+			s.Memory.Last.ID = s.Commands[0].ID()
 			stand(s)
 		}), "answer:applied"},
 
@@ -222,6 +239,7 @@ func TestDecide(t *testing.T) {
 		{"not by itself where /apply comes before the merge", with(merged, published, approved(approver)), ""},
 		{"nor twice in one reconcile", with(onMerge, merged, published, approved(approver), func(s *State) { s.Tried = true }), ""},
 		{"nor again by itself after it failed", with(onMerge, merged, published, approved(approver), last(PlanMerged, "failed"), stand), ""},
+		{"nor after it was cancelled", with(onMerge, merged, published, approved(approver), last(PlanMerged, "cancelled"), stand), ""},
 		{"nor while another pull holds the target", with(onMerge, merged, published, approved(approver), func(s *State) {
 			s.Holders["target/main/shop/7"] = store.Lease{Key: "target/main/shop/7", Holder: "pull/7/11"}
 			stand(s)
@@ -242,6 +260,20 @@ func TestDecide(t *testing.T) {
 				t.Errorf("Decide wants %q, not %q", got, c.want)
 			}
 		})
+	}
+}
+
+func interruptedApply(s *State) { s.Operation = &store.Operation{ID: "op", Actor: applier} }
+
+// TestCancelledApplyIsGoneOnWithOrUndone: the report says so, and names both ways.
+func TestCancelledApplyIsGoneOnWithOrUndone(t *testing.T) {
+	s := situation(published, approved(approver), holds, last(PlanPull, "cancelled"))
+	v := s.View()
+	if next := strings.Join(v.Next, ","); v.Phase != report.Cancelled || next != "/apply,/rollback" {
+		t.Errorf("phase %s, next %s", v.Phase, next)
+	}
+	if state, ok := s.check(v); !ok || state != forge.ActionRequired {
+		t.Errorf("the check is %s", state)
 	}
 }
 
@@ -374,10 +406,10 @@ func randomState(r *rand.Rand) *State {
 		approved(approver)(s)
 	}
 	pick(none, none, holds, func(s *State) { s.Memory.Settled = true }, func(s *State) { s.Memory.Hold = &policy.Hold{By: applier} })
-	pick(none, none, last(PlanPull, "succeeded"), last(PlanMerged, "failed"), last(PlanPull, "failed"))
+	pick(none, none, last(PlanPull, "succeeded"), last(PlanMerged, "failed"), last(PlanPull, "failed"), last(PlanPull, "cancelled"))
 	pick(none, none, none, func(s *State) { s.Stray = []string{"x"} }, func(s *State) { s.Rewritten = headSHA },
-		func(s *State) { s.Operation = &store.Operation{ID: "op", Actor: applier} })
-	lines := []string{"/plan", "/plan 1111111", "/apply", "/apply shop", "/approve", "/unapprove", "/hold", "/unhold",
+		interruptedApply)
+	lines := []string{"/plan", "/plan 1111111", "/apply", "/cancel", "/apply shop", "/approve", "/unapprove", "/hold", "/unhold",
 		"/unlock keep", "/unlock restore", "/sync shop", "/restore", "/rollback", "/rollback to #3", "/status", "/explain", "/help", "/aply"}
 	people := []forge.User{author, approver, applier, stranger}
 	for range r.IntN(4) {
@@ -442,6 +474,10 @@ func obey(s *State, a Action) {
 		if a.Command != nil {
 			finished(s, *a.Command)
 		}
+	case Cancel:
+		s.Operation = nil
+		last(PlanPull, "cancelled")(s)
+		s.Memory.Last.Cancelled = a.Command.ID()
 	case Publish:
 		stand(s)
 		if s.Fresh() {

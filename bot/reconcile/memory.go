@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/policy"
 	"lockkeeper/forge"
 )
@@ -179,10 +180,12 @@ type Operation struct {
 	Kind    PlanKind `json:"kind"`
 	Actor   string   `json:"actor"`
 	Head    string   `json:"head"`
-	Outcome string   `json:"outcome"` // running, succeeded, failed, interrupted
+	Outcome string   `json:"outcome"` // running, succeeded, failed, interrupted, cancelled
 	Message string   `json:"message,omitempty"`
 	// Plan is the digest of the plan that was applied.
 	Plan string `json:"plan,omitempty"`
+	// Cancelled is the ID of the command that cancelled it.
+	Cancelled string `json:"cancelled,omitempty"`
 	// Merged is set when the merge that belongs to the operation happened,
 	// Unmerged says why the forge refused it.
 	Merged   bool   `json:"merged,omitempty"`
@@ -196,6 +199,9 @@ func (o *Operation) Says() string {
 	}
 	return fmt.Sprintf("%s It is applied and NOT merged: %s. Its targets stay locked until it is merged, or closed and restored; the next plan shows what a push since then would change.", o.Message, o.Unmerged)
 }
+
+// Halfway reports whether it failed or was cancelled.
+func (o *Operation) Halfway() bool { return o.Outcome == "failed" || o.Outcome == outcome.Cancelled }
 
 // Done reports whether all of the operation went well.
 func (o *Operation) Done() bool { return o.Outcome == "succeeded" && o.Unmerged == "" }

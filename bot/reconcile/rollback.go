@@ -83,6 +83,6 @@ func answerRollback(s *State, c Command) []Action {
 // undoes.
 func (s *State) undoable() bool {
 	last := s.Memory.Last
-	return last != nil && last.Outcome == "failed" && (last.Kind == PlanPull || last.Kind == PlanMerged) &&
+	return last != nil && last.Halfway() && (last.Kind == PlanPull || last.Kind == PlanMerged) &&
 		(len(s.Memory.Leases) > 0 || s.Pull.Merged)
 }

@@ -127,6 +127,11 @@ type Command struct {
 	Begun bool
 }
 
+// ID makes the same command the same operation, however often it is seen.
+func (c Command) ID() string {
+	return Hash("command", strconv.FormatInt(c.Comment.ID, 10), strconv.Itoa(c.Index))
+}
+
 // Fresh reports whether the plan at hand was made from what is there now.
 func (s *State) Fresh() bool {
 	p := s.Memory.Plan

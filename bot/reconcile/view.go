@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/report"
 	"lockkeeper/cluster"
@@ -67,7 +68,10 @@ func (s *State) phase(v policy.Verdict) report.Phase {
 	case last != nil && last.Kind == PlanPull && last.Outcome == "succeeded" && last.Head == s.Pull.Head.SHA && !last.Merged && len(s.Changes()) == 0 &&
 		(v.OK || len(s.PolicyChange) == 0): // a policy that nobody agreed to must not turn the check green
 		return report.Applied
-	case last != nil && last.Outcome == "failed" && last.Head == s.Pull.Head.SHA && last.Kind == s.Kind:
+	case last != nil && last.Halfway() && last.Head == s.Pull.Head.SHA && last.Kind == s.Kind:
+		if last.Outcome == outcome.Cancelled {
+			return report.Cancelled
+		}
 		return report.Failed
 	case len(s.Changes()) == 0 && !v.OK && s.judgedByFiles():
 		return report.Denied
@@ -212,7 +216,7 @@ func (s *State) next(p report.Phase, v policy.Verdict) []string {
 		return []string{"/unlock restore", "/unlock keep"}
 	case report.Broken:
 		return s.restorable()
-	case report.Ready, report.Pending, report.Failed, report.Applied, report.Denied:
+	case report.Ready, report.Pending, report.Failed, report.Cancelled, report.Applied, report.Denied:
 	default:
 		return nil
 	}
@@ -257,7 +261,7 @@ func (s *State) check(v report.View) (forge.CheckState, bool) {
 			return forge.Success, true
 		}
 		return forge.ActionRequired, true
-	case report.Denied, report.Waiting, report.Pending:
+	case report.Denied, report.Waiting, report.Pending, report.Cancelled:
 		return forge.ActionRequired, true
 	case report.Broken, report.Failed:
 		return forge.Failure, true

@@ -265,7 +265,7 @@ func TestRepliesFitWhateverTheySay(t *testing.T) {
 		for range 100 {
 			verdict.Children = append(verdict.Children, policy.Node{Title: r.text(100), Missing: r.texts(5, 1000)})
 		}
-		for _, kind := range []ReplyKind{ReplyExplain, ReplyStatus, ReplyApproved, ReplyRefused, ReplyFailed, ReplyInvalid} {
+		for _, kind := range []ReplyKind{ReplyExplain, ReplyStatus, ReplyApproved, ReplyRefused, ReplyFailed, ReplyCancelled, ReplyInvalid} {
 			reply := Reply{Kind: kind, Key: "reply/1/0", To: r.text(3), Command: r.text(50), Text: r.text(9000), Items: r.texts(100, 1000), Verdict: &verdict}
 			body, err := reply.Body()
 			noError(t, err)

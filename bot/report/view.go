@@ -22,6 +22,7 @@ const (
 	Unchanged Phase = "unchanged" // targets affected, but nothing would change
 	Applying  Phase = "applying"
 	Failed    Phase = "failed"    // the last apply ended half-way
+	Cancelled Phase = "cancelled" // somebody stopped the last apply
 	Applied   Phase = "applied"   // applied, not merged: an alarm when it lasts
 	Merged    Phase = "merged"    // applied and merged
 	Pending   Phase = "pending"   // merged, not yet applied
@@ -94,6 +95,7 @@ const (
 	ReplyReviewed   ReplyKind = "reviewed"   // an override was reviewed
 	ReplyApplied    ReplyKind = "applied"    // an operation succeeded
 	ReplyFailed     ReplyKind = "failed"     // an operation ended half-way
+	ReplyCancelled  ReplyKind = "cancelled"  // somebody stopped an operation
 	ReplyRefused    ReplyKind = "refused"    // not allowed, or not possible; Items says why
 	ReplyInvalid    ReplyKind = "invalid"    // the command could not be understood
 	ReplyUnlocked   ReplyKind = "unlocked"   // targets were given up

@@ -33,6 +33,8 @@ func Headline(v View) string {
 		return "Applying" + under(v.Operation, on)
 	case Failed:
 		return fmt.Sprintf("The apply ended half-way, %s left", n)
+	case Cancelled:
+		return fmt.Sprintf("The apply was cancelled, %s left", n)
 	case Applied:
 		return "Applied, NOT merged"
 	case Merged:
@@ -88,7 +90,7 @@ func as(sha string) string {
 func icon(p Phase) string {
 	return map[Phase]string{
 		Untouched: "⚪", Waiting: "⏸️", Broken: "❌", Unchanged: "🟰", Denied: "🔒", Ready: "🔓", Applying: "⏳",
-		Failed: "❌", Applied: "🚨", Merged: "✅", Pending: "🕓", Closed: "⚪", Restoring: "↩️", Planned: "📋",
+		Failed: "❌", Cancelled: "⏹️", Applied: "🚨", Merged: "✅", Pending: "🕓", Closed: "⚪", Restoring: "↩️", Planned: "📋",
 	}[p]
 }
 

@@ -35,7 +35,7 @@ type Options struct {
 }
 
 // ControlPlane is a running cluster. Its Access is that of an administrator.
-// Access, Delay, Login and Namespace may be used by several goroutines at
+// Access, Delay, Sick, Login and Namespace may be used by several goroutines at
 // once; starting and stopping is for one.
 type ControlPlane struct {
 	*Access
@@ -48,6 +48,7 @@ type ControlPlane struct {
 
 	mu    sync.Mutex
 	links []*Link
+	sicks []*Sick
 }
 
 // Start builds the programs if need be, starts a control plane and returns
@@ -269,7 +270,7 @@ func (c *ControlPlane) StopAPIServer() error {
 	return err
 }
 
-// Stop ends all processes and links and removes every file. It may be called
+// Stop ends all processes and roads and removes every file. It may be called
 // more than once.
 func (c *ControlPlane) Stop() error {
 	c.mu.Lock()
@@ -278,10 +279,13 @@ func (c *ControlPlane) Stop() error {
 	for _, link := range c.links {
 		errs = append(errs, link.Close())
 	}
+	for _, sick := range c.sicks {
+		errs = append(errs, sick.Close())
+	}
 	for _, name := range []string{"kwok", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"} {
 		errs = append(errs, c.processes[name].kill())
 		delete(c.processes, name)
 	}
-	c.links = nil
+	c.links, c.sicks = nil, nil
 	return errors.Join(append(errs, os.RemoveAll(c.dir))...)
 }
