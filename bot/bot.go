@@ -252,7 +252,11 @@ func (b *Bot) Wants(e forge.Event) []string {
 
 // Handle does the work behind a key of the store's queue.
 func (b *Bot) Handle(ctx context.Context, key string) error {
-	ctx, release := git.Hold(trail.With(ctx, b.About(key)...))
+	about := b.About(key)
+	if cause := store.Cause(ctx); cause != "" {
+		about = append(about, slog.String(trail.Delivery, cause))
+	}
+	ctx, release := git.Hold(trail.With(ctx, about...))
 	defer release()
 	if name := drift.Cluster(key); name != "" {
 		return b.resting(ctx, key, b.lookForDrift(ctx, name))
@@ -359,6 +363,10 @@ func (b *Bot) resting(ctx context.Context, key string, err error) error {
 		b.log.WarnContext(ctx, "the forge asks to slow down: the work rests", "until", fe.RetryAfter)
 		return store.Later(err, fe.RetryAfter)
 	}
+	if ctx.Err() != nil {
+		b.log.InfoContext(ctx, "work stops half-way and is taken up again", "why", context.Cause(ctx))
+		return err
+	}
 	b.log.ErrorContext(ctx, "work failed and is tried again", "error", err)
 	return err
 }
@@ -432,11 +440,14 @@ func (b *Bot) record(ctx context.Context, p *reconcile.State, r audit.Record) er
 	return b.write(ctx, r)
 }
 
-// write appends to the audit trail.
+// write appends to the audit trail, and says so in the log.
 func (b *Bot) write(ctx context.Context, r audit.Record) error {
 	r.Tool, r.Time = b.version, b.now()
-	_, err := b.store.AppendRecord(context.WithoutCancel(ctx), r)
-	return err
+	if _, err := b.store.AppendRecord(context.WithoutCancel(ctx), r); err != nil {
+		return err
+	}
+	b.log.InfoContext(ctx, "recorded", "record", r.Type, "outcome", r.Outcome, "by", r.Actor.Login, "reason", r.Reason)
+	return nil
 }
 
 // actor names an account in a record.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
+	"lockkeeper/bot/trail"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
 )
@@ -47,6 +49,7 @@ func (h *healing) refs() []cluster.Ref {
 // so that nobody is told here.
 func (b *Bot) heal(ctx context.Context, r drift.HealRequest) (drift.HealResult, error) {
 	h := &healing{r, reconcile.Hash("heal", reconcile.TargetKey(r.Target), b.now().UTC().String())}
+	ctx = trail.With(ctx, slog.String(trail.Operation, h.id), slog.String(trail.Repo, r.Repository.Name))
 	g := &gathered{key: reconcile.PullKey{Repo: r.Repository.ID}, heal: h, State: &reconcile.State{
 		Now: b.now(), Self: b.self, Operator: r.Repository, CheckName: b.checkName, Limits: b.forge.Limits(),
 		Heal: true, Kind: reconcile.PlanHeal, Memory: &reconcile.Memory{},

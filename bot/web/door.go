@@ -48,10 +48,7 @@ type refusal struct {
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
 	event, fresh, no := d.take(w, r)
-	attrs := []slog.Attr{
-		slog.String(trail.Delivery, event.Delivery), slog.String("event", event.Type), slog.String(trail.Repo, repoName(event.Repo)),
-		slog.Int(trail.Pull, event.Pull), slog.Duration("took", time.Since(begin)),
-	}
+	attrs := append(about(event), slog.Duration("took", time.Since(begin)))
 	if no != nil {
 		d.Metrics.delivery(event.Type, no.outcome)
 		d.Logger.LogAttrs(r.Context(), slog.LevelWarn, "delivery refused",
@@ -158,9 +155,17 @@ func checkID(id string) error {
 	return nil
 }
 
-func repoName(ref forge.RepoRef) string {
-	if ref.Name == "" {
-		return ""
+// about is what a delivery is about, as far as it says.
+func about(e forge.Event) []slog.Attr {
+	var attrs []slog.Attr
+	if e.Delivery != "" {
+		attrs = append(attrs, slog.String(trail.Delivery, e.Delivery), slog.String("event", e.Type))
 	}
-	return ref.String()
+	if e.Repo.Name != "" {
+		attrs = append(attrs, slog.String(trail.Repo, e.Repo.String()))
+	}
+	if e.Pull != 0 {
+		attrs = append(attrs, slog.Int(trail.Pull, e.Pull))
+	}
+	return attrs
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,16 +8,15 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
-	"strings"
+	"os/signal"
+	"syscall"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"lockkeeper/bot"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/secret"
 	"lockkeeper/bot/store"
+	"lockkeeper/bot/trail"
 	"lockkeeper/bot/web"
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/kube"
@@ -27,109 +25,125 @@ import (
 	"lockkeeper/forge/github"
 )
 
-// workers is how many pulls are reconciled at once. Work is mostly waiting for
-// forges and clusters.
-const workers = 8
-
 func serve(ctx context.Context, c *call) error {
 	path := c.flags.String("config", "", "the operator's `FILE`")
-	debug := c.flags.Bool("debug", false, "log every action")
+	debug := c.flags.Bool("debug", false, "log every step")
 	if err := c.parse(); err != nil {
 		return err
 	}
 	if *path == "" {
 		return errors.New("serve: --config is missing; name the operator's file")
 	}
-	server, err := readServer(*path)
-	if err != nil {
-		return err
-	}
-	redact := &secret.Redactor{}
+	// From the first moment on: a signal that nobody waits for ends the process.
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
 	level := slog.LevelInfo
 	if *debug {
 		level = slog.LevelDebug
 	}
-	log := slog.New(redact.Handler(slog.NewJSONHandler(c.stderr, &slog.HandlerOptions{Level: level})))
-	s, err := open(ctx, server, redact, log)
+	redact := &secret.Redactor{}
+	sink := slog.NewJSONHandler(c.stderr, &slog.HandlerOptions{Level: level})
+	log := slog.New(trail.NewHandler(redact.Handler(sink)))
+	s, err := open(ctx, *path, redact, log)
 	if err != nil {
-		return err
+		return redact.Error(err)
 	}
 	defer s.close()
-	listener, err := net.Listen("tcp", server.Listen)
+	listener, err := net.Listen("tcp", s.bot.Server().Listen)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	return s.run(ctx, listener)
-}
-
-// readServer reads the operator's file; relative paths in it are relative to
-// its directory.
-func readServer(path string) (*config.Server, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the server file: %w", err)
-	}
-	s, err := config.ParseServer(path, data)
-	if err != nil {
-		return nil, err
-	}
-	s.Resolve(filepath.Dir(path))
-	return s, nil
+	return redact.Error(s.run(ctx, listener, reload))
 }
 
 // service is everything that serve wires together.
 type service struct {
+	file     string // the operator's
 	bot      *bot.Bot
+	forge    *github.Forge
 	store    *store.Store
 	mirrors  *git.Cache
 	renderer *manifest.Renderer
 	metrics  *web.Metrics
-	handler  http.Handler
+	redact   *secret.Redactor
+	door     door
+	state    lifecycle
 	log      *slog.Logger
+	// lent are the credentials of clusters as they were at start.
+	lent kubeconfigs
 }
 
-func open(ctx context.Context, server *config.Server, redact *secret.Redactor, log *slog.Logger) (*service, error) {
-	secrets, gh, err := credentials(server.GitHub, redact)
+func open(ctx context.Context, file string, redact *secret.Redactor, log *slog.Logger) (*service, error) {
+	server, err := readServer(file)
 	if err != nil {
 		return nil, err
 	}
-	s := &service{log: log, metrics: web.NewMetrics(), renderer: manifest.New(manifest.Limits{})}
-	gh.UserAgent = "lockkeeper/" + buildVersion()
-	gh.HTTPClient = &http.Client{Transport: counted{s.metrics}, Timeout: 30 * time.Second}
-	forge, err := github.New(ctx, gh)
+	creds, err := readCredentials(server, redact)
 	if err != nil {
 		return nil, err
 	}
-	if s.store, err = store.Open(ctx, server.Store, store.Options{Logger: log}); err != nil {
+	s := &service{file: file, redact: redact, log: log, metrics: web.NewMetrics(), renderer: manifest.New(manifest.Limits{}), lent: creds.clusters}
+	if s.forge, err = github.New(ctx, s.github(creds)); err != nil {
 		return nil, err
 	}
-	if s.mirrors, err = git.OpenCache(ctx, server.Cache, git.Options{}); err != nil {
-		return nil, errors.Join(err, s.store.Close())
-	}
-	clusters, err := connect(server)
-	if err == nil {
-		s.bot, err = bot.New(ctx, bot.Config{
-			Server: server, Forge: forge, Store: s.store, Mirrors: s.mirrors, Renderer: s.renderer,
-			Clusters: clusters, Log: log, Version: buildVersion(), Step: s.step,
-		})
-	}
-	if err == nil {
-		s.metrics.Clusters(func() ([]web.ClusterState, error) { return s.standing(ctx) })
-		s.handler, err = s.door(secrets)
-	}
+	s.store, err = store.Open(ctx, creds.store, store.Options{Logger: log, Drain: time.Duration(server.Drain)})
 	if err != nil {
+		return nil, err
+	}
+	s.log = log.With(trail.Replica, s.store.Replica())
+	if err := s.wire(ctx, server, creds); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// step logs what the bot does, and counts what it did.
+func (s *service) wire(ctx context.Context, server *config.Server, creds credentials) error {
+	var err error
+	if s.mirrors, err = git.OpenCache(ctx, server.Cache, git.Options{Limit: int64(server.CacheLimit)}); err != nil {
+		return err
+	}
+	clusters, err := connect(server)
+	if err != nil {
+		return err
+	}
+	s.bot, err = bot.New(ctx, bot.Config{
+		Server: server, Forge: s.forge, Store: s.store, Mirrors: s.mirrors, Renderer: s.renderer,
+		Clusters: clusters, Log: s.log, Version: buildVersion(), Step: s.step,
+	})
+	if err != nil {
+		return err
+	}
+	s.metrics.Clusters(func() ([]web.ClusterState, error) { return s.standing(ctx) })
+	h, err := s.handler(creds.webhook)
+	s.door.set(h)
+	return err
+}
+
+// github is how the forge is reached with credentials.
+func (s *service) github(c credentials) github.Config {
+	out := c.github
+	out.UserAgent = "lockkeeper/" + buildVersion()
+	out.HTTPClient = &http.Client{Transport: counted{s.metrics}, Timeout: 30 * time.Second}
+	return out
+}
+
+// step counts and logs what is done, before and after.
 func (s *service) step(ctx context.Context, at bot.Step) {
-	s.log.DebugContext(ctx, "step", "key", at.Key, "step", at.Name, "done", at.Done)
+	s.log.DebugContext(ctx, "step", "step", at.Name, "done", at.Done, trail.Key, at.Key)
 	if at.Done {
 		s.metrics.Step(at.Name)
 	}
+}
+
+// deliver stores a delivery with the work that it wants, which is a step as well.
+func (s *service) deliver(ctx context.Context, d store.Delivery, wants []string) (fresh bool, err error) {
+	s.step(ctx, bot.Step{Name: "webhook"})
+	if fresh, err = s.store.AddDelivery(ctx, d, wants); err == nil {
+		s.step(ctx, bot.Step{Name: "webhook", Done: true})
+	}
+	return fresh, err
 }
 
 // standing is what the metrics tell of clusters.
@@ -168,102 +182,17 @@ func connect(server *config.Server) (map[string]cluster.Cluster, error) {
 	return out, nil
 }
 
-// door is the webhook door of the service, with health and metrics.
-func (s *service) door(secrets []secret.Secret) (http.Handler, error) {
+// handler is the webhook door of the service, with health and metrics.
+func (s *service) handler(secrets []secret.Secret) (http.Handler, error) {
 	return web.New(web.Config{
 		Forge: "github", Secrets: secrets, Logger: s.log, Metrics: s.metrics,
 		Verify: func(h http.Header, body []byte, keys [][]byte) error {
 			return github.Verify(body, h.Get("X-Hub-Signature-256"), keys)
 		},
-		Parse: github.ParseEvent, Wants: s.bot.Wants, Deliver: s.store.AddDelivery,
-		Ready: map[string]func(context.Context) error{"store": s.store.Ping},
+		Parse: github.ParseEvent, Wants: s.bot.Wants, Deliver: s.deliver,
+		Ready: map[string]func(context.Context) error{"store": s.store.Ping, "work": s.state.ready},
+		Alive: map[string]func(context.Context) error{"work": s.state.alive},
 	})
-}
-
-// credentials reads the files that hold secrets, and has them redacted from
-// everything that is logged.
-func credentials(g config.GitHub, redact *secret.Redactor) ([]secret.Secret, github.Config, error) {
-	out := github.Config{APIURL: g.APIURL}
-	var secrets []secret.Secret
-	for _, path := range g.WebhookSecretFiles {
-		b, err := secretFile("webhook secret", path)
-		if err != nil {
-			return nil, out, err
-		}
-		secrets = append(secrets, secret.Secret(b))
-	}
-	redact.Register(secrets...)
-	if g.App != nil {
-		key, err := secretFile("private key of the GitHub App", g.App.PrivateKeyFile)
-		if err != nil {
-			return nil, out, err
-		}
-		out.AppID, out.PrivateKey = g.App.ID, key
-		redact.Register(secret.Secret(key))
-		return secrets, out, nil
-	}
-	token, err := secretFile("token", g.TokenFile)
-	if err != nil {
-		return nil, out, err
-	}
-	out.Token = string(token)
-	redact.Register(secret.Secret(token))
-	return secrets, out, nil
-}
-
-func secretFile(what, path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("the %s: %w", what, err)
-	}
-	b = bytes.TrimSpace(b)
-	if len(b) == 0 {
-		return nil, fmt.Errorf("the %s: %s is empty", what, path)
-	}
-	return b, nil
-}
-
-// run serves until ctx ends, then drains: no more webhooks, then no more jobs.
-func (s *service) run(ctx context.Context, l net.Listener) error {
-	s.log.InfoContext(ctx, "listening", "address", l.Addr().String(), "version", buildVersion())
-	http := web.Server("", s.handler, s.log)
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		if err := http.Serve(l); !errors.Is(err, net.ErrClosed) && !strings.Contains(err.Error(), "Server closed") {
-			return fmt.Errorf("serve: %w", err)
-		}
-		return nil
-	})
-	g.Go(func() error {
-		<-ctx.Done()
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		return http.Shutdown(stop)
-	})
-	g.Go(func() error {
-		s.bot.Bootstrap(ctx)
-		if err := s.bot.WantAll(ctx); err != nil {
-			return err
-		}
-		return s.store.Run(ctx, workers, s.timed(s.bot.Handle))
-	})
-	g.Go(func() error { return s.bot.Watch(ctx) })
-	return g.Wait()
-}
-
-// timed measures each job.
-func (s *service) timed(handle func(context.Context, string) error) func(context.Context, string) error {
-	return func(ctx context.Context, key string) error {
-		start := time.Now()
-		err := handle(ctx, key)
-		kind, _, _ := strings.Cut(key, "/")
-		outcome := "done"
-		if err != nil {
-			outcome = "failed"
-		}
-		s.metrics.Job(kind, outcome, time.Since(start))
-		return err
-	}
 }
 
 func (s *service) close() {

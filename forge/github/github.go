@@ -13,7 +13,6 @@ package github
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -96,7 +95,7 @@ type Forge struct {
 	api     *url.URL // REST root with a trailing slash
 	graphQL *url.URL
 	wire    *wire.Wire
-	creds   credentials
+	creds   *rotating
 
 	selfMu sync.Mutex
 	self   forge.User
@@ -118,17 +117,12 @@ func New(_ context.Context, cfg Config) (*Forge, error) {
 		return nil, err
 	}
 	f.wire = wire.New(cfg.HTTPClient, f.api, f.graphQL)
-	switch {
-	case cfg.AppID != 0 && cfg.Token != "":
-		return nil, errors.New("github: both App credentials and a token are set; remove one")
-	case cfg.AppID != 0:
-		f.creds, err = newAppCredentials(f, cfg.AppID, cfg.PrivateKey)
-		return f, err
-	case cfg.Token != "":
-		f.creds = newTokenCredentials(f, cfg.Token)
-		return f, nil
+	creds, err := f.credentialsOf(cfg)
+	if err != nil {
+		return nil, err
 	}
-	return nil, errors.New("github: no credentials; set appID with privateKey, or token")
+	f.creds = rotatingFrom(creds)
+	return f, nil
 }
 
 func checkURL(field, raw string) (*url.URL, error) {
