@@ -121,13 +121,21 @@ func Cluster(key string) string {
 }
 
 // Watch follows all clusters until ctx ends, and has each looked at when its
-// objects may have changed: at once, too, in case they did before.
+// objects may have changed: at once, too, in case they did before. Of several
+// replicas one follows a cluster, and another when that one is gone; any of them
+// may be the one that looks.
 func (w *Watcher) Watch(ctx context.Context) error {
-	var all errgroup.Group
+	all, ctx := errgroup.WithContext(ctx)
 	for name, c := range w.Clusters {
 		all.Go(func() error {
-			w.follow(ctx, name, c)
-			return nil
+			err := w.Store.Keep(ctx, "watch/"+name, "watching the cluster", func(ctx context.Context) error {
+				w.follow(ctx, name, c)
+				return nil
+			})
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
 		})
 	}
 	return all.Wait()

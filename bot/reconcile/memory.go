@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"lockkeeper/bot/lossless"
 	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/policy"
 	"lockkeeper/forge"
@@ -84,6 +85,8 @@ type Memory struct {
 	Met time.Time `json:"met,omitzero"`
 	// BaseSHA is the tip of the base branch when it was last looked at.
 	BaseSHA string `json:"baseSHA,omitempty"`
+
+	rest lossless.Rest // see UnmarshalJSON
 }
 
 // Posted is something the bot wrote on the forge. Hash is of its text, so that
@@ -333,6 +336,19 @@ func DecodeMemory(doc []byte) (*Memory, error) {
 	}
 	return m, nil
 }
+
+// stored is a Memory without its methods.
+type stored Memory
+
+// UnmarshalJSON keeps what a later release wrote beside what this one knows:
+// both work on one database while they are exchanged.
+func (m *Memory) UnmarshalJSON(doc []byte) (err error) {
+	m.rest, err = lossless.Unmarshal(doc, (*stored)(m))
+	return err
+}
+
+// MarshalJSON writes it back as it was.
+func (m *Memory) MarshalJSON() ([]byte, error) { return lossless.Marshal((*stored)(m), m.rest) }
 
 // Hash is a digest for comparing texts and keys.
 func Hash(parts ...string) string {
