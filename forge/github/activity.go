@@ -34,7 +34,7 @@ func (f *Forge) Pushes(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]
 	if p.Head.RepoID == 0 {
 		return nil, false, nil
 	}
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return nil, false, wire.Fail(op, err)
 	}
@@ -111,7 +111,7 @@ func activities(ctx context.Context, c *gh.Client, ref forge.RepoRef, branch str
 // push, so the newest one may be missing for a while.
 func (f *Forge) BranchPushes(ctx context.Context, ref forge.RepoRef, branch string, since time.Time) ([]forge.BranchPush, bool, error) {
 	op := fmt.Sprintf("list pushes to %s of %s", branch, ref)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return nil, false, wire.Fail(op, err)
 	}

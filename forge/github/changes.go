@@ -15,7 +15,7 @@ import (
 // PullsOf lists all pulls of a branch of the repository, newest first.
 func (f *Forge) PullsOf(ctx context.Context, ref forge.RepoRef, branch string) ([]forge.Pull, error) {
 	op := fmt.Sprintf("list pulls of the branch %s of %s", branch, ref)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
@@ -44,7 +44,7 @@ func (f *Forge) PullsOf(ctx context.Context, ref forge.RepoRef, branch string) (
 // CreatePull opens a pull.
 func (f *Forge) CreatePull(ctx context.Context, ref forge.RepoRef, n forge.NewPull) (forge.Pull, error) {
 	op := fmt.Sprintf("open a pull of %s into %s of %s", n.Head, n.Base, ref)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return forge.Pull{}, wire.Fail(op, err)
 	}
@@ -65,7 +65,7 @@ func (f *Forge) CreatePull(ctx context.Context, ref forge.RepoRef, n forge.NewPu
 // UpdatePull edits, closes or reopens a pull.
 func (f *Forge) UpdatePull(ctx context.Context, ref forge.RepoRef, number int, e forge.PullEdit) (forge.Pull, error) {
 	op := fmt.Sprintf("update pull %s#%d", ref, number)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return forge.Pull{}, wire.Fail(op, err)
 	}

@@ -64,7 +64,7 @@ func TestBranchThatExistsIsWelcomeWhereItBelongs(t *testing.T) {
 		"renamed meanwhile": {answers{newRef: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "/repositories/7/git/refs")
 			w.WriteHeader(http.StatusTemporaryRedirect)
-		}, "POST /graphql": made}, forge.NotFound},
+		}, "POST /graphql": made}, forge.Unavailable},
 	} {
 		_, err := withToken(t, c.srv).Commit(t.Context(), shop, forge.NewCommit{Branch: "bot", Base: shaBase, Message: "x", Edits: edit})
 		if forge.CodeOf(err) != c.code {

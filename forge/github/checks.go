@@ -17,7 +17,7 @@ const maxDescription = 140
 // GitHub lets only Apps write check runs.
 func (f *Forge) SetCheck(ctx context.Context, ref forge.RepoRef, k forge.Check) (int64, error) {
 	op := fmt.Sprintf("write check %q on %s@%s", k.Name, ref, k.SHA)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return 0, wire.Fail(op, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/bradleyfalzon/ghinstallation/v2"
@@ -13,6 +14,7 @@ import (
 	ghtoken "github.com/google/go-github/v88/github"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/github/internal/wire"
 )
 
 // credentials hands out clients and tokens that fit one repository.
@@ -21,11 +23,13 @@ type credentials interface {
 	self(ctx context.Context) (*gh.User, error)
 	client(ctx context.Context, ref forge.RepoRef) (*gh.Client, error)
 	token(ctx context.Context, ref forge.RepoRef) (string, error)
+	// forget drops what is known of how to reach a repository.
+	forget(ref forge.RepoRef)
 }
 
 // newClient builds a go-github client over rt.
 func (f *Forge) newClient(rt http.RoundTripper) *gh.Client {
-	c := gh.NewClient(f.wire.Client(rt))
+	c := gh.NewClient(f.wire.Client(following{next: rt, api: f.api.Path, names: &f.names}))
 	c.BaseURL = f.api
 	c.UserAgent = f.cfg.UserAgent
 	if c.UserAgent == "" {
@@ -41,7 +45,7 @@ type tokenCredentials struct {
 }
 
 func newTokenCredentials(f *Forge, token string) *tokenCredentials {
-	return &tokenCredentials{secret: token, c: f.newClient(bearer{token: token, next: f.wire})}
+	return &tokenCredentials{secret: token, c: f.newClient(f.wire.Budget("token").Over(bearer{token: token, next: f.wire}))}
 }
 
 func (t *tokenCredentials) appID() int64 { return 0 }
@@ -58,6 +62,8 @@ func (t *tokenCredentials) client(context.Context, forge.RepoRef) (*gh.Client, e
 func (t *tokenCredentials) token(context.Context, forge.RepoRef) (string, error) {
 	return t.secret, nil
 }
+
+func (t *tokenCredentials) forget(forge.RepoRef) {}
 
 type bearer struct {
 	token string
@@ -79,6 +85,9 @@ type appCredentials struct {
 
 	mu    sync.Mutex
 	repos map[string]*installation
+	// astray are the repositories whose name led to an installation that gives no
+	// token for them.
+	astray map[int64]bool
 }
 
 // installation is what reaches one repository. Its mutex makes concurrent
@@ -90,14 +99,26 @@ type installation struct {
 }
 
 func newAppCredentials(f *Forge, id int64, pem []byte) (*appCredentials, error) {
-	jwt, err := ghinstallation.NewAppsTransport(f.wire, id, pem)
+	jwt, err := ghinstallation.NewAppsTransport(asApp{own: f.wire.Budget("app").Over(f.wire), other: f.wire}, id, pem)
 	if err != nil {
 		// The cause could quote the key.
 		return nil, errors.New("github: privateKey is not an RSA private key in PEM form; download a new one from the App's settings")
 	}
-	a := &appCredentials{f: f, id: id, jwt: jwt, repos: map[string]*installation{}}
+	a := &appCredentials{f: f, id: id, jwt: jwt, repos: map[string]*installation{}, astray: map[int64]bool{}}
 	a.app = f.newClient(cloning{jwt})
 	return a, nil
+}
+
+// asApp spends the App's own budget for what is asked in its name, tokens
+// included, and leaves installations to theirs: ghinstallation sends both
+// through one transport, and App tokens as "Bearer".
+type asApp struct{ own, other http.RoundTripper }
+
+func (a asApp) RoundTrip(req *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(req.Header.Get("Authorization"), "Bearer ") {
+		return a.own.RoundTrip(req)
+	}
+	return a.other.RoundTrip(req)
 }
 
 // cloning keeps the RoundTripper contract for AppsTransport, which writes the
@@ -121,11 +142,12 @@ func (a *appCredentials) self(ctx context.Context) (*gh.User, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := a.f.newClient(a.f.wire)
+	c := a.f.newClient(a.f.wire.Budget("nobody").Over(a.f.wire))
 	if len(list) > 0 {
-		c = a.f.newClient(a.transport(list[0].GetID(), &ghtoken.InstallationTokenOptions{
+		tr := a.transport(list[0].GetID(), &ghtoken.InstallationTokenOptions{
 			Permissions: &ghtoken.InstallationPermissions{Metadata: gh.String("read")},
-		}))
+		})
+		c = a.f.newClient(a.budget(list[0].GetID()).Over(tr))
 	}
 	u, _, err := c.Users.Get(ctx, app.GetSlug()+"[bot]")
 	return u, err
@@ -147,11 +169,15 @@ func (a *appCredentials) token(ctx context.Context, ref forge.RepoRef) (string, 
 	return i.tr.Token(ctx)
 }
 
-func (a *appCredentials) installation(ctx context.Context, ref forge.RepoRef) (*installation, error) {
-	key := fmt.Sprint(ref.ID)
+func repoKey(ref forge.RepoRef) string {
 	if ref.ID == 0 {
-		key = ref.String()
+		return ref.String()
 	}
+	return fmt.Sprint(ref.ID)
+}
+
+func (a *appCredentials) installation(ctx context.Context, ref forge.RepoRef) (*installation, error) {
+	key := repoKey(ref)
 	a.mu.Lock()
 	i := a.repos[key]
 	if i == nil {
@@ -176,17 +202,27 @@ func (a *appCredentials) installation(ctx context.Context, ref forge.RepoRef) (*
 		opts.Repositories = []string{ref.Name}
 	}
 	i.tr = a.transport(in.GetID(), opts)
-	i.c = a.f.newClient(forgetting{next: i.tr, forget: func() { a.forget(key, i) }})
+	i.c = a.f.newClient(a.budget(in.GetID()).Over(forgetting{next: i.tr, forget: func(minting bool) { a.drop(ref, i, minting) }}))
 	return i, nil
 }
 
+// budget is shared by all repositories of an installation.
+func (a *appCredentials) budget(installation int64) *wire.Budget {
+	return a.f.wire.Budget(fmt.Sprintf("installation/%d", installation))
+}
+
+// find asks by name, which is the documented way and follows renames. A name
+// that another repository took over leads to an installation that gives no token
+// for ours, or to none: then the ID is asked by, as GitHub's own redirects do.
 func (a *appCredentials) find(ctx context.Context, ref forge.RepoRef) (*gh.Installation, error) {
-	// By name is the documented way, and follows renames. A name that another
-	// repository took over leads to an installation that mints no token for
-	// our ID.
-	if checkName(ref) == nil {
+	a.mu.Lock()
+	astray := a.astray[ref.ID]
+	a.mu.Unlock()
+	if !astray && checkName(ref) == nil {
 		in, _, err := a.app.Apps.FindRepositoryInstallation(ctx, ref.Owner, ref.Name)
-		return in, err
+		if err == nil || ref.ID == 0 || forge.CodeOf(wire.Fail("", err)) != forge.NotFound {
+			return in, err
+		}
 	}
 	in, _, err := a.app.Apps.FindRepositoryInstallationByID(ctx, ref.ID)
 	return in, err
@@ -201,12 +237,21 @@ func (a *appCredentials) transport(id int64, opts *ghtoken.InstallationTokenOpti
 	return tr
 }
 
-// forget drops an installation, so that the next call looks it up again.
-func (a *appCredentials) forget(key string, i *installation) {
+// forget has the installation of a repository looked up again.
+func (a *appCredentials) forget(ref forge.RepoRef) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.repos[key] == i {
+	delete(a.repos, repoKey(ref))
+}
+
+// drop forgets an installation that is not accepted any more, unless another has
+// taken its place.
+func (a *appCredentials) drop(ref forge.RepoRef, i *installation, minting bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if key := repoKey(ref); a.repos[key] == i {
 		delete(a.repos, key)
+		a.astray[ref.ID] = minting && ref.ID != 0 && !a.astray[ref.ID]
 	}
 }
 
@@ -214,14 +259,17 @@ func (a *appCredentials) forget(key string, i *installation) {
 // the App was removed and installed again, or was granted other permissions.
 type forgetting struct {
 	next   http.RoundTripper
-	forget func()
+	forget func(minting bool)
 }
 
 func (g forgetting) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := g.next.RoundTrip(req)
 	var mint *ghinstallation.HTTPError
-	if errors.As(err, &mint) || err == nil && resp.StatusCode == http.StatusUnauthorized {
-		g.forget()
+	switch {
+	case errors.As(err, &mint) && mint.Response != nil:
+		g.forget(true)
+	case err == nil && resp.StatusCode == http.StatusUnauthorized:
+		g.forget(false)
 	}
 	return resp, err
 }

@@ -6,8 +6,9 @@
 // With App credentials every repository gets a token of its own, limited to
 // that repository and to the permissions lockkeeper uses. With a personal
 // token that token is used for everything. Both go through one chain of
-// transports that counts calls, repeats a cut GET once, answers unchanged GETs
-// from a cache by ETag, and refuses to speak to any host but the API's.
+// transports that counts calls, keeps to what a credential may still ask, repeats
+// reads that got no whole answer, answers unchanged GETs from a cache by ETag,
+// and refuses to speak to any host but the API's.
 package github
 
 import (
@@ -18,11 +19,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
-
-	gh "github.com/google/go-github/v60/github"
+	"time"
 
 	"lockkeeper/forge"
 	"lockkeeper/forge/github/internal/wire"
@@ -52,6 +51,8 @@ type Config struct {
 	HTTPClient *http.Client
 	// UserAgent is sent with each request; GitHub refuses requests without one.
 	UserAgent string
+	// Now is the clock by which rate limits end; nil means time.Now.
+	Now func() time.Time
 }
 
 // String names the forge and the kind of credential, never its value (threat 8).
@@ -96,6 +97,7 @@ type Forge struct {
 	graphQL *url.URL
 	wire    *wire.Wire
 	creds   *rotating
+	names   names
 
 	selfMu sync.Mutex
 	self   forge.User
@@ -116,7 +118,10 @@ func New(_ context.Context, cfg Config) (*Forge, error) {
 	if f.graphQL, err = checkURL("graphqlURL", cfg.graphQLURL()); err != nil {
 		return nil, err
 	}
-	f.wire = wire.New(cfg.HTTPClient, f.api, f.graphQL)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	f.wire = wire.New(cfg.HTTPClient, f.api, f.graphQL, cfg.Now)
 	creds, err := f.credentialsOf(cfg)
 	if err != nil {
 		return nil, err
@@ -174,32 +179,6 @@ func (f *Forge) Self(ctx context.Context) (forge.User, error) {
 	return f.self, nil
 }
 
-// Repo reads a repository by its ID, or by name when ref has no ID.
-func (f *Forge) Repo(ctx context.Context, ref forge.RepoRef) (forge.Repo, error) {
-	op := fmt.Sprintf("read repository %s (id %d)", ref, ref.ID)
-	c, err := f.creds.client(ctx, ref)
-	if err != nil {
-		return forge.Repo{}, wire.Fail(op, err)
-	}
-	var r *gh.Repository
-	if ref.ID != 0 {
-		r, _, err = c.Repositories.GetByID(ctx, ref.ID)
-	} else if err = checkName(ref); err == nil {
-		r, _, err = c.Repositories.Get(ctx, ref.Owner, ref.Name)
-	}
-	if err != nil {
-		return forge.Repo{}, wire.Fail(op, err)
-	}
-	f.learnOwner(r.GetOwner())
-	return forge.Repo{
-		RepoRef:       forge.RepoRef{ID: r.GetID(), Owner: r.GetOwner().GetLogin(), Name: r.GetName()},
-		DefaultBranch: r.GetDefaultBranch(),
-		CloneURL:      r.GetCloneURL(),
-		WebURL:        r.GetHTMLURL(),
-		Archived:      r.GetArchived(),
-	}, nil
-}
-
 // GitAuth is a Basic authorization under the name GitHub gives to tokens.
 func (f *Forge) GitAuth(ctx context.Context, ref forge.RepoRef) (string, error) {
 	tok, err := f.creds.token(ctx, ref)
@@ -207,26 +186,4 @@ func (f *Forge) GitAuth(ctx context.Context, ref forge.RepoRef) (string, error) 
 		return "", wire.Fail("get a Git credential for "+ref.String(), err)
 	}
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+tok)), nil
-}
-
-// repo returns a client for calls under /repos/OWNER/NAME.
-func (f *Forge) repo(ctx context.Context, ref forge.RepoRef) (*gh.Client, error) {
-	if err := checkName(ref); err != nil {
-		return nil, err
-	}
-	return f.creds.client(ctx, ref)
-}
-
-var nameRE = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
-
-// checkName keeps a name from reaching into another path: go-github puts names
-// into URLs as they are.
-func checkName(ref forge.RepoRef) error {
-	for _, s := range []string{ref.Owner, ref.Name} {
-		if !nameRE.MatchString(s) || s == "." || s == ".." {
-			return &forge.Error{Code: forge.Invalid, Unsent: true,
-				Message: fmt.Sprintf("%q is not the name of a repository or owner", s)}
-		}
-	}
-	return nil
 }

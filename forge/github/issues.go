@@ -14,7 +14,7 @@ import (
 // forge.NotFound.
 func (f *Forge) CreateIssue(ctx context.Context, ref forge.RepoRef, title, body string) (forge.Issue, error) {
 	op := fmt.Sprintf("open an issue in %s", ref)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return forge.Issue{}, wire.Fail(op, err)
 	}
@@ -28,7 +28,7 @@ func (f *Forge) CreateIssue(ctx context.Context, ref forge.RepoRef, title, body 
 // UpdateIssue replaces the body, closes the issue, or both.
 func (f *Forge) UpdateIssue(ctx context.Context, ref forge.RepoRef, number int, e forge.IssueEdit) (forge.Issue, error) {
 	op := fmt.Sprintf("update issue %s#%d", ref, number)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return forge.Issue{}, wire.Fail(op, err)
 	}
@@ -51,7 +51,7 @@ func (f *Forge) Issues(ctx context.Context, ref forge.RepoRef) ([]forge.Issue, e
 	if err != nil {
 		return nil, err
 	}
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}

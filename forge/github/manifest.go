@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 
 	gh "github.com/google/go-github/v60/github"
 
@@ -116,8 +117,8 @@ func ConvertManifest(ctx context.Context, client *http.Client, apiURL, code stri
 	if err != nil {
 		return AppCredentials{}, err
 	}
-	w := wire.New(client, api, api)
-	c := gh.NewClient(w.Client(w))
+	w := wire.New(client, api, api, time.Now)
+	c := gh.NewClient(w.Client(w.Budget("nobody").Over(w)))
 	c.BaseURL = api
 	c.UserAgent = "lockkeeper"
 	app, _, err := c.Apps.CompleteAppManifest(ctx, code)

@@ -17,7 +17,7 @@ import (
 // in what Pull reads.
 func (f *Forge) OpenPulls(ctx context.Context, ref forge.RepoRef) ([]forge.Pull, error) {
 	op := "list open pulls of " + ref.String()
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
@@ -45,7 +45,7 @@ func (f *Forge) OpenPulls(ctx context.Context, ref forge.RepoRef) ([]forge.Pull,
 // Pull reads one pull, in a call more for one that was closed without a merge.
 func (f *Forge) Pull(ctx context.Context, ref forge.RepoRef, number int) (forge.Pull, error) {
 	op := fmt.Sprintf("read pull %s#%d", ref, number)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return forge.Pull{}, wire.Fail(op, err)
 	}
@@ -55,6 +55,7 @@ func (f *Forge) Pull(ctx context.Context, ref forge.RepoRef, number int) (forge.
 	}
 	if got := p.GetBase().GetRepo().GetID(); ref.ID != 0 && got != ref.ID {
 		// The name was given up and taken by another repository (threat 26).
+		f.names.lose(ref)
 		return forge.Pull{}, wire.Fail(op, &forge.Error{Code: forge.NotFound,
 			Message: fmt.Sprintf("%s is now another repository (id %d, not %d)", ref, got, ref.ID)})
 	}
@@ -112,7 +113,7 @@ func toBranch(b *gh.PullRequestBranch) forge.Branch {
 // only; what the base was is for the caller to compare.
 func (f *Forge) Merge(ctx context.Context, ref forge.RepoRef, number int, headSHA string, m forge.MergeMethod) (string, error) {
 	op := fmt.Sprintf("merge pull %s#%d at %s", ref, number, headSHA)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return "", wire.Fail(op, err)
 	}
@@ -150,7 +151,7 @@ func (f *Forge) Commits(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([
 
 // commits is the repository as the rooms within see it.
 func (f *Forge) commits(ctx context.Context, ref forge.RepoRef) (commits.Repo, error) {
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	return commits.Repo{Client: c, Wire: f.wire, Ref: ref}, err
 }
 

@@ -18,7 +18,7 @@ import (
 // private App that we may not see keeps AppID 0.
 func (f *Forge) Checks(ctx context.Context, ref forge.RepoRef, sha string) ([]forge.CheckResult, error) {
 	op := fmt.Sprintf("list checks of %s@%s", ref, sha)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
@@ -130,7 +130,7 @@ func appID(ctx context.Context, c *gh.Client, known map[string]int64, slug strin
 // pull that holds it, open ones and forks' included.
 func (f *Forge) CommitPulls(ctx context.Context, ref forge.RepoRef, sha string) ([]forge.Pull, error) {
 	op := fmt.Sprintf("list pulls of commit %s@%s", ref, sha)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}

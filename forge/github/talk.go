@@ -14,7 +14,7 @@ import (
 // Comments lists the conversation of a pull, oldest first.
 func (f *Forge) Comments(ctx context.Context, ref forge.RepoRef, number int) ([]forge.Comment, error) {
 	op := fmt.Sprintf("list comments of pull %s#%d", ref, number)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
@@ -48,7 +48,7 @@ func toComment(r *gh.IssueComment) forge.Comment {
 // CreateComment writes to the conversation of a pull.
 func (f *Forge) CreateComment(ctx context.Context, ref forge.RepoRef, number int, body string) (forge.Comment, error) {
 	op := fmt.Sprintf("comment on pull %s#%d", ref, number)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return forge.Comment{}, wire.Fail(op, err)
 	}
@@ -62,7 +62,7 @@ func (f *Forge) CreateComment(ctx context.Context, ref forge.RepoRef, number int
 // UpdateComment replaces the body of a comment; nobody is notified.
 func (f *Forge) UpdateComment(ctx context.Context, ref forge.RepoRef, id int64, body string) (forge.Comment, error) {
 	op := fmt.Sprintf("update comment %d in %s", id, ref)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return forge.Comment{}, wire.Fail(op, err)
 	}
@@ -76,7 +76,7 @@ func (f *Forge) UpdateComment(ctx context.Context, ref forge.RepoRef, id int64, 
 // DeleteComment removes a comment.
 func (f *Forge) DeleteComment(ctx context.Context, ref forge.RepoRef, id int64) error {
 	op := fmt.Sprintf("delete comment %d in %s", id, ref)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return wire.Fail(op, err)
 	}
@@ -89,7 +89,7 @@ func (f *Forge) DeleteComment(ctx context.Context, ref forge.RepoRef, id int64) 
 // React marks a comment; doing it twice leaves one mark.
 func (f *Forge) React(ctx context.Context, ref forge.RepoRef, commentID int64, r forge.Reaction) error {
 	op := fmt.Sprintf("react to comment %d in %s", commentID, ref)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return wire.Fail(op, err)
 	}
@@ -104,7 +104,7 @@ func (f *Forge) React(ctx context.Context, ref forge.RepoRef, commentID int64, r
 // GitHub shows to their author only, are left out.
 func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]forge.Review, error) {
 	op := fmt.Sprintf("list reviews of pull %s#%d", ref, number)
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
@@ -160,7 +160,7 @@ func (f *Forge) RequestReview(ctx context.Context, ref forge.RepoRef, number int
 	if len(users)+len(teams) == 0 {
 		return nil
 	}
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return wire.Fail(op, err)
 	}
@@ -178,7 +178,7 @@ func (f *Forge) Permission(ctx context.Context, ref forge.RepoRef, u forge.User)
 	if u.ID == 0 || !nameRE.MatchString(login) {
 		return forge.None, nil
 	}
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return forge.None, wire.Fail(op, err)
 	}
@@ -211,7 +211,7 @@ func (f *Forge) TeamMembers(ctx context.Context, ref forge.RepoRef, t forge.Team
 	if err := checkName(forge.RepoRef{Owner: t.Org, Name: t.Slug}); err != nil {
 		return nil, wire.Fail(op, err)
 	}
-	c, err := f.repo(ctx, ref)
+	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}

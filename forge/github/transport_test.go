@@ -108,16 +108,16 @@ func cut(t *testing.T, n int, then http.Handler, half bool) (http.Handler, *atom
 
 const pull3 = `{"number":3,"state":"open","base":{"ref":"main","sha":"` + shaBase + `","repo":{"id":7}},"head":{"ref":"x","sha":"` + shaHead + `","repo":null}}`
 
-func TestCutReadIsRepeatedOnce(t *testing.T) {
+func TestCutReadIsRepeatedTwice(t *testing.T) {
 	for _, half := range []bool{false, true} {
-		h, seen := cut(t, 1, say(200, pull3), half)
+		h, seen := cut(t, 2, say(200, pull3), half)
 		p, err := withToken(t, h).Pull(t.Context(), shop, 3)
-		if err != nil || p.Number != 3 || seen.Load() != 2 {
+		if err != nil || p.Number != 3 || seen.Load() != 3 {
 			t.Errorf("half=%v: pull %d after %d calls, error %v", half, p.Number, seen.Load(), err)
 		}
 		h, seen = cut(t, 9, say(200, pull3), half)
 		_, err = withToken(t, h).Pull(t.Context(), shop, 3)
-		if forge.CodeOf(err) != forge.Unavailable || seen.Load() != 2 {
+		if forge.CodeOf(err) != forge.Unavailable || seen.Load() != 3 {
 			t.Errorf("half=%v: %d calls, error %v", half, seen.Load(), err)
 		}
 	}
@@ -214,23 +214,43 @@ func TestCredentialStaysWithTheForge(t *testing.T) {
 	}
 }
 
-func TestRenamedRepositoryIsReadButNotWritten(t *testing.T) {
-	wrote := false
-	f := withToken(t, answers{
-		"GET /repos/acme/shop/pulls/3": func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "/repositories/7/pulls/3", http.StatusMovedPermanently)
-		},
-		"GET /repositories/7/pulls/3": say(200, pull3),
-		"POST /repos/acme/shop/issues/3/comments": func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "/repositories/7/issues/3/comments", http.StatusTemporaryRedirect)
-		},
-		"POST /repositories/7/issues/3/comments": func(http.ResponseWriter, *http.Request) { wrote = true },
-	})
+func TestRenamedRepositoryIsReadByItsRedirectAndWrittenUnderItsNewName(t *testing.T) {
+	moved := func(w http.ResponseWriter, r *http.Request) {
+		status := http.StatusMovedPermanently
+		if r.Method != http.MethodGet {
+			status = http.StatusTemporaryRedirect
+		}
+		http.Redirect(w, r, strings.Replace(r.URL.Path, "/repos/acme/shop", "/repositories/7", 1), status)
+	}
+	wrote := map[string]bool{}
+	write := func(w http.ResponseWriter, r *http.Request) {
+		wrote[r.URL.Path] = true
+		say(201, `{"id":1}`)(w, r)
+	}
+	srv := answers{
+		"GET /repos/acme/shop/pulls/3":                 moved,
+		"GET /repositories/7/pulls/3":                  say(200, pull3),
+		"POST /repos/acme/shop/issues/3/comments":      moved,
+		"GET /repositories/7":                          say(200, `{"id":7,"name":"store","owner":{"login":"umbrella"}}`),
+		"POST /repositories/7/issues/3/comments":       write,
+		"POST /repos/umbrella/store/issues/3/comments": write,
+	}
+	f := withToken(t, srv)
+	// Not "not found": what it would write to still exists.
+	_, err := f.CreateComment(t.Context(), shop, 3, "x")
+	var e *forge.Error
+	if !errors.As(err, &e) || e.Code != forge.Unavailable || !e.Unsent || len(wrote) > 0 {
+		t.Errorf("wrote %v, error %v", wrote, err)
+	}
+	if _, err := f.CreateComment(t.Context(), shop, 3, "x"); err != nil || !wrote["/repos/umbrella/store/issues/3/comments"] || len(wrote) != 1 {
+		t.Errorf("wrote %v, error %v", wrote, err)
+	}
+	f = withToken(t, srv)
 	if _, err := f.Pull(t.Context(), shop, 3); err != nil {
 		t.Error(err)
 	}
-	if _, err := f.CreateComment(t.Context(), shop, 3, "x"); forge.CodeOf(err) != forge.NotFound || wrote {
-		t.Errorf("wrote=%v, error %v", wrote, err)
+	if _, err := f.CreateComment(t.Context(), shop, 3, "x"); err != nil {
+		t.Errorf("a read that was redirected teaches the name: %v", err)
 	}
 }
 

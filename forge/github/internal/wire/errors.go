@@ -2,11 +2,11 @@ package wire
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,10 +16,6 @@ import (
 	"lockkeeper/forge"
 )
 
-// secondaryPause is how long GitHub asks to wait after a secondary limit that
-// came without Retry-After ("at least one minute").
-const secondaryPause = time.Minute
-
 // Fail turns any error of a call into a *forge.Error about op. Messages are
 // GitHub's own words; addresses are left out because they may carry a query.
 func Fail(op string, err error) error {
@@ -27,27 +23,17 @@ func Fail(op string, err error) error {
 		return &forge.Error{Op: op, Code: forge.Unavailable, Message: "stopped before the forge answered", Err: context.Canceled}
 	}
 	var (
-		done    *forge.Error
-		primary *gh.RateLimitError
-		abuse   *gh.AbuseRateLimitError
-		answer  *gh.ErrorResponse
-		otp     *gh.TwoFactorAuthError
-		mint    *ghinstallation.HTTPError
-		later   *gh.AcceptedError
+		done   *forge.Error
+		answer *gh.ErrorResponse
+		otp    *gh.TwoFactorAuthError
+		mint   *ghinstallation.HTTPError
+		later  *gh.AcceptedError
 	)
 	switch {
 	case errors.As(err, &done):
 		e := *done
 		e.Op = op
 		return &e
-	case errors.As(err, &primary):
-		return Limited(op, primary.Response, primary.Message, primary.Rate.Reset.Time)
-	case errors.As(err, &abuse):
-		until := time.Now().Add(secondaryPause)
-		if abuse.RetryAfter != nil {
-			until = time.Now().Add(*abuse.RetryAfter)
-		}
-		return Limited(op, abuse.Response, abuse.Message, until)
 	case errors.As(err, &answer):
 		return answered(op, answer.Response, explain(answer))
 	case errors.As(err, &otp):
@@ -75,12 +61,8 @@ func explain(e *gh.ErrorResponse) string {
 	return strings.Trim(strings.Join(parts, "; "), "; ")
 }
 
-// answered maps a status. GitHub sends rate limits as 403 or 429, some with
-// Retry-After and some recognisable by their words only.
+// answered maps a status. Rate limits have become errors before (Budget).
 func answered(op string, resp *http.Response, msg string) error {
-	if until, ok := slowDown(resp, msg); ok {
-		return Limited(op, resp, msg, until)
-	}
 	return &forge.Error{Op: op, Code: codeOf(resp.StatusCode), Status: resp.StatusCode,
 		Message: msg, Unsent: resp.StatusCode < 500}
 }
@@ -91,14 +73,15 @@ func codeOf(status int) forge.Code {
 		return forge.Unauthorized
 	case http.StatusForbidden, http.StatusUnavailableForLegalReasons:
 		return forge.Forbidden
-	case http.StatusNotFound, http.StatusGone,
-		http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		// A write to a renamed repository is answered by a redirect, which is
-		// not followed: the caller has to read the new name first.
+	case http.StatusNotFound, http.StatusGone:
 		return forge.NotFound
 	case http.StatusMethodNotAllowed, http.StatusConflict:
 		return forge.Conflict
-	case http.StatusRequestTimeout:
+	case http.StatusRequestTimeout,
+		http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		// A write to a renamed repository is answered by a redirect, which is not
+		// followed, and so had no effect. What it wrote to is not gone: that would
+		// have the caller make it a second time.
 		return forge.Unavailable
 	}
 	if status >= 500 {
@@ -107,23 +90,13 @@ func codeOf(status int) forge.Code {
 	return forge.Invalid
 }
 
-func slowDown(resp *http.Response, msg string) (time.Time, bool) {
-	if resp.StatusCode != http.StatusForbidden && resp.StatusCode != http.StatusTooManyRequests {
-		return time.Time{}, false
+// said is GitHub's explanation in the body of a refusal.
+func said(body []byte) string {
+	var m struct{ Message string }
+	if err := json.Unmarshal(body, &m); err != nil {
+		return ""
 	}
-	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s >= 0 {
-		return time.Now().Add(time.Duration(s) * time.Second), true
-	}
-	if resp.Header.Get("X-RateLimit-Remaining") == "0" {
-		if s, err := strconv.ParseInt(resp.Header.Get("X-RateLimit-Reset"), 10, 64); err == nil {
-			return time.Unix(s, 0), true
-		}
-	}
-	low := strings.ToLower(msg)
-	if resp.StatusCode == http.StatusTooManyRequests || strings.Contains(low, "rate limit") || strings.Contains(low, "abuse detection") {
-		return time.Now().Add(secondaryPause), true
-	}
-	return time.Time{}, false
+	return m.Message
 }
 
 // Limited is the failure of a call that GitHub asks to repeat later.

@@ -36,7 +36,11 @@ func (w *Wire) Query(ctx context.Context, c *gh.Client, query string, vars map[s
 	}
 	switch first.Type {
 	case "RATE_LIMITED":
-		return Limited("", resp.Response, first.Message, resp.Rate.Reset.Time)
+		until := resp.Rate.Reset.Time
+		if until.IsZero() {
+			until = w.now().Add(secondaryPause)
+		}
+		return Limited("", resp.Response, first.Message, until)
 	case "FORBIDDEN", "INSUFFICIENT_SCOPES":
 		e.Code = forge.Forbidden
 	case "NOT_FOUND":

@@ -1,22 +1,19 @@
-// Package wire is the driver's way out to GitHub: it counts calls, repeats a cut
-// GET once, answers unchanged GETs from a cache by ETag, speaks to no host but
-// the API's, and turns what went wrong into forge.Error.
+// Package wire is the driver's way out to GitHub: it counts calls, keeps to what
+// each credential may still ask (budget.go), repeats reads that got no whole
+// answer (attempts.go), answers unchanged GETs from a cache by ETag (cache.go),
+// speaks to no host but the API's, and turns what went wrong into forge.Error.
 package wire
 
 import (
-	"bytes"
-	"container/list"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,23 +24,26 @@ type Wire struct {
 	timeout time.Duration
 	api     *url.URL
 	graphQL *url.URL
+	now     func() time.Time
 	cache   etagCache
+	failed  atomic.Int32 // reads in a row that got no answer
 
-	mu    sync.Mutex
-	calls map[string]int
+	mu      sync.Mutex
+	calls   map[string]int
+	budgets map[string]*Budget
 }
-
-// retryPause is the longest pause before a cut GET is repeated.
-const retryPause = 250 * time.Millisecond
 
 // callTimeout ends calls that got no complete answer. GitHub itself gives up
 // after 10 s.
 const callTimeout = 30 * time.Second
 
 // New wraps the transport of c, nil for the default one. Only the hosts of api
-// and graphQL are spoken to.
-func New(c *http.Client, api, graphQL *url.URL) *Wire {
-	w := &Wire{base: http.DefaultTransport, timeout: callTimeout, api: api, graphQL: graphQL, calls: map[string]int{}}
+// and graphQL are spoken to. now is the clock by which limits end.
+func New(c *http.Client, api, graphQL *url.URL, now func() time.Time) *Wire {
+	w := &Wire{
+		base: http.DefaultTransport, timeout: callTimeout, api: api, graphQL: graphQL, now: now,
+		calls: map[string]int{}, budgets: map[string]*Budget{},
+	}
 	if c != nil && c.Transport != nil {
 		w.base = c.Transport
 	}
@@ -70,26 +70,34 @@ func (w *Wire) checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// RoundTrip sends a request; a GET is tried twice on a cut connection.
+// RoundTrip sends a request and takes in the whole answer.
 func (w *Wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !w.ours(req.URL) {
 		// Authentication is already in the headers: an answer that points
 		// elsewhere must not get it (threat 8).
+		closeBody(req)
 		return nil, fmt.Errorf("refused to send credentials to %s, which is not the configured forge", req.URL.Host)
 	}
 	if req.Method != http.MethodGet {
-		return w.send(req)
+		return w.attempt(req, w.timeout)
 	}
 	known := w.cache.offer(req)
 	if known != nil {
 		req = req.Clone(req.Context())
 		req.Header.Set("If-None-Match", known.etag)
 	}
-	resp, err := w.sendTwice(req)
+	resp, err := w.read(req)
 	if err != nil {
 		return nil, err
 	}
 	return w.cache.settle(req, resp, known)
+}
+
+// closeBody does what a RoundTripper owes a request that it does not send.
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		req.Body.Close()
+	}
 }
 
 func (w *Wire) ours(u *url.URL) bool {
@@ -97,60 +105,11 @@ func (w *Wire) ours(u *url.URL) bool {
 		u.Scheme == w.graphQL.Scheme && u.Host == w.graphQL.Host
 }
 
-func (w *Wire) send(req *http.Request) (*http.Response, error) {
+func (w *Wire) count(req *http.Request) {
 	key := req.Method + " " + w.route(req.URL)
 	w.mu.Lock()
 	w.calls[key]++
 	w.mu.Unlock()
-	return w.base.RoundTrip(req)
-}
-
-func (w *Wire) sendTwice(req *http.Request) (*http.Response, error) {
-	resp, err := w.send(req)
-	if err == nil {
-		err = readAhead(resp)
-	}
-	if err == nil || req.Context().Err() != nil {
-		return resp, err
-	}
-	if err := pause(req.Context(), rand.N(retryPause)); err != nil {
-		return nil, err
-	}
-	if resp, err = w.send(req); err != nil {
-		return nil, err
-	}
-	return resp, readAhead(resp)
-}
-
-// maxAnswer bounds an answer's size in bytes: 100 commits with 300 patches are
-// far below.
-const maxAnswer = 64 << 20
-
-// readAhead takes in the body, so that a connection cut within it is noticed
-// where the GET can still be repeated.
-func readAhead(resp *http.Response) error {
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return fmt.Errorf("the answer was cut: %w", err)
-	case len(b) > maxAnswer:
-		return fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
-	}
-	resp.Body = io.NopCloser(bytes.NewReader(b))
-	resp.ContentLength = int64(len(b))
-	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Counts is how many requests went out, by method and route.
@@ -187,92 +146,4 @@ func (w *Wire) route(u *url.URL) string {
 		}
 	}
 	return "/" + strings.Join(parts, "/")
-}
-
-// etagCache keeps answers by URL for conditional requests: GitHub does not
-// charge for "not modified", and decides with the credential of the request
-// at hand whether the caller may see it. Zero value ready.
-type etagCache struct {
-	mu      sync.Mutex
-	entries map[string]*list.Element
-	order   list.List // of *cached, least recently used first
-	size    int
-}
-
-type cached struct {
-	key, etag string
-	header    http.Header
-	body      []byte
-}
-
-// cacheBytes bounds the bodies kept; larger ones than an eighth are not kept.
-const cacheBytes = 16 << 20
-
-func cacheKey(req *http.Request) string { return req.Header.Get("Accept") + " " + req.URL.String() }
-
-// offer returns what is known of the request's answer.
-func (c *etagCache) offer(req *http.Request) *cached {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.entries[cacheKey(req)]
-	if e == nil {
-		return nil
-	}
-	c.order.MoveToBack(e)
-	return e.Value.(*cached)
-}
-
-// settle turns "not modified" into the known answer and keeps new ones.
-func (c *etagCache) settle(req *http.Request, resp *http.Response, known *cached) (*http.Response, error) {
-	if resp.StatusCode == http.StatusNotModified && known != nil {
-		resp.StatusCode, resp.Status = http.StatusOK, "200 OK"
-		for k, v := range known.header {
-			if resp.Header.Get(k) == "" {
-				resp.Header[k] = v
-			}
-		}
-		resp.Body = io.NopCloser(bytes.NewReader(known.body))
-		resp.ContentLength = int64(len(known.body))
-		return resp, nil
-	}
-	etag := resp.Header.Get("ETag")
-	if resp.StatusCode != http.StatusOK || etag == "" || resp.ContentLength > cacheBytes/8 {
-		return resp, nil
-	}
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	// Only what go-github reads from a repeated answer.
-	h := http.Header{}
-	for _, k := range []string{"Content-Type", "Link"} {
-		if v := resp.Header.Values(k); len(v) > 0 {
-			h[k] = v
-		}
-	}
-	c.keep(&cached{key: cacheKey(req), etag: etag, header: h, body: body})
-	return resp, nil
-}
-
-func (c *etagCache) keep(n *cached) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.entries == nil {
-		c.entries = map[string]*list.Element{}
-	}
-	if old := c.entries[n.key]; old != nil {
-		c.drop(old)
-	}
-	c.entries[n.key] = c.order.PushBack(n)
-	c.size += len(n.body)
-	for c.size > cacheBytes {
-		c.drop(c.order.Front())
-	}
-}
-
-func (c *etagCache) drop(e *list.Element) {
-	old := c.order.Remove(e).(*cached)
-	delete(c.entries, old.key)
-	c.size -= len(old.body)
 }

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestCacheStaysSmall(t *testing.T) {
@@ -23,7 +24,7 @@ func TestCountersCarryNoNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := New(nil, api, api)
+	w := New(nil, api, api, time.Now)
 	for path, want := range map[string]string{
 		"/api/v3/repos/acme/shop/pulls/7":                                           "/repos/{name}/{name}/pulls/{id}",
 		"/api/v3/repos/pulls/issues/commits/" + strings.Repeat("2", 40) + "/status": "/repos/{name}/{name}/commits/{sha}/status",
