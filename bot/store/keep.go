@@ -18,9 +18,10 @@ const (
 // Keep runs fn while this process holds the lease on key, and nobody else does:
 // for work that lasts, such as watching a cluster. It waits while another holds
 // it. When the lease is lost, which a process that was stopped finds out when it
-// goes on, fn's context ends with the cause ErrLeaseLost, and Keep waits again
-// once fn returned. It returns when ctx ends, or when fn does by itself; the
-// lease is released then. There must be one Keep of a key in a process.
+// goes on, fn's context ends with the cause ErrLeaseLost or ErrTaken, and Keep
+// waits again once fn returned. It returns when ctx ends, or when fn does by
+// itself; the lease is released then. There must be one Keep of a key in a
+// process.
 func (s *Store) Keep(ctx context.Context, key, purpose string, fn func(ctx context.Context) error) error {
 	for {
 		lease, err := s.await(ctx, key, purpose)
@@ -34,8 +35,8 @@ func (s *Store) Keep(ctx context.Context, key, purpose string, fn func(ctx conte
 	}
 }
 
-// keeper is what Keep's leases have as their holder.
-func (s *Store) keeper() string { return "replica/" + s.Replica() }
+// keeper is what Keep's leases of a replica have as their holder.
+func keeper(replica string) string { return "replica/" + replica }
 
 // await returns the lease once it is this process's.
 func (s *Store) await(ctx context.Context, key, purpose string) (Lease, error) {
@@ -43,7 +44,7 @@ func (s *Store) await(ctx context.Context, key, purpose string) (Lease, error) {
 		s.mu.Lock()
 		released := s.released
 		s.mu.Unlock()
-		lease, ok, current, err := s.Acquire(ctx, key, s.keeper(), purpose, keepTTL)
+		lease, ok, current, err := s.Acquire(ctx, key, keeper(s.Replica()), purpose, keepTTL)
 		if ok || ctx.Err() != nil {
 			return lease, ctx.Err()
 		}
@@ -68,6 +69,9 @@ func (s *Store) await(ctx context.Context, key, purpose string) (Lease, error) {
 func (s *Store) hold(ctx context.Context, lease Lease, fn func(ctx context.Context) error) (lost bool, err error) {
 	held, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	r := &run{cancel: cancel} // it ends with the runs when this replica was taken for dead
+	s.enter(r)
+	defer s.leave(r)
 	done := make(chan error, 1)
 	go func() { done <- fn(held) }()
 	renewed := time.Now()
@@ -76,10 +80,8 @@ func (s *Store) hold(ctx context.Context, lease Lease, fn func(ctx context.Conte
 	for {
 		select {
 		case err := <-done:
-			if lost = errors.Is(context.Cause(held), ErrLeaseLost); !lost {
-				s.letGo(ctx, lease)
-			}
-			return lost, err
+			s.letGo(ctx, lease)
+			return ctx.Err() == nil && held.Err() != nil, err
 		case <-tick.C:
 			if held.Err() != nil {
 				continue // fn is on its way out

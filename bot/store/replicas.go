@@ -14,7 +14,7 @@ import (
 // until ctx ends.
 func (s *Store) attend(ctx context.Context) {
 	seen := time.Now() // when register said so
-	for tick := 0; ctx.Err() == nil; tick++ {
+	for ctx.Err() == nil {
 		if err := s.lookForNews(ctx); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "cannot look for news", "error", err)
 		}
@@ -49,7 +49,7 @@ func (s *Store) heartbeat(ctx context.Context, seen time.Time) time.Time {
 		}
 		return seen
 	case !known:
-		s.log.WarnContext(ctx, "this replica was taken for dead, and its work by others; it goes on anew", "replica", s.Replica())
+		s.log.WarnContext(ctx, "this replica was taken for dead, and its work by others; it goes on anew")
 		s.cancelRuns()
 	}
 	return began
@@ -84,6 +84,12 @@ func (s *Store) beatOnce(ctx context.Context) (known bool, err error) {
 		if dead, err = keys(ctx, tx, "DELETE FROM replicas WHERE seen < "+serverNow+" - ? RETURNING name", s.opts.Dead.Microseconds()); err != nil {
 			return err
 		}
+		for _, name := range dead {
+			_, err := tx.ExecContext(ctx, "UPDATE leases SET holder = '', purpose = '', expires = 0 WHERE holder = ?", keeper(name))
+			if err != nil {
+				return err
+			}
+		}
 		again, err = s.putBack(ctx, tx)
 		return err
 	})
@@ -93,6 +99,7 @@ func (s *Store) beatOnce(ctx context.Context) (known bool, err error) {
 	if len(dead)+len(again) > 0 {
 		s.log.WarnContext(ctx, "work of replicas that are gone is put back", "dead", dead, "keys", again)
 		s.announce(ctx)
+		s.leaseReleased(ctx)
 	}
 	return known, nil
 }
@@ -185,7 +192,7 @@ func (s *Store) takeUp(ctx context.Context) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE work SET due = ? WHERE wanted > done AND due = 0", micros(s.now())); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE leases SET holder = '', purpose = '', expires = 0 WHERE holder LIKE 'replica/%' AND holder <> ?", s.keeper())
+		_, err := tx.ExecContext(ctx, "UPDATE leases SET holder = '', purpose = '', expires = 0 WHERE holder LIKE 'replica/%' AND holder <> ?", keeper(s.Replica()))
 		if err != nil {
 			return fmt.Errorf("free the leases of the last run: %w", err)
 		}

@@ -21,6 +21,8 @@ const (
 	maxAttempts = 32767
 	// finishTimeout bounds recording the end of a run.
 	finishTimeout = 15 * time.Second
+	// finishPause is how soon that is tried again, doubling.
+	finishPause = 50 * time.Millisecond
 	// hardStop is how long Run waits for handlers after cancelling them.
 	hardStop = 10 * time.Second
 	// pollInterval is how soon work queued by another process is noticed.
@@ -233,12 +235,28 @@ func (w *worker) Work(ctx context.Context, job *river.Job[jobArgs]) error {
 	// The end is recorded even when the run was cancelled.
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer stop()
-	err = s.finish(end, job, r.taken, outcome)
+	err = s.finishSurely(end, job, r.taken, outcome)
 	if errors.Is(err, ErrTaken) {
 		s.log.WarnContext(ctx, "a run ended whose work is another's by now", "key", key)
 		return nil
 	}
 	return err
+}
+
+// finishSurely tries to record the end of a run until end ends: the connection
+// may be cut in the midst of it, and then nobody knows whether it was recorded.
+func (s *Store) finishSurely(end context.Context, job *river.Job[jobArgs], taken int64, outcome error) error {
+	for wait := finishPause; ; wait *= 2 {
+		err := s.finish(end, job, taken, outcome)
+		switch {
+		case errors.Is(err, rivertype.ErrNotFound):
+			return nil // it was, or the job was put back
+		case err == nil || errors.Is(err, ErrTaken) || end.Err() != nil:
+			return err
+		}
+		s.log.WarnContext(end, "cannot record the end of a run; trying again", "key", job.Args.Key, "error", err)
+		pause(end, wait)
+	}
 }
 
 // call turns a panic into an error, so that it is logged through our handler,

@@ -15,11 +15,13 @@ import (
 
 // run is one call of the handler for a key. The handler's context carries it.
 type run struct {
-	key    string
-	number int64
-	cause  string
-	taken  int64 // what wanted was when it began
+	key    string // "" for one of Keep
 	cancel context.CancelCauseFunc
+
+	// Written once, by begin, under Store.mu.
+	number int64
+	taken  int64 // what wanted was
+	cause  string
 
 	// Guarded by Store.mu.
 	latest int64 // what wanted was when it was last looked at
@@ -82,10 +84,11 @@ func fence(ctx context.Context, tx *database.Tx) error {
 
 // begin numbers a run. ErrTaken when the job was put back meanwhile.
 func (s *Store) begin(ctx context.Context, job *river.Job[jobArgs], r *run) error {
-	return s.tx(ctx, "begin a run of "+r.key, "", func(tx *database.Tx) error {
-		var wanted, number int64
+	var wanted, number int64
+	var cause string
+	err := s.tx(ctx, "begin a run of "+r.key, "", func(tx *database.Tx) error {
 		err := tx.QueryRowContext(ctx, "SELECT wanted, run, cause FROM work WHERE key = ?"+tx.ForUpdate(), r.key).
-			Scan(&wanted, &number, &r.cause)
+			Scan(&wanted, &number, &cause)
 		if err != nil {
 			return err
 		}
@@ -97,10 +100,14 @@ func (s *Store) begin(ctx context.Context, job *river.Job[jobArgs], r *run) erro
 		if err != nil {
 			return err
 		}
-		r.number, r.taken = number+1, wanted
-		_, err = tx.ExecContext(ctx, "UPDATE work SET run = ? WHERE key = ?", r.number, r.key)
+		number++
+		_, err = tx.ExecContext(ctx, "UPDATE work SET run = ? WHERE key = ?", number, r.key)
 		return err
 	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.number, r.taken, r.cause = number, wanted, cause
+	return err
 }
 
 // enter notes that a run is under way, before it begins, so that it misses no
@@ -150,7 +157,9 @@ func (s *Store) lookForNews(ctx context.Context) error {
 	s.mu.Lock()
 	keys := make([]any, 0, len(s.runs))
 	for r := range s.runs {
-		keys = append(keys, r.key)
+		if r.number > 0 {
+			keys = append(keys, r.key)
+		}
 	}
 	s.mu.Unlock()
 	if len(keys) == 0 {

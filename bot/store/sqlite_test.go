@@ -76,17 +76,18 @@ func TestNewerDatabaseIsRefusedAndLeftAlone(t *testing.T) {
 		"schema":    "INSERT INTO schema_version (version, applied) VALUES (99, 0)",
 		"job queue": "INSERT INTO river_migration (line, version) VALUES ('main', 99)",
 	} {
-		t.Run(table, func(t *testing.T) {
-			open := sqliteOpener(t)
-			s := open(t, Options{})
+		for _, url := range []string{filepath.Join(t.TempDir(), "new.db"), postgresURL(t)} {
+			s, err := Open(t.Context(), url, Options{})
+			ok(t, err)
 			if _, err := s.db.ExecContext(t.Context(), insert); err != nil {
 				t.Fatal(err)
 			}
-			again, err := Open(t.Context(), s.db.Name(), Options{})
+			again, err := Open(t.Context(), url, Options{})
 			if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "99") || !strings.Contains(err.Error(), table) {
 				t.Fatalf("opened a newer database: %v, %v", again, err)
 			}
-		})
+			ok(t, s.Close())
+		}
 	}
 }
 

@@ -45,6 +45,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"lockkeeper/bot/store/internal/database"
+	"lockkeeper/bot/trail"
 )
 
 // The errors that callers tell apart.
@@ -135,6 +136,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 		opts.Replica, _ = os.Hostname()
 	}
 	opts.Replica += "-" + rand.Text()[:8]
+	s.log = s.log.With(trail.Replica, opts.Replica)
 	s.opts = opts
 	db, err := database.Open(ctx, url, opts.MustExist)
 	if err != nil {
