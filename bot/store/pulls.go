@@ -73,6 +73,15 @@ func (s *Store) ListPulls(ctx context.Context, repoID int64) ([]int, error) {
 		"SELECT number FROM pulls WHERE repo_id = ? ORDER BY number", repoID)
 }
 
+// ListPullsNaming returns the numbers of the pulls of a repository whose
+// document has a text in it, rising: a few letters and digits, such as a
+// commit's SHA.
+func (s *Store) ListPullsNaming(ctx context.Context, repoID int64, text string) ([]int, error) {
+	return list(ctx, s, fmt.Sprintf("list the pulls of repository %d that name %s", repoID, text),
+		func(r row) (n int, err error) { return n, r.Scan(&n) },
+		"SELECT number FROM pulls WHERE repo_id = ? AND doc LIKE '%' || CAST(? AS TEXT) || '%' ORDER BY number", repoID, text)
+}
+
 // PlanRow is a stored plan. Body is the caller's encoding, free of secrets.
 type PlanRow struct {
 	ID      string

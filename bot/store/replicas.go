@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -10,19 +11,73 @@ import (
 	"lockkeeper/bot/store/internal/database"
 )
 
+// strayAfter is after what time a job is astray that is noted as running here
+// and does not: longer than it takes to begin one, and to record its end.
+const strayAfter = 2 * finishTimeout
+
 // attend keeps this process known as alive, and looks after what others left,
 // until ctx ends.
 func (s *Store) attend(ctx context.Context) {
-	seen := time.Now() // when register said so
+	seen, strays := time.Now(), map[int64]time.Time{} // takeUp said that it is alive
 	for ctx.Err() == nil {
-		if err := s.lookForNews(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "cannot look for news", "error", err)
+		err := s.lookForNews(ctx)
+		if err == nil {
+			err = s.putBackStrays(ctx, strays)
 		}
-		if time.Since(seen) >= s.opts.Heartbeat {
+		if err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "cannot look after the work of this replica; trying again", "error", err)
+		}
+		if s.db.Shared() && time.Since(seen) >= s.opts.Heartbeat {
 			seen = s.heartbeat(ctx, seen)
 		}
 		pause(ctx, min(pollInterval, s.opts.Heartbeat))
 	}
+}
+
+// putBackStrays makes the jobs due again that are this replica's by the
+// database, and that it has not had under way for strayAfter: the end of their
+// runs could not be recorded while the database was away, and River has given
+// up. strays has when each was first found so.
+func (s *Store) putBackStrays(ctx context.Context, strays map[int64]time.Time) error {
+	type job struct {
+		id  int64
+		key string
+	}
+	query, args := "SELECT id, args->>'key' FROM river_job WHERE state = 'running'", []any(nil)
+	if s.db.Shared() {
+		query, args = query+" AND attempted_by[array_upper(attempted_by, 1)] = ?", []any{s.Replica()}
+	}
+	jobs, err := list(ctx, s, "look for jobs gone astray", func(r row) (j job, err error) { return j, r.Scan(&j.id, &j.key) }, query, args...)
+	if err != nil {
+		return err
+	}
+	mine := map[int64]bool{}
+	s.mu.Lock()
+	for r := range s.runs {
+		mine[r.job] = true
+	}
+	s.mu.Unlock()
+	maps.DeleteFunc(strays, func(id int64, _ time.Time) bool {
+		return mine[id] || !slices.ContainsFunc(jobs, func(j job) bool { return j.id == id })
+	})
+	for _, j := range jobs {
+		first, known := strays[j.id]
+		switch {
+		case mine[j.id]:
+		case !known:
+			strays[j.id] = time.Now()
+		case time.Since(first) > strayAfter:
+			err := s.tx(ctx, "put back a run of "+j.key, "", func(tx *database.Tx) error {
+				_, err := s.putBackJobs(ctx, tx, []string{j.key}, "FROM river_job WHERE state = 'running' AND id = ?", j.id)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			s.announce(ctx)
+		}
+	}
+	return nil
 }
 
 // heartbeat says that this replica is alive, and returns when it last could.
@@ -136,13 +191,19 @@ func (s *Store) putBack(ctx context.Context, tx *database.Tx) ([]string, error) 
 		return nil, err
 	}
 	slices.Sort(left)
+	return s.putBackJobs(ctx, tx, left, orphans)
+}
+
+// putBackJobs does so with the jobs that a query finds, which are of some keys
+// or fewer of them.
+func (s *Store) putBackJobs(ctx context.Context, tx *database.Tx, left []string, query string, args ...any) ([]string, error) {
 	for _, key := range left {
 		// A run's end that is being recorded is waited for, and then is no orphan.
 		if _, err := keys(ctx, tx, "SELECT key FROM work WHERE key = ?"+tx.ForUpdate(), key); err != nil {
 			return nil, err
 		}
 	}
-	gone, err := keys(ctx, tx, "DELETE "+orphans+" RETURNING args->>'key'")
+	gone, err := keys(ctx, tx, "DELETE "+query+" RETURNING args->>'key'", args...)
 	if err != nil {
 		return nil, err
 	}

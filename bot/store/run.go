@@ -101,9 +101,6 @@ func (s *Store) run(ctx context.Context, workers int, handler func(ctx context.C
 // join makes this process one of the replicas, until leave is called: also
 // while it drains.
 func (s *Store) join(ctx context.Context) (leave func() error) {
-	if !s.db.Shared() {
-		return func() error { return nil }
-	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var all sync.WaitGroup
 	all.Go(func() { s.attend(ctx) })
@@ -111,6 +108,9 @@ func (s *Store) join(ctx context.Context) (leave func() error) {
 	return func() error {
 		cancel()
 		all.Wait()
+		if !s.db.Shared() {
+			return nil
+		}
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 		defer cancel()
 		return s.unregister(end)
@@ -213,7 +213,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[jobArgs]) error {
 	s, key := w.store, job.Args.Key
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r := &run{key: key, cancel: cancel}
+	r := &run{key: key, job: job.ID, cancel: cancel}
 	s.enter(r)
 	defer s.leave(r)
 	err := s.begin(ctx, job, r)

@@ -16,6 +16,7 @@ import (
 // run is one call of the handler for a key. The handler's context carries it.
 type run struct {
 	key    string // "" for one of Keep
+	job    int64
 	cancel context.CancelCauseFunc
 
 	// Written once, by begin, under Store.mu.
@@ -162,7 +163,7 @@ func (s *Store) lookForNews(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
-	if len(keys) == 0 {
+	if len(keys) == 0 || !s.db.Shared() {
 		return nil
 	}
 	type wish struct {

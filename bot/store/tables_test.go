@@ -45,6 +45,10 @@ func testPulls(t *testing.T, open opener) {
 	if got := must[[]int](t)(s.ListPulls(t.Context(), 1)); !slices.Equal(got, []int{3, 7}) {
 		t.Errorf("pulls of repository 1: %v", got)
 	}
+	must[int64](t)(s.SavePull(t.Context(), 1, 4, []byte(`{"head":"c0ffee"}`), 0))
+	if got := must[[]int](t)(s.ListPullsNaming(t.Context(), 1, "c0ffee")); !slices.Equal(got, []int{4}) {
+		t.Errorf("pulls of repository 1 that name c0ffee: %v", got)
+	}
 }
 
 func testSaveRace(t *testing.T, open opener) {

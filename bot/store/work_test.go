@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"lockkeeper/bot/audit"
 	"lockkeeper/forge"
 )
 
@@ -438,4 +440,170 @@ func testLatency(t *testing.T, open opener) {
 	if took[0] > pollInterval/2 {
 		t.Errorf("no job began sooner than %s after its delivery", took[0])
 	}
+}
+
+// A job that the database believes to run here, and that does not.
+func testStray(t *testing.T, open opener) {
+	s := open(t, Options{})
+	ok(t, s.Want(t.Context(), "pull/1/1"))
+	by := `["` + s.Replica() + `"]`
+	if s.db.Shared() {
+		by = "{" + s.Replica() + "}"
+	}
+	_, err := s.db.ExecContext(t.Context(), "UPDATE river_job SET state = 'running', attempt = 1, attempted_at = CURRENT_TIMESTAMP, attempted_by = '"+by+"'")
+	ok(t, err)
+	strays := map[int64]time.Time{}
+	ok(t, s.putBackStrays(t.Context(), strays))
+	if len(strays) != 1 || field(t, s, "pull/1/1", "due") != 0 {
+		t.Fatalf("%d strays are noted, due %d; want 1, which is given time", len(strays), field(t, s, "pull/1/1", "due"))
+	}
+	for id := range strays {
+		strays[id] = time.Now().Add(-strayAfter - time.Second)
+	}
+	ok(t, s.putBackStrays(t.Context(), strays))
+	ran := make(chan string, 1)
+	start(t, s, 1, func(_ context.Context, key string) error { ran <- key; return nil })
+	receive(t, ran, "the run that was put back")
+	idle(t, s)
+}
+
+func testNews(t *testing.T, open opener) {
+	s := open(t, Options{})
+	if s.News(t.Context()) != nil || Cause(t.Context()) != "" {
+		t.Error("a context that is no handler's has news, or a cause")
+	}
+	began, wanted := make(chan string, 9), make(chan struct{})
+	start(t, s, 2, func(ctx context.Context, key string) error {
+		began <- key + " " + Cause(ctx)
+		if key != "pull/1/1" || runOf(ctx).number > 1 {
+			return nil
+		}
+		news := s.News(ctx)
+		select {
+		case <-news:
+			t.Error("there was news before there was any")
+		default:
+		}
+		wanted <- struct{}{}
+		receive(t, news, "the news")
+		receive(t, s.News(ctx), "the news, for one who asks late")
+		select {
+		case <-news:
+			t.Error("one wish is news twice")
+		default:
+		}
+		return s.Want(ctx, "pull/1/2")
+	})
+	must[bool](t)(s.AddDelivery(t.Context(), Delivery{ID: "d-1", Forge: "github"}, []string{"pull/1/1"}))
+	<-wanted
+	ok(t, s.WantAt(t.Context(), "pull/1/1", s.now().Add(time.Hour))) // no news until then
+	must[bool](t)(s.AddDelivery(t.Context(), Delivery{ID: "d-2", Forge: "github"}, []string{"pull/1/1"}))
+	idle(t, s)
+	close(began)
+	var all []string
+	for b := range began {
+		all = append(all, b)
+	}
+	slices.Sort(all)
+	// What a run wants, it wants because of its own cause.
+	if want := []string{"pull/1/1 d-1", "pull/1/1 d-2", "pull/1/2 d-1"}; !slices.Equal(all, want) {
+		t.Errorf("began %q, want %q", all, want)
+	}
+}
+
+// What a run writes is refused once a later run of its key began, whatever it
+// writes; reading is not.
+func testFence(t *testing.T, open opener) {
+	s := open(t, Options{})
+	var old context.Context
+	start(t, s, 1, func(ctx context.Context, _ string) error {
+		if old == nil {
+			old = context.WithoutCancel(ctx)
+			return s.Want(ctx, "pull/1/1")
+		}
+		return nil
+	})
+	ok(t, s.Want(t.Context(), "pull/1/1"))
+	idle(t, s)
+	writes := map[string]func() error{
+		"AddDelivery":     func() error { _, err := s.AddDelivery(old, Delivery{ID: "x"}, nil); return err },
+		"Want":            func() error { return s.Want(old, "pull/1/2") },
+		"WantAt":          func() error { return s.WantAt(old, "pull/1/2", s.now().Add(time.Hour)) },
+		"SavePull":        func() error { _, err := s.SavePull(old, 1, 1, []byte("{}"), 0); return err },
+		"SavePlan":        func() error { return s.SavePlan(old, PlanRow{ID: "p"}) },
+		"ClaimCommand":    func() error { _, err := s.ClaimCommand(old, Command{Source: "github", CommentID: 1}); return err },
+		"FinishCommand":   func() error { return s.FinishCommand(old, "github", 1, 0, "done", nil) },
+		"Acquire":         func() error { _, _, _, err := s.Acquire(old, "target/a", "pull/1/1", "apply", 0); return err },
+		"Renew":           func() error { _, err := s.Renew(old, Lease{Key: "target/a"}, time.Minute); return err },
+		"Release":         func() error { return s.Release(old, Lease{Key: "target/a"}) },
+		"StartOperation":  func() error { return s.StartOperation(old, Operation{ID: "o"}) },
+		"UpdateOperation": func() error { return s.UpdateOperation(old, "o", nil) },
+		"FinishOperation": func() error { return s.FinishOperation(old, "o", "done", nil) },
+		"SetBranch":       func() error { return s.SetBranch(old, Branch{RepoID: 1, Name: "main", SHA: "a"}, "", nil) },
+		"SetBypassIssue":  func() error { return s.SetBypassIssue(old, 1, "main", "a", 1) },
+		"SettleBypass":    func() error { return s.SettleBypass(old, 1, "main", "a", "how") },
+		"OpenDuty":        func() error { return s.OpenDuty(old, Duty{ID: "d"}) },
+		"CloseDuty":       func() error { return s.CloseDuty(old, "d", forge.User{}) },
+		"SaveDrift":       func() error { return s.SaveDrift(old, Drift{Target: "a"}) },
+		"DropDrift":       func() error { return s.DropDrift(old, 1, "main", "a") },
+		"AddHeal":         func() error { return s.AddHeal(old, Heal{Target: "a"}) },
+		"SaveWatch":       func() error { return s.SaveWatch(old, Watch{Cluster: "main"}) },
+		"NoteRender":      func() error { return s.NoteRender(old, Render{Target: "a"}) },
+		"AppendRecord":    func() error { _, err := s.AppendRecord(old, audit.Record{Type: audit.ApplyEnd}); return err },
+		"PruneDeliveries": func() error { _, err := s.PruneDeliveries(old, time.Now()); return err },
+	}
+	for name, write := range writes {
+		if err := write(); !errors.Is(err, ErrTaken) {
+			t.Errorf("%s: %v, want ErrTaken", name, err)
+		}
+	}
+	must[[]int](t)(s.ListPulls(old, 1))
+}
+
+func testKeep(t *testing.T, open opener) {
+	s := open(t, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	kept, ended := make(chan context.Context, 9), make(chan error, 1)
+	go func() {
+		ended <- s.Keep(ctx, "watch/main", "watch", func(ctx context.Context) error {
+			kept <- ctx
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	}()
+	held := receive(t, kept, "the lease")
+	lease := must[Lease](t)(s.Lease(t.Context(), "watch/main"))
+	if lease.Purpose != "watch" || lease.Expires.IsZero() {
+		t.Errorf("the lease is %+v", lease)
+	}
+	s.cancelRuns() // as when it was taken for dead
+	receive(t, held.Done(), "the end of what was kept")
+	if err := context.Cause(held); !errors.Is(err, ErrTaken) {
+		t.Errorf("the cause is %v", err)
+	}
+	receive(t, kept, "the lease once more")
+	cancel()
+	if err := receive(t, ended, "the end"); !errors.Is(err, context.Canceled) {
+		t.Errorf("Keep: %v", err)
+	}
+	if _, err := s.Lease(t.Context(), "watch/main"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the lease is still held: %v", err)
+	}
+	if err := s.Keep(t.Context(), "watch/main", "watch", func(context.Context) error { return io.EOF }); !errors.Is(err, io.EOF) {
+		t.Errorf("Keep of what ends by itself: %v", err)
+	}
+	// Another one's lease is waited for; it is taken when it is released.
+	other, _, _, err := s.Acquire(t.Context(), "watch/main", "somebody", "watch", time.Hour)
+	ok(t, err)
+	go func() {
+		ended <- s.Keep(t.Context(), "watch/main", "watch", func(context.Context) error { return nil })
+	}()
+	select {
+	case err := <-ended:
+		t.Fatalf("kept what another held: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	ok(t, s.Release(t.Context(), other))
+	ok(t, receive(t, ended, "the lease that was released"))
 }
