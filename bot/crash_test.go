@@ -150,7 +150,7 @@ func (h *house) serve(program string) *exec.Cmd {
 		h.must(os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o600))
 	}
 	write("key.pem", h.app.Key)
-	write("webhook-secret", "webhook-secret")
+	write("webhook-secret", hookSecret)
 	write("server.yaml", h.in(fmt.Sprintf(`listen: %s
 store: lockkeeper.db
 cache: mirrors
@@ -187,6 +187,6 @@ repositories:
 		}
 		return err == nil
 	})
-	h.forge.SetWebhook(h.app, "http://"+address+"/webhook", "webhook-secret")
+	h.forge.SetWebhook(h.app, "http://"+address+"/webhook", hookSecret)
 	return cmd
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +70,13 @@ type house struct {
 	cancel context.CancelFunc
 	ran    chan error
 	log    *slog.Logger
+	// What leak_test.go looks at when the story is over. leaky is a story in
+	// which something gets out on purpose.
+	ears    *ears
+	said    *record
+	metrics *web.Metrics
+	page    http.Handler
+	leaky   bool
 }
 
 // build is what a story may want otherwise.
@@ -113,24 +119,16 @@ func configMap(name, value string) string {
 func newHouse(t *testing.T, b build) *house {
 	t.Helper()
 	t.Parallel()
-	h := &house{t: t, plane: plane.Get(t), dir: t.TempDir(), log: slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	h := &house{t: t, plane: plane.Get(t), dir: t.TempDir(), ears: &ears{}, said: &record{}, metrics: web.NewMetrics()}
+	h.log = slog.New(slog.NewTextHandler(h.said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h.ns = h.plane.Namespace(t)
 	h.kube = kubernetes.NewForConfigOrDie(h.plane.RESTConfig())
 	h.seed(b)
 	h.configure(b)
 	h.start()
+	t.Cleanup(h.tell)
 	t.Cleanup(h.stop)
 	return h
-}
-
-// logWriter sends the bot's log to the test's.
-type logWriter struct{ t *testing.T }
-
-func (w logWriter) Write(p []byte) (int, error) {
-	if os.Getenv("LOCKKEEPER_TEST_LOG") != "" {
-		fmt.Fprint(os.Stderr, string(p))
-	}
-	return len(p), nil
 }
 
 // in fills in the story's namespace.
@@ -202,27 +200,29 @@ func (h *house) start() {
 	h.must(err)
 	mirrors, err := git.OpenCache(ctx, h.dir+"/mirrors", git.Options{})
 	h.must(err)
-	h.github, err = github.New(ctx, github.Config{APIURL: h.forge.URL + "/api/v3", AppID: h.app.ID, PrivateKey: []byte(h.app.Key), UserAgent: "lockkeeper-test"})
+	h.github, err = github.New(ctx, github.Config{APIURL: h.forge.URL + "/api/v3", AppID: h.app.ID, PrivateKey: []byte(h.app.Key), UserAgent: "lockkeeper-test", HTTPClient: &http.Client{Transport: h.ears}})
 	h.must(err)
 	h.bot, err = bot.New(ctx, bot.Config{
 		Server: h.server, Forge: h.github, Store: h.store, Mirrors: mirrors, Renderer: renderer,
 		Clusters: h.clusters, Log: h.log, Now: h.forge.Now, Version: "test", Progress: time.Nanosecond,
 		Step: func(ctx context.Context, at bot.Step) {
 			h.log.DebugContext(ctx, "step", "key", at.Key, "step", at.Name, "done", at.Done)
+			h.metrics.Step(at.Name)
 		},
 	})
 	h.must(err)
 	h.bot.Bootstrap(ctx)
 	door, err := web.New(web.Config{
-		Forge: "github", Secrets: []secret.Secret{"webhook-secret"}, Logger: h.log,
+		Forge: "github", Secrets: []secret.Secret{hookSecret}, Logger: h.log, Metrics: h.metrics,
 		Verify: func(header http.Header, body []byte, keys [][]byte) error {
 			return github.Verify(body, header.Get("X-Hub-Signature-256"), keys)
 		},
 		Parse: github.ParseEvent, Wants: h.bot.Wants, Deliver: h.store.AddDelivery,
 	})
 	h.must(err)
+	h.page = door
 	hooks := httptest.NewServer(door)
-	h.forge.SetWebhook(h.app, hooks.URL+"/webhook", "webhook-secret")
+	h.forge.SetWebhook(h.app, hooks.URL+"/webhook", hookSecret)
 	h.ran = make(chan error, 1)
 	go func() {
 		err := h.store.Run(ctx, 4, h.bot.Handle)

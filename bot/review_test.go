@@ -92,7 +92,7 @@ func TestMergeWithoutAWebhookIsFoundBySweeping(t *testing.T) { // invariant 4
 		Server: func(s *config.Server) { s.Repositories[0].Apply = config.ApplyOnMerge },
 	})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
-	h.forge.SetWebhook(h.app, "http://127.0.0.1:1/", "webhook-secret")
+	h.forge.SetWebhook(h.app, "http://127.0.0.1:1/", hookSecret)
 	_, err := h.as(second).Merge(t.Context(), shop, n, "merge")
 	h.must(err)
 	h.must(h.store.Want(t.Context(), fmt.Sprintf("sweep/%d", h.server.Repositories[0].ID)))

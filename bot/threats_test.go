@@ -261,7 +261,7 @@ func TestThreat13UnsignedAndForgedWebhooksChangeNothing(t *testing.T) {
 	if d.Event != "issue_comment" {
 		t.Fatalf("the last webhook is a %s", d.Event)
 	}
-	good := forgetest.Sign("webhook-secret", d.Payload)
+	good := forgetest.Sign(hookSecret, d.Payload)
 	other := bytes.Replace(d.Payload, []byte("/apply"), []byte("/hold "), 1)
 	before := h.world(n)
 	h.forge.ForgetCalls()
