@@ -420,11 +420,32 @@ type Forge interface {
 	// commit on the base branch. ErrConflict tells that it no longer is.
 	Merge(ctx context.Context, ref RepoRef, number int, headSHA string, m MergeMethod) (string, error)
 
+	// FailedDeliveries lists webhooks, of all repositories, that were sent at or
+	// after since and that no attempt brought to us, newest first. ok is false
+	// where the forge does not tell. Only the newest few thousand are looked at.
+	FailedDeliveries(ctx context.Context, since time.Time) (failed []Delivery, ok bool, err error)
+	// Redeliver asks for another attempt of a delivery, by the ID of any of its
+	// attempts. It comes under the same GUID.
+	Redeliver(ctx context.Context, id int64) error
+
 	// Permission of an account, by ID; login only serves the API's URL and a
 	// mismatch of the two is None.
 	Permission(ctx context.Context, ref RepoRef, u User) (Permission, error)
 	// TeamMembers lists a team's members, child teams included.
 	TeamMembers(ctx context.Context, ref RepoRef, t Team) ([]User, error)
+}
+
+// Delivery is a webhook that the forge sent, or tried to.
+type Delivery struct {
+	ID       int64  // of the newest attempt
+	GUID     string // of the delivery, the same for every attempt
+	Event    string // the forge's name of the event
+	RepoID   int64  // 0 when the event concerns none
+	Attempts int    // how many were seen
+	At       time.Time
+	// Status is the HTTP status that the newest attempt was answered with, 0 when
+	// it was not answered.
+	Status int
 }
 
 // Event is what a webhook delivery amounts to: a hint to look again.

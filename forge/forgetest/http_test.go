@@ -239,8 +239,11 @@ func TestRenamedRepositoryRedirects(t *testing.T) {
 	w := newWorld(t, forgetest.Options{})
 	w.RenameRepo(shop, "store")
 	res, _ := get(t, w.URL+"/repos/acme/shop/branches/main", w.Token("ann"), nil)
-	if res.StatusCode != 404 { // only the repository itself has a route by id
+	if res.StatusCode != 200 {
 		t.Errorf("a sub-resource by the old name: %s", res.Status)
+	}
+	if got := w.As("ann").Do(w.ctx, "POST", "/repos/acme/shop/issues", fields{"title": "x"}, nil); status(t, got) != 307 && got != nil {
+		t.Errorf("a write to the old name: %v", got)
 	}
 	res, body := get(t, w.URL+"/repos/acme/shop", w.Token("ann"), nil)
 	if res.StatusCode != 200 || !strings.Contains(body, `"full_name":"acme/store"`) {

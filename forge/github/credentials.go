@@ -20,11 +20,16 @@ import (
 // credentials hands out clients and tokens that fit one repository.
 type credentials interface {
 	appID() int64 // 0 for a personal token
+	// asApp acts as the App itself, not as an installation; false for a token.
+	asApp() (*gh.Client, bool)
 	self(ctx context.Context) (*gh.User, error)
 	client(ctx context.Context, ref forge.RepoRef) (*gh.Client, error)
 	token(ctx context.Context, ref forge.RepoRef) (string, error)
 	// forget drops what is known of how to reach a repository.
 	forget(ref forge.RepoRef)
+	// left drops it if a repository is not of the account any more by which it is
+	// reached, and says so.
+	left(ref forge.RepoRef, owner int64) bool
 }
 
 // newClient builds a go-github client over rt.
@@ -50,6 +55,8 @@ func newTokenCredentials(f *Forge, token string) *tokenCredentials {
 
 func (t *tokenCredentials) appID() int64 { return 0 }
 
+func (t *tokenCredentials) asApp() (*gh.Client, bool) { return nil, false }
+
 func (t *tokenCredentials) self(ctx context.Context) (*gh.User, error) {
 	u, _, err := t.c.Users.Get(ctx, "")
 	return u, err
@@ -64,6 +71,8 @@ func (t *tokenCredentials) token(context.Context, forge.RepoRef) (string, error)
 }
 
 func (t *tokenCredentials) forget(forge.RepoRef) {}
+
+func (t *tokenCredentials) left(forge.RepoRef, int64) bool { return false }
 
 type bearer struct {
 	token string
@@ -96,6 +105,8 @@ type installation struct {
 	mu sync.Mutex
 	tr *ghinstallation.Transport
 	c  *gh.Client
+	// account is whose repositories it reaches, 0 if GitHub did not say.
+	account int64
 }
 
 func newAppCredentials(f *Forge, id int64, pem []byte) (*appCredentials, error) {
@@ -130,6 +141,8 @@ func (c cloning) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func (a *appCredentials) appID() int64 { return a.id }
+
+func (a *appCredentials) asApp() (*gh.Client, bool) { return a.app, true }
 
 // self reads the bot account. Only installation tokens may read accounts where
 // a server hides them from strangers, so the first installation's is used.
@@ -201,6 +214,7 @@ func (a *appCredentials) installation(ctx context.Context, ref forge.RepoRef) (*
 	} else {
 		opts.Repositories = []string{ref.Name}
 	}
+	i.account = in.GetAccount().GetID()
 	i.tr = a.transport(in.GetID(), opts)
 	i.c = a.f.newClient(a.budget(in.GetID()).Over(forgetting{next: i.tr, forget: func(minting bool) { a.drop(ref, i, minting) }}))
 	return i, nil
@@ -242,6 +256,22 @@ func (a *appCredentials) forget(ref forge.RepoRef) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.repos, repoKey(ref))
+}
+
+func (a *appCredentials) left(ref forge.RepoRef, owner int64) bool {
+	a.mu.Lock()
+	i := a.repos[repoKey(ref)]
+	a.mu.Unlock()
+	if i == nil {
+		return false
+	}
+	i.mu.Lock()
+	gone := i.c != nil && i.account != 0 && i.account != owner
+	i.mu.Unlock()
+	if gone {
+		a.forget(ref)
+	}
+	return gone
 }
 
 // drop forgets an installation that is not accepted any more, unless another has

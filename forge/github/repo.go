@@ -92,6 +92,12 @@ func (f following) RoundTrip(req *http.Request) (*http.Response, error) {
 func (f *Forge) Repo(ctx context.Context, ref forge.RepoRef) (forge.Repo, error) {
 	op := fmt.Sprintf("read repository %s (id %d)", ref, ref.ID)
 	r, err := f.read(ctx, ref)
+	if err == nil && f.creds.left(ref, r.GetOwner().GetID()) {
+		// Transferred: a public repository can still be read with the token of an
+		// installation that lost it, and nothing else be done.
+		f.names.learn(forge.RepoRef{ID: r.GetID(), Owner: r.GetOwner().GetLogin(), Name: r.GetName()})
+		r, err = f.read(ctx, ref)
+	}
 	if err != nil {
 		err = wire.Fail(op, err)
 		if code := forge.CodeOf(err); code == forge.NotFound || code == forge.Forbidden {

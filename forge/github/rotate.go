@@ -22,6 +22,8 @@ func rotatingFrom(c credentials) *rotating {
 
 func (r *rotating) appID() int64 { return (*r.now.Load()).appID() }
 
+func (r *rotating) asApp() (*gh.Client, bool) { return (*r.now.Load()).asApp() }
+
 func (r *rotating) self(ctx context.Context) (*gh.User, error) { return (*r.now.Load()).self(ctx) }
 
 func (r *rotating) client(ctx context.Context, ref forge.RepoRef) (*gh.Client, error) {
@@ -30,6 +32,10 @@ func (r *rotating) client(ctx context.Context, ref forge.RepoRef) (*gh.Client, e
 
 func (r *rotating) token(ctx context.Context, ref forge.RepoRef) (string, error) {
 	return (*r.now.Load()).token(ctx, ref)
+}
+
+func (r *rotating) left(ref forge.RepoRef, owner int64) bool {
+	return (*r.now.Load()).left(ref, owner)
 }
 
 func (r *rotating) forget(ref forge.RepoRef) { (*r.now.Load()).forget(ref) }

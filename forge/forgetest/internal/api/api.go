@@ -178,6 +178,9 @@ func (s *API) movedTo(c *Call, to *hub.Repo) Reply {
 	prefix := "/repos/" + c.Request.PathValue("owner") + "/" + c.Request.PathValue("repo")
 	u := fmt.Sprintf("%s/repositories/%d%s", s.URL, to.ID, strings.TrimPrefix(c.Request.URL.Path, prefix))
 	out := Refuse(http.StatusMovedPermanently, "Moved Permanently")
+	if c.Request.Method != http.MethodGet {
+		out = Refuse(http.StatusTemporaryRedirect, "Temporary Redirect")
+	}
 	out.Body.(obj)["url"] = u
 	out.Header = http.Header{"Location": {u}}
 	return out

@@ -24,8 +24,8 @@ func (s *API) check(c *Call, rt Route, status int, body []byte) {
 		path = real
 	}
 	err := s.Schemas.Response(method, path, status, body)
-	if errors.Is(err, schema.ErrUndescribed) && status >= 400 {
-		return // the description does not list every refusal
+	if errors.Is(err, schema.ErrUndescribed) && status >= 300 {
+		return // the description lists neither every refusal nor every redirect
 	}
 	if err != nil {
 		s.Opt.Validate(err.Error())

@@ -32,8 +32,8 @@ type Delivery struct {
 	Redelivery   bool
 	Installation int64
 	Repository   int64
-	// Dropped is set when a Drop function swallowed it.
-	Dropped bool
+	// Dropped is set when a Drop function swallowed it, Done when it was sent.
+	Dropped, Done bool
 
 	// App or Hook is the number of whom it is for; the other is 0.
 	App, Hook int64
@@ -89,9 +89,9 @@ func (c *Courier) Close() {
 	<-c.done
 }
 
-// Add signs a delivery and queues it.
+// Add signs a delivery and queues it. At is when it happened.
 func (c *Courier) Add(d *Delivery) {
-	d.GUID, d.At = guid(), time.Now()
+	d.GUID = guid()
 	d.Header = http.Header{
 		"Content-Type": {"application/json"}, "User-Agent": {"GitHub-Hookshot/f0f0f0f"}, "Accept": {"*/*"},
 		"X-Github-Event": {d.Event}, "X-Github-Delivery": {d.GUID},
@@ -171,7 +171,7 @@ func (c *Courier) send(d *Delivery) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	d.Status, d.Answer, d.Took = status, answer, time.Since(started)
+	d.Status, d.Answer, d.Took, d.Done = status, answer, time.Since(started), true
 }
 
 // Flush lets held deliveries go and waits until all have been answered.
@@ -216,7 +216,7 @@ func (c *Courier) Log() []Delivery {
 }
 
 // Again sends a delivery once more, under its own GUID and the number newID.
-func (c *Courier) Again(id, newID int64) error {
+func (c *Courier) Again(id, newID int64, at time.Time) error {
 	c.mu.Lock()
 	i := slices.IndexFunc(c.log, func(d *Delivery) bool { return d.ID == id })
 	if i < 0 {
@@ -225,7 +225,7 @@ func (c *Courier) Again(id, newID int64) error {
 	}
 	again := *c.log[i]
 	c.mu.Unlock()
-	again.ID, again.Redelivery, again.Dropped, again.Status, again.At = newID, true, false, 0, time.Now()
+	again.ID, again.Redelivery, again.Dropped, again.Done, again.Status, again.At = newID, true, false, false, 0, at
 	c.enqueue(&again)
 	return nil
 }

@@ -155,8 +155,8 @@ func (s *Hub) EmitStatus(ctx context.Context, r *Repo, t *Status, by *Account) {
 	})
 }
 
-// emitInstallation tells an App, and only it, what became of its installation.
-func (s *Hub) emitInstallation(in *Installation, action string, by *Account) {
+// EmitInstallation tells an App, and only it, what became of its installation.
+func (s *Hub) EmitInstallation(in *Installation, action string, by *Account) {
 	list := []any{}
 	for _, r := range s.SortedRepos() {
 		if in.Has(r) {
@@ -182,7 +182,7 @@ func (s *Hub) Suspend(installationID int64, suspended bool) {
 			if in.Suspend = nil; suspended {
 				in.Suspend, action = in.Account, "suspend"
 			}
-			s.emitInstallation(in, action, in.Account)
+			s.EmitInstallation(in, action, in.Account)
 		}
 	}
 }

@@ -358,7 +358,7 @@ func (s *Hub) Install(app *App, login string, repos ...string) int64 {
 		in.repos = append(in.repos, s.MustRepo(name))
 	}
 	app.Installations = append(app.Installations, in)
-	s.emitInstallation(in, "created", in.Account)
+	s.EmitInstallation(in, "created", in.Account)
 	return in.ID
 }
 

@@ -43,7 +43,7 @@ func (s *Hub) Redeliver(id int64) error {
 }
 
 // SendAgain is Redeliver with the lock held.
-func (s *Hub) SendAgain(id int64) error { return s.hooks.Again(id, s.NextID()) }
+func (s *Hub) SendAgain(id int64) error { return s.hooks.Again(id, s.NextID(), s.Last) }
 
 // emit sends an event to the Apps installed on the repository and to the
 // repository's own hooks.
@@ -78,7 +78,7 @@ func (s *Hub) Post(r *Repo, event, action string, payload obj, d *courier.Delive
 		panic(err) // payloads are made of plain values
 	}
 	s.checkPayload(event, data)
-	d.ID, d.Event, d.Action, d.Payload = s.NextID(), event, action, data
+	d.ID, d.At, d.Event, d.Action, d.Payload = s.NextID(), s.Last, event, action, data
 	if r != nil {
 		d.Repository = r.ID
 	}

@@ -29,7 +29,15 @@ func appDeliveries(c *call) reply {
 	if app == nil {
 		return refused
 	}
-	return deliveryPage(c, c.Hub.DeliveriesOf(func(d courier.Delivery) bool { return d.App == app.ID }))
+	return deliveryPage(c, c.Hub.DeliveriesOf(func(d courier.Delivery) bool { return d.App == app.ID && listed(c, d) }))
+}
+
+// kept is how long GitHub lists a delivery.
+const kept = 72 * time.Hour
+
+// listed tells that a delivery has come to its end, well or not, and lately.
+func listed(c *call, d courier.Delivery) bool {
+	return (d.Done || d.Dropped) && c.Hub.Last.Sub(d.At) < kept
 }
 
 // deliveryPage pages by cursor: the id of the delivery to start from.
@@ -74,8 +82,13 @@ func appDelivery(c *call) reply {
 }
 
 func redeliverApp(c *call) reply {
-	if app, refused := findApp(c); app == nil {
+	app, refused := findApp(c)
+	if app == nil {
 		return refused
+	}
+	id := api.PathID(c, "delivery_id")
+	if len(c.Hub.DeliveriesOf(func(d courier.Delivery) bool { return d.ID == id && d.App == app.ID && listed(c, d) })) == 0 {
+		return api.NotFound()
 	}
 	return attempt(c)
 }
@@ -151,7 +164,7 @@ func createHook(c *call) reply {
 
 func repoDeliveries(c *call) reply {
 	id := api.PathID(c, "hook_id")
-	return deliveryPage(c, c.Hub.DeliveriesOf(func(d courier.Delivery) bool { return d.Hook == id && time.Since(d.At) < 72*time.Hour }))
+	return deliveryPage(c, c.Hub.DeliveriesOf(func(d courier.Delivery) bool { return d.Hook == id && listed(c, d) }))
 }
 
 func hookConfig(url string) obj {
@@ -169,7 +182,10 @@ func hookJSON(s *hub.Hub, r *hub.Repo, h *hub.Hook) obj {
 
 func deliveryJSON(d courier.Delivery) obj {
 	answer := "OK"
-	if d.Status < 200 || d.Status > 299 {
+	switch {
+	case d.Status == 0:
+		answer = "failed to connect to host"
+	case d.Status < 200 || d.Status > 299:
 		answer = "Invalid HTTP Response: " + strconv.Itoa(d.Status)
 	}
 	o := obj{
