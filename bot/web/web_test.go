@@ -47,6 +47,10 @@ func newFixture(t *testing.T) *fixture {
 			t.Error(err)
 		}
 	})
+	return newFixtureOn(s)
+}
+
+func newFixtureOn(s *store.Store) *fixture {
 	f := &fixture{store: s, metrics: NewMetrics()}
 	f.config = Config{
 		Forge:   "github",
