@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/secret"
 	"lockkeeper/bot/store"
 )
 
@@ -14,23 +15,34 @@ func auditCommand(ctx context.Context, c *call) error {
 		return errors.New("audit: want `lockkeeper audit list`; see lockkeeper audit list -h")
 	}
 	c.args = c.args[1:]
-	path := c.flags.String("store", "", "the SQLite `FILE` of the server")
+	path := c.flags.String("store", "", "the SQLite `FILE` of the server, or postgres://USER@HOST/DATABASE")
+	server := c.flags.String("config", "", "the operator's `FILE`, which says where the store is")
 	repo := c.flags.Int64("repo", 0, "only this repository `ID`")
 	pull := c.flags.Int("pull", 0, "only this pull `NUMBER`")
 	format := c.flags.String("o", "text", "text or json")
 	if err := c.parse(); err != nil {
 		return err
 	}
-	if *path == "" {
-		return errors.New("audit list: --store is missing; name the server's SQLite file")
+	if (*path == "") == (*server == "") {
+		return errors.New("audit list: want either --config, the operator's file, or --store, the server's SQLite file")
+	}
+	redact := &secret.Redactor{}
+	if *server != "" {
+		file, err := readServer(*server)
+		if err == nil {
+			*path, err = storeAddress(file, redact)
+		}
+		if err != nil {
+			return redact.Error(err)
+		}
 	}
 	s, err := store.Open(ctx, *path, store.Options{MustExist: true})
 	if err != nil {
-		return err
+		return redact.Error(err)
 	}
 	records, err := s.Records(ctx, store.Filter{RepoID: *repo, Number: *pull})
 	if err := errors.Join(err, s.Close()); err != nil {
-		return err
+		return redact.Error(err)
 	}
 	switch *format {
 	case "text":

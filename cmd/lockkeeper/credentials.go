@@ -48,19 +48,8 @@ type kubeconfigs map[string][sha256.Size]byte
 // said from now on.
 func readCredentials(s *config.Server, redact *secret.Redactor) (credentials, error) {
 	c := credentials{github: github.Config{APIURL: s.GitHub.APIURL}, clusters: kubeconfigs{}}
-	read := func(what, path string) ([]byte, error) {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("the %s: %w", what, err)
-		}
-		if b = bytes.TrimSpace(b); len(b) == 0 {
-			return nil, fmt.Errorf("the %s: %s is empty", what, path)
-		}
-		redact.Register(secret.Secret(b))
-		return b, nil
-	}
 	for _, path := range s.GitHub.WebhookSecretFiles {
-		b, err := read("webhook secret", path)
+		b, err := readSecret("webhook secret", path, redact)
 		if err != nil {
 			return c, err
 		}
@@ -69,16 +58,16 @@ func readCredentials(s *config.Server, redact *secret.Redactor) (credentials, er
 	var err error
 	if a := s.GitHub.App; a != nil {
 		c.github.AppID = a.ID
-		c.github.PrivateKey, err = read("private key of the GitHub App", a.PrivateKeyFile)
+		c.github.PrivateKey, err = readSecret("private key of the GitHub App", a.PrivateKeyFile, redact)
 	} else {
 		var token []byte
-		token, err = read("token", s.GitHub.TokenFile)
+		token, err = readSecret("token", s.GitHub.TokenFile, redact)
 		c.github.Token = string(token)
 	}
 	if err != nil {
 		return c, err
 	}
-	if c.store, err = storeAddress(s, read, redact); err != nil {
+	if c.store, err = storeAddress(s, redact); err != nil {
 		return c, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Clusters)) {
@@ -91,13 +80,25 @@ func readCredentials(s *config.Server, redact *secret.Redactor) (credentials, er
 	return c, nil
 }
 
+func readSecret(what, path string, redact *secret.Redactor) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("the %s: %w", what, err)
+	}
+	if b = bytes.TrimSpace(b); len(b) == 0 {
+		return nil, fmt.Errorf("the %s: %s is empty", what, path)
+	}
+	redact.Register(secret.Secret(b))
+	return b, nil
+}
+
 // storeAddress is where the store is, with the password that opens it.
-func storeAddress(s *config.Server, read func(what, path string) ([]byte, error), redact *secret.Redactor) (string, error) {
+func storeAddress(s *config.Server, redact *secret.Redactor) (string, error) {
 	redact.Register(secret.Secret(s.StorePassword()))
 	if s.StorePasswordFile == "" {
 		return s.Store, nil
 	}
-	password, err := read("password of the store", s.StorePasswordFile)
+	password, err := readSecret("password of the store", s.StorePasswordFile, redact)
 	if err != nil {
 		return "", err
 	}
