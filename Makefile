@@ -7,7 +7,7 @@ GO ?= go
 # need names the first program that is missing, before anything else is printed.
 need = @for p in $(1); do command -v $$p >/dev/null || { echo "$$p is needed but was not found in PATH: install it and run this again" >&2; exit 1; }; done
 
-.PHONY: help build demo test race lint bench replay fuzz clean
+.PHONY: help build demo test race lint bench soak replay fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,10 +50,17 @@ lint: ## formatting, go vet, staticcheck, tidiness of go.mod, no registry host i
 	  ! git grep -nIF "$$host" -- . || { echo "a file names a package registry: leave that to each machine" >&2; exit 1; }; \
 	done
 
-bench: ## measure speed against kubectl; figures go to bin/bench.jsonl [ARGS=flags]
+bench: ## measure speed, against kubectl and under load; figures go to bin/bench.jsonl [ARGS=flags]
 	$(call need,$(GO) git npm)
 	@$(GO) build -o bin/bench ./cmd/bench
 	@exec bin/bench $(ARGS)
+
+MINUTES ?= 2
+
+soak: ## random use with random faults on two replicas: [MINUTES=n] [SEED=n] [ARGS=flags]
+	$(call need,$(GO) git npm)
+	@$(GO) build -o bin/soak ./cmd/soak
+	@exec bin/soak -minutes $(MINUTES) $(if $(SEED),-seed $(SEED)) $(ARGS)
 
 replay: ## replay a Git bundle as pulls: BUNDLE=path [FIRST=kubectl] [ARGS=flags]
 	$(call need,$(GO) git npm)

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"lockkeeper/bot/store/pgtest"
 	"lockkeeper/cmd/internal/house"
 	"lockkeeper/forge/forgetest"
 	"lockkeeper/forge/forgetest/bare"
@@ -39,12 +40,29 @@ const (
 	maxStormCalls = 2 * maxForgeCalls
 )
 
+// storms measures the same storm on both databases.
+func (b *bench) storms(ctx context.Context) (err error) {
+	if err := b.storm(ctx, "SQLite", ""); err != nil {
+		return err
+	}
+	server, err := pgtest.Start(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	database, err := server.Database(ctx)
+	if err != nil {
+		return err
+	}
+	return b.storm(ctx, "PostgreSQL", database)
+}
+
 // storm measures what a burst of webhooks does to the door, to the forge and to
 // memory: 500 pulls are opened, pushed to, talked about, reviewed and tested,
 // and everything that the forge tells of it arrives twice, in any order.
-func (b *bench) storm(ctx context.Context, on, storeURL string) (err error) {
+func (b *bench) storm(ctx context.Context, on, database string) (err error) {
 	h, err := house.Start(ctx, house.Options{
-		Binary: b.binary, Plane: b.plane, Store: storeURL, Unchecked: true,
+		Binary: b.binary, Plane: b.plane, Store: database, Unchecked: true,
 		Repo: forgetest.NewRepo{Owner: "acme", Name: "shop", Files: stormFiles()},
 	})
 	defer func() { err = errors.Join(err, h.Close()) }()
