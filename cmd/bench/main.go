@@ -2,8 +2,8 @@
 // machine: a plan and a check for drift against kubectl diff, the time from
 // webhook to report, what a thousand targets and many watched objects cost, and
 // how it bears a storm of webhooks. Only ratios, counts, the memory and the
-// door's 99th percentile are held to a bound; other times are for the reader. It prints a table and appends one JSON line a
-// figure to a file. See `make bench`.
+// door's 99th percentile are held to a bound; other times are for the reader. It
+// prints a table and appends one JSON line a figure to a file. See `make bench`.
 package main
 
 import (
