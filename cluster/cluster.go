@@ -177,6 +177,9 @@ type Problem struct {
 	Source string `json:"source,omitempty"`
 	// Message says what is wrong and what to do about it.
 	Message string `json:"message"`
+	// Passing is set where it may go away without anybody changing anything in
+	// Git: the cluster is in trouble of its own.
+	Passing bool `json:"passing,omitempty"`
 }
 
 // Stats count what a plan or an apply cost. Bytes are of response bodies.

@@ -65,8 +65,8 @@ type Target struct {
 	Plan *cluster.Plan `json:"plan"`
 	// Note says what happens to the target itself: added, removed, moved.
 	Note string `json:"note,omitempty"`
-	// Unasked is set when the cluster could not be asked: the same plan may turn
-	// out otherwise once it answers again.
+	// Unasked is set when the cluster could not be asked, about some object at
+	// least: the same plan may turn out otherwise once it answers again.
 	Unasked bool `json:"unasked,omitempty"`
 	// Also are environments, beside the target's own, whose policy has a say: a
 	// pull must not get around the rules of production by calling it staging,
@@ -349,7 +349,8 @@ func (p *Planner) one(ctx context.Context, in Input, x *pair, all []*pair) (plan
 		return plan, true, err
 	}
 	p.capDeletes(plan)
-	return plan, false, nil
+	passing := slices.ContainsFunc(plan.Problems, func(p cluster.Problem) bool { return p.Passing })
+	return plan, passing, nil
 }
 
 // broken is the plan of a target that could not be planned: never "no change".

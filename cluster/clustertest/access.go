@@ -2,6 +2,7 @@ package clustertest
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -24,9 +25,13 @@ type Access struct {
 
 // newAccess writes a kubeconfig beside the control plane's other files.
 func (c *ControlPlane) newAccess(file, contextName, server, token string) (*Access, error) {
+	return c.accessAs(file, contextName, server, &clientcmdapi.AuthInfo{Token: token})
+}
+
+func (c *ControlPlane) accessAs(file, contextName, server string, who *clientcmdapi.AuthInfo) (*Access, error) {
 	config := clientcmdapi.NewConfig()
 	config.Clusters[contextName] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: c.ca}
-	config.AuthInfos[contextName] = &clientcmdapi.AuthInfo{Token: token}
+	config.AuthInfos[contextName] = who
 	config.Contexts[contextName] = &clientcmdapi.Context{Cluster: contextName, AuthInfo: contextName}
 	config.CurrentContext = contextName
 	path := filepath.Join(c.dir, file)
@@ -55,6 +60,20 @@ func (a *Access) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	cmd.Env = append(cmd.Environ(), "KUBERC=off")
 	cmd.WaitDelay = 10 * time.Second // for what kubectl itself started, such as diff
 	return cmd
+}
+
+// Certificate is an administrator's access by a client certificate that expires
+// after so long. The name tells the kubeconfig files apart.
+func (c *ControlPlane) Certificate(name string, valid time.Duration) (*Access, error) {
+	template := certificate(time.Now().UnixNano(), "test-"+name)
+	template.Subject.Organization = []string{"system:masters"}
+	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	template.NotAfter = time.Now().Add(valid)
+	cert, key, err := c.sign(template)
+	if err != nil {
+		return nil, err
+	}
+	return c.accessAs("kubeconfig-certificate-"+name, c.Context, c.url(), &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key})
 }
 
 // Login is access with another bearer token: a service account's, or one that

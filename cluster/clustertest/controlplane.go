@@ -199,7 +199,7 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", c.port),
 		"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
 		"--tls-cert-file=" + c.key("serving.crt"), "--tls-private-key-file=" + c.key("serving.key"),
-		"--token-auth-file=" + c.key("tokens.csv"), "--authorization-mode=RBAC",
+		"--token-auth-file=" + c.key("tokens.csv"), "--client-ca-file=" + c.key("ca.crt"), "--authorization-mode=RBAC",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + c.key("service-accounts.key"),
 		"--service-account-signing-key-file=" + c.key("service-accounts.key"),

@@ -35,7 +35,8 @@
 //
 // # What differs from a production cluster
 //
-// etcd does not sync to disk. People come in by static tokens. Controllers run
+// etcd does not sync to disk. People come in by static tokens and
+// client certificates. Controllers run
 // as cluster administrators. Without nodes, nothing is reconciled: no
 // namespace is ever fully deleted, owners' dependents are not collected, and
 // no service account appears, so that pods are refused (Deployments are not).

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -16,8 +17,8 @@ import (
 	"time"
 )
 
-// writeKeys makes what an API server needs to be trusted and to sign: ca.crt,
-// serving.crt and serving.key for loopback, and service-accounts.key.
+// writeKeys makes what an API server needs to be trusted and to sign: ca.crt and
+// ca.key, serving.crt and serving.key for loopback, and service-accounts.key.
 func writeKeys(dir string) error {
 	caKey, err := newKey()
 	if err != nil {
@@ -33,10 +34,7 @@ func writeKeys(dir string) error {
 	if err != nil {
 		return err
 	}
-	serving := certificate(2, "kube-apiserver")
-	serving.KeyUsage, serving.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	serving.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, net.IPv4(10, 96, 0, 1)}
-	serving.DNSNames = []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
+	serving := servingCertificate()
 	servingDER, err := x509.CreateCertificate(rand.Reader, serving, ca, servingKey.Public(), caKey)
 	if err != nil {
 		return fmt.Errorf("make the API server's certificate: %w", err)
@@ -47,10 +45,40 @@ func writeKeys(dir string) error {
 	}
 	return errors.Join(
 		writePEM(filepath.Join(dir, "ca.crt"), "CERTIFICATE", caDER),
+		writeKey(filepath.Join(dir, "ca.key"), caKey),
 		writePEM(filepath.Join(dir, "serving.crt"), "CERTIFICATE", servingDER),
 		writeKey(filepath.Join(dir, "serving.key"), servingKey),
 		writeKey(filepath.Join(dir, "service-accounts.key"), accountsKey),
 	)
+}
+
+func servingCertificate() *x509.Certificate {
+	serving := certificate(2, "kube-apiserver")
+	serving.KeyUsage, serving.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	serving.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, net.IPv4(10, 96, 0, 1)}
+	serving.DNSNames = []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
+	return serving
+}
+
+// sign makes a certificate of the test CA, in PEM with its key.
+func (c *ControlPlane) sign(template *x509.Certificate) (certPEM, keyPEM []byte, err error) {
+	ca, err := tls.LoadX509KeyPair(c.key("ca.crt"), c.key("ca.key"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the test CA: %w", err)
+	}
+	key, err := newKey()
+	if err != nil {
+		return nil, nil, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.Leaf, key.Public(), ca.PrivateKey)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make the certificate of %s: %w", template.Subject.CommonName, err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}), nil
 }
 
 func newKey() (*ecdsa.PrivateKey, error) {

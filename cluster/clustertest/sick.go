@@ -25,7 +25,10 @@ type Sick struct {
 	served sync.WaitGroup
 	next   *httputil.ReverseProxy
 
+	plane *ControlPlane
+
 	mu     sync.Mutex
+	shown  tls.Certificate
 	ills   []*Ill
 	healed chan struct{} // closed by Heal
 	met    []time.Time
@@ -54,14 +57,6 @@ type Ill struct {
 func (c *ControlPlane) Sick() (*Sick, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	certificate, err := tls.LoadX509KeyPair(c.key("serving.crt"), c.key("serving.key"))
-	if err != nil {
-		return nil, fmt.Errorf("make a sick road to the API server: %w", err)
-	}
-	return c.sick(certificate, len(c.sicks)+1)
-}
-
-func (c *ControlPlane) sick(certificate tls.Certificate, number int) (*Sick, error) {
 	target, err := url.Parse(c.url())
 	if err != nil {
 		return nil, err
@@ -72,7 +67,10 @@ func (c *ControlPlane) sick(certificate tls.Certificate, number int) (*Sick, err
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(c.ca)
-	s := &Sick{healed: make(chan struct{})}
+	s := &Sick{plane: c, healed: make(chan struct{})}
+	if s.shown, err = tls.LoadX509KeyPair(c.key("serving.crt"), c.key("serving.key")); err != nil {
+		return nil, errors.Join(fmt.Errorf("make a sick road to the API server: %w", err), listener.Close())
+	}
 	s.next = &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64},
@@ -82,10 +80,10 @@ func (c *ControlPlane) sick(certificate tls.Certificate, number int) (*Sick, err
 	}
 	s.server = &http.Server{
 		Handler: s, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute,
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}},
+		TLSConfig: &tls.Config{GetCertificate: s.certificate},
 	}
 	s.served.Go(func() { _ = s.server.ServeTLS(listener, "", "") }) // until Close
-	s.Access, err = c.newAccess(fmt.Sprintf("kubeconfig-sick-%d", number), c.Context, "https://"+listener.Addr().String(), c.config.BearerToken)
+	s.Access, err = c.newAccess(fmt.Sprintf("kubeconfig-sick-%d", len(c.sicks)+1), c.Context, "https://"+listener.Addr().String(), c.config.BearerToken)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -99,6 +97,28 @@ func (s *Sick) Fall(i Ill) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ills = append(s.ills, &i)
+}
+
+// Expire makes the road show a certificate that expired an hour ago to those who
+// connect from now on.
+func (s *Sick) Expire() error {
+	template := servingCertificate()
+	template.NotBefore, template.NotAfter = time.Now().Add(-24*time.Hour), time.Now().Add(-time.Hour)
+	cert, key, err := s.plane.sign(template)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shown, err = tls.X509KeyPair(cert, key)
+	return err
+}
+
+func (s *Sick) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	shown := s.shown
+	return &shown, nil
 }
 
 // Heal ends all ills. Requests that hang are let through.

@@ -51,6 +51,7 @@ type applying struct {
 	put    map[cluster.Ref]inventory.Entry // for the inventory, not saved yet
 	drop   map[cluster.Ref]bool            // likewise
 	failed bool                            // nothing new is begun
+	away   bool                            // nor in the same stage: the cluster does not answer
 }
 
 // Apply carries out a plan: foundations first, each stage concurrently, waiting
@@ -161,7 +162,7 @@ func (a *applying) each(ctx context.Context, g group, do func(context.Context, i
 	found := make([]*health.Awaited, len(g.members))
 	for n, i := range g.members {
 		workers.Go(func() error {
-			if ctx.Err() == nil && a.pending(i) {
+			if ctx.Err() == nil && !a.isAway() && a.pending(i) {
 				// What is begun is finished, so that its outcome is known.
 				found[n] = do(context.WithoutCancel(ctx), i)
 			}
@@ -220,13 +221,21 @@ func (a *applying) waitStanding(ctx context.Context) {
 	a.wait(ctx, list)
 }
 
-// reread judges objects by their state now.
+// reread judges objects by their state now, as far as that is told in time.
 func (a *applying) reread(ctx context.Context, list []*health.Awaited) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	var reading errgroup.Group
+	reading.SetLimit(writeConcurrency)
 	for _, w := range list {
-		if obj, err := a.c.api.Get(ctx, w.GVR, w.Object.GetNamespace(), w.Object.GetName()); err == nil {
-			w.Look(obj)
-		}
+		reading.Go(func() error {
+			if obj, err := a.c.api.Get(ctx, w.GVR, w.Object.GetNamespace(), w.Object.GetName()); err == nil {
+				w.Look(obj)
+			}
+			return nil
+		})
 	}
+	_ = reading.Wait() // who was not read keeps the state at hand
 }
 
 // settle reports an object that was judged.
@@ -307,11 +316,35 @@ func (a *applying) pending(i int) bool {
 	return a.steps[i].State == cluster.Waiting
 }
 
+// outOfReach keeps what was not begun from being tried.
+func (a *applying) outOfReach() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.away = true
+}
+
+func (a *applying) isAway() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.away
+}
+
+// stop says why ctx ended, where somebody said so.
+func stop(ctx context.Context) string {
+	if why := context.Cause(ctx); why != nil && !errors.Is(why, context.Canceled) {
+		return why.Error()
+	}
+	return "the apply was stopped"
+}
+
 // skipRest says of all that was not tried why.
 func (a *applying) skipRest(ctx context.Context) {
 	why := "not tried: something before it failed"
-	if ctx.Err() != nil {
-		why = "not tried: the apply was stopped"
+	switch {
+	case ctx.Err() != nil:
+		why = "not tried: " + stop(ctx)
+	case a.isAway():
+		why = "not tried: the cluster does not answer"
 	}
 	for i := range a.steps {
 		if a.pending(i) {

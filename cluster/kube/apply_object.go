@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"lockkeeper/cluster"
+	"lockkeeper/cluster/kube/ask"
+	"lockkeeper/cluster/kube/client"
 	"lockkeeper/cluster/kube/fields"
 	"lockkeeper/cluster/kube/health"
 	"lockkeeper/cluster/kube/inventory"
@@ -28,8 +30,12 @@ import (
 // mean any version.) A test holds the server to it.
 const absent = "1"
 
-// planAgain bounds how often a moving object is planned again.
-const planAgain = 5
+// planAgain bounds how often a moving object is planned again, and lostAgain how
+// often one is whose write got no answer, after pauses that double.
+const (
+	planAgain = 5
+	lostAgain = 4
+)
 
 // told is an error that is in people's words already.
 type told string
@@ -51,8 +57,7 @@ func (a *applying) applyObject(ctx context.Context, i int) *health.Awaited {
 	obj, err := a.carryOut(ctx, &it, a.apply)
 	switch {
 	case errors.Is(err, errAsPlanned):
-		a.step(i, cluster.Healthy, err.Error())
-		return nil
+		return a.found(i, &it)
 	case err != nil:
 		a.step(i, cluster.Failed, err.Error())
 		return nil
@@ -71,9 +76,28 @@ func (a *applying) applyObject(ctx context.Context, i int) *health.Awaited {
 	return w
 }
 
-// carryOut writes with do, planning again when the object moved.
+// found goes on with an object that stands as planned, by our write whose answer
+// was lost or by somebody else's.
+func (a *applying) found(i int, it *item) *health.Awaited {
+	if it.stands == nil {
+		a.step(i, cluster.Healthy, errAsPlanned.Error())
+		return nil
+	}
+	obj := it.stands.live
+	w := &health.Awaited{Index: i, GVR: it.stands.gvr, UID: obj.GetUID(), Object: obj, Wrote: obj, Verdict: health.Of(obj)}
+	if w.State == "" || w.State == cluster.Unhealthy { // which may be over by now
+		w.State = ""
+		a.step(i, cluster.Applied, string(errAsPlanned)+". "+w.Message)
+		return w
+	}
+	a.step(i, cluster.Healthy, errAsPlanned.Error())
+	return nil
+}
+
+// carryOut writes with do, planning again when the object moved, or when the
+// answer was lost: what is there then tells what became of the write.
 func (a *applying) carryOut(ctx context.Context, it *item, do func(context.Context, *item) (*unstructured.Unstructured, error)) (*unstructured.Unstructured, error) {
-	for attempt := 1; ; attempt++ {
+	for attempt, lost := 1, 0; ; attempt++ {
 		obj, err := do(ctx, it)
 		var final told
 		switch {
@@ -84,7 +108,13 @@ func (a *applying) carryOut(ctx context.Context, it *item, do func(context.Conte
 		case isFieldConflict(err):
 			return nil, fmt.Errorf("changed since the plan: %s; plan again", fieldConflict(err))
 		case unanswered(err):
-			return nil, fmt.Errorf("%w; whether it was carried out is not known: plan again to see", a.c.api.Explain(err))
+			if lost++; !a.resolved(ctx, it, lost, &err) {
+				return nil, err
+			}
+			continue
+		case ask.KindGone(err) && it.change.Action != cluster.Delete:
+			a.c.kinds.Forget()
+			return nil, errors.New(a.c.unknown(it.change.Ref, it.change.APIVersion))
 		case !isStale(err, it):
 			return nil, a.c.api.Explain(err)
 		case attempt == planAgain:
@@ -96,19 +126,59 @@ func (a *applying) carryOut(ctx context.Context, it *item, do func(context.Conte
 	}
 }
 
+// resolved finds out what became of a write whose answer was lost, once the
+// cluster answers again. If it was not carried out, it is true, and the write may
+// be tried again; else err says what is known.
+func (a *applying) resolved(ctx context.Context, it *item, lost int, err *error) bool {
+	unknown := fmt.Errorf("%w; whether it was carried out is not known: plan again to see", a.c.api.Explain(*err))
+	if lost > lostAgain {
+		*err = unknown
+		return false
+	}
+	for pause := client.FirstPause << lost; client.Pause(ctx, pause); pause *= 2 {
+		now := a.refresh(ctx, it)
+		var u unreached
+		switch {
+		case now == nil:
+			return true
+		case !errors.As(now, &u):
+			*err = now
+			return false
+		case errors.Is(now, context.DeadlineExceeded) || pause > lostLongest:
+			a.outOfReach()
+			*err = unknown
+			return false
+		}
+	}
+	*err = unknown
+	return false
+}
+
+// lostLongest is the longest pause before a cluster that does not answer is
+// asked again what became of a write.
+const lostLongest = 4 * time.Second
+
+// unreached says that an object cannot be planned again now.
+type unreached struct{ error }
+
+func (u unreached) Unwrap() error { return u.error }
+
 // refresh plans an object again after it moved, and puts the new item in the
 // place of the old one if it would change the very same.
 func (a *applying) refresh(ctx context.Context, it *item) error {
 	now, err := a.c.planObject(ctx, a.pr, it.want)
 	switch {
 	case err != nil:
-		return fmt.Errorf("changed since the plan, and planning it again failed: %w", err)
+		return unreached{fmt.Errorf("what is there now cannot be looked at: %w", err)}
+	case now.problem != nil && now.problem.Passing:
+		return unreached{fmt.Errorf("what is there now cannot be looked at: %s", now.problem.Message)}
 	case now.problem != nil:
 		return fmt.Errorf("changed since the plan: %s", now.problem.Message)
 	case now.item == nil:
 		if now.track != nil {
 			a.keep(*now.track)
 		}
+		it.stands = now.stands
 		return errAsPlanned
 	case now.item.change.Digest != it.change.Digest:
 		return fmt.Errorf("changed since the plan: %s; plan again", whatMoved(it, now.item))
@@ -124,10 +194,14 @@ func isStale(err error, it *item) bool {
 		apierrors.IsNotFound(err) && it.change.Action != cluster.Create
 }
 
-// unanswered reports whether a write may have happened all the same.
+// unanswered reports whether a write may have happened all the same: there was no
+// answer, or one of a server in trouble.
 func unanswered(err error) bool {
 	var answer apierrors.APIStatus
-	return !errors.As(err, &answer) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err)
+	if errors.As(err, new(*client.RestingError)) || client.ByWebhook(err) {
+		return false // it was not tried
+	}
+	return err != nil && (!errors.As(err, &answer) || client.Passing(err) && !apierrors.IsTooManyRequests(err))
 }
 
 func isFieldConflict(err error) bool {
@@ -246,6 +320,12 @@ func (a *applying) send(ctx context.Context, it *item, uid types.UID, version st
 // delete on there is no way back, so later errors say what stands now.
 func (a *applying) replace(ctx context.Context, it *item) (*unstructured.Unstructured, error) {
 	w, err := a.remove(ctx, it)
+	if unanswered(err) {
+		if obj, there := a.ask(ctx, it); there && (obj == nil || obj.GetUID() != it.live.GetUID() || obj.GetDeletionTimestamp() != nil) {
+			w, err = leaving(it), nil
+			w.Look(obj)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -258,6 +338,16 @@ func (a *applying) replace(ctx context.Context, it *item) (*unstructured.Unstruc
 		return nil, told(fmt.Sprintf("to be replaced it was deleted, which is not done after %s: it %s; when it is gone, plan and apply again to create it", a.timeout, w.Message))
 	}
 	got, err := a.send(ctx, it, "", absent)
+	for lost := 1; unanswered(err) && lost <= lostAgain; lost++ {
+		obj, there := a.ask(ctx, it)
+		switch {
+		case !there:
+			return nil, told(fmt.Sprintf("it was deleted to be replaced, and whether creating it again was carried out is not known (%v): plan again to see", a.c.api.Explain(err)))
+		case obj != nil && !fields.Ours(obj).Empty():
+			return obj, nil
+		}
+		got, err = a.send(ctx, it, "", absent)
+	}
 	switch {
 	case apierrors.IsConflict(err):
 		return nil, told("it was deleted to be replaced, and somebody else made it again in between: plan again")
@@ -265,6 +355,21 @@ func (a *applying) replace(ctx context.Context, it *item) (*unstructured.Unstruc
 		return nil, told(fmt.Sprintf("it was deleted to be replaced, and creating it again failed, so that it does NOT EXIST now: %v; plan and apply again to create it", a.c.api.Explain(err)))
 	}
 	return got, nil
+}
+
+// ask reads the object of a write whose answer was lost, nil if there is none,
+// waiting a while for the cluster to answer again; ok is false if it does not.
+func (a *applying) ask(ctx context.Context, it *item) (obj *unstructured.Unstructured, ok bool) {
+	for pause := client.FirstPause; client.Pause(ctx, pause); pause *= 2 {
+		obj, err := a.c.api.Get(ctx, it.gvr, it.change.Ref.Namespace, it.change.Ref.Name)
+		switch {
+		case err == nil || apierrors.IsNotFound(err):
+			return obj, true
+		case pause > lostLongest || !client.Passing(err) || errors.Is(err, context.DeadlineExceeded):
+			return nil, false
+		}
+	}
+	return nil, false
 }
 
 // entryOf is the inventory's entry for an object just written.

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -17,16 +18,23 @@ func (l *look) unserved(ctx context.Context) (outcome, error) {
 		return l.problem("%s: apiVersion %q is not of the form group/version", l.w.ref, l.w.merge.APIVersion), nil
 	}
 	if broken, ok := l.p.kinds.Broken[gv]; ok {
-		return l.problem("%s: the API service of %s does not answer: %s", l.w.ref, gv, l.p.scrub.Text(l.w.ref, broken.Error())), nil
+		out := l.problem("%s: the API service of %s does not answer: %s", l.w.ref, gv, l.p.scrub.Text(l.w.ref, broken.Error()))
+		out.problem.Passing = true
+		return out, nil
 	}
 	crd := l.p.planned.CRDs[schema.GroupKind{Group: l.w.ref.Group, Kind: l.w.ref.Kind}]
 	if crd == nil {
-		return l.problem("unknown kind %s in %s: the cluster %s does not serve it; install its CRD first or add it to this target", l.w.ref.Kind, l.w.merge.APIVersion, l.c.api.Name), nil
+		return l.problem("%s", l.c.unknown(l.w.ref, l.w.merge.APIVersion)), nil
 	}
 	if err := kinds.Fits(ctx, l.desired, crd, gv.Version); err != nil {
 		return l.problem("%s does not fit its CRD (%s): %s", l.w.ref, crd.Source, l.p.scrub.Text(l.w.ref, err.Error())), nil
 	}
 	return l.unverified("its CRD is in the same pull")
+}
+
+// unknown says that a kind is not served (any more).
+func (c *Cluster) unknown(ref cluster.Ref, apiVersion string) string {
+	return fmt.Sprintf("unknown kind %s in %s: the cluster %s does not serve it; install its CRD first or add it to this target", ref.Kind, apiVersion, c.api.Name)
 }
 
 // unverified is a change that the server could not verify.

@@ -1,11 +1,8 @@
 package kube
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -94,45 +91,4 @@ func TestWaitingOutlivesALostConnection(t *testing.T) {
 	if err != nil || !r.OK() {
 		t.Errorf("%v %+v", err, r)
 	}
-}
-
-// A broken connection during a write leaves its outcome open; it must not be
-// told as success, and the inventory must be written for what is known.
-func TestWriteWithoutAnswerIsNotSuccess(t *testing.T) {
-	cfg, ns := shared.Get(t).RESTConfig(), shared.Get(t).Namespace(t)
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return forgetful{next} })
-	c, err := New(Config{Name: "test", REST: cfg})
-	if err != nil {
-		t.Fatal(err)
-	}
-	target := targetIn(ns)
-	merge := objects(t, ns, inFile(configMap, "settings", "unheard"), inFile(configMap, "settings", "heard"))
-	r, err := c.Apply(t.Context(), planned(t, c, target, nil, merge), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s := stepOf(t, r, "ConfigMap", "unheard"); s.State != cluster.Failed || !strings.Contains(s.Message, "whether it was carried out is not known") {
-		t.Errorf("got %+v", s)
-	}
-	if s := stepOf(t, r, "ConfigMap", "heard"); s.State != cluster.Healthy {
-		t.Errorf("got %+v", s)
-	}
-	// The next apply finds out what happened and finishes.
-	good := connected(t)
-	synced(t, good, target, nil, merge)
-	settled(t, good, target, merge)
-}
-
-// forgetful carries writes to the object "unheard" out and loses the answer.
-type forgetful struct{ next http.RoundTripper }
-
-func (f forgetful) RoundTrip(q *http.Request) (*http.Response, error) {
-	resp, err := f.next.RoundTrip(q)
-	if err == nil && q.Method == http.MethodPatch && strings.HasSuffix(q.URL.Path, "/unheard") && q.URL.Query().Get("dryRun") == "" {
-		var lost bytes.Buffer
-		_, _ = io.Copy(&lost, resp.Body)
-		resp.Body.Close()
-		return nil, fmt.Errorf("connection reset after %d bytes", lost.Len())
-	}
-	return resp, err
 }

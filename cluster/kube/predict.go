@@ -13,6 +13,7 @@ import (
 
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/kube/ask"
+	"lockkeeper/cluster/kube/client"
 	"lockkeeper/cluster/kube/fields"
 	"lockkeeper/cluster/kube/inventory"
 	"lockkeeper/cluster/kube/kinds"
@@ -424,7 +425,13 @@ func (l *look) trouble(err error) (outcome, error) {
 		return outcome{}, err
 	}
 	if ask.Hopeless(err) {
-		return outcome{}, l.c.api.Explain(err)
+		return outcome{}, fmt.Errorf("%s: %w", l.w.ref, l.c.api.Explain(err))
 	}
-	return l.problem("%s: %s", l.w.ref, l.p.scrub.Text(l.w.ref, ask.Refusal(l.c.api, err))), nil
+	if ask.KindGone(err) {
+		l.c.kinds.Forget()
+		return l.problem("%s: %s", l.w.ref, l.c.unknown(l.w.ref, l.w.merge.APIVersion)), nil
+	}
+	out := l.problem("%s: %s", l.w.ref, l.p.scrub.Text(l.w.ref, ask.Refusal(l.c.api, err)))
+	out.problem.Passing = client.Passing(err)
+	return out, nil
 }

@@ -71,10 +71,15 @@ func (a *applying) remove(ctx context.Context, it *item) (*health.Awaited, error
 	if err != nil {
 		return nil, err
 	}
-	w := &health.Awaited{GVR: it.gvr, UID: uid, Object: it.live, Gone: true, Verdict: health.Verdict{Message: "is still being deleted"}}
+	w := leaving(it)
 	obj, err := a.c.api.Get(ctx, it.gvr, it.change.Ref.Namespace, it.change.Ref.Name)
 	if err == nil || apierrors.IsNotFound(err) {
 		w.Look(obj)
 	}
 	return w, nil
+}
+
+// leaving is an object that was deleted, until it is known to be gone.
+func leaving(it *item) *health.Awaited {
+	return &health.Awaited{GVR: it.gvr, UID: it.live.GetUID(), Object: it.live, Gone: true, Verdict: health.Verdict{Message: "is still being deleted"}}
 }

@@ -11,6 +11,7 @@ import (
 
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/kube/ask"
+	"lockkeeper/cluster/kube/client"
 	"lockkeeper/cluster/kube/fields"
 	"lockkeeper/cluster/kube/kinds"
 )
@@ -77,16 +78,20 @@ func (c *Cluster) planDelete(ctx context.Context, p *prepared, w wanted) (outcom
 	k, apiVersion, ok := p.kinds.Any(w.ref, apiVersion)
 	if !ok {
 		if len(p.kinds.Broken) > 0 {
-			return outcome{problem: &cluster.Problem{Ref: &w.ref, Message: fmt.Sprintf("%s is to be deleted, but the API service of its kind does not answer", w.ref)}}, nil
+			return outcome{problem: &cluster.Problem{Ref: &w.ref, Passing: true, Message: fmt.Sprintf("%s is to be deleted, but the API service of its kind does not answer", w.ref)}}, nil
 		}
 		return outcome{drop: true}, nil // its CRD is gone, and so is it
 	}
 	live, err := ask.Find(ctx, c.api, k, w.ref)
 	if ask.Hopeless(err) {
-		return outcome{}, c.api.Explain(err)
+		return outcome{}, fmt.Errorf("%s: %w", w.ref, c.api.Explain(err))
+	}
+	if ask.KindGone(err) {
+		c.kinds.Forget()
+		return outcome{drop: true}, nil // its CRD is gone since discovery was asked
 	}
 	if err != nil {
-		return outcome{problem: &cluster.Problem{Ref: &w.ref, Message: fmt.Sprintf("%s: %s", w.ref, ask.Refusal(c.api, err))}}, nil
+		return outcome{problem: &cluster.Problem{Ref: &w.ref, Message: fmt.Sprintf("%s: %s", w.ref, ask.Refusal(c.api, err)), Passing: client.Passing(err)}}, nil
 	}
 	if live == nil {
 		out := outcome{drop: true}
@@ -142,7 +147,7 @@ func counted(n int64, what string) string {
 // count counts objects with one small metadata-only LIST.
 func (c *Cluster) count(ctx context.Context, gvr schema.GroupVersionResource, namespace string) (int64, error) {
 	var page *metav1.PartialObjectMetadataList
-	err := c.api.Request(ctx, func(ctx context.Context) (err error) {
+	err := c.api.Ask(ctx, func(ctx context.Context) (err error) {
 		page, err = c.api.Metadata.Resource(gvr).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: 1})
 		return err
 	})

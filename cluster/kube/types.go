@@ -39,6 +39,8 @@ type item struct {
 	migrate []byte
 	// digest is the inventory's digest of the desired content.
 	digest string
+	// stands is the object where, planned again, it needs no write any more.
+	stands *standing
 }
 
 // prepared is what Plan hands to Apply in cluster.Plan.Prepared.

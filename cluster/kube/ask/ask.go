@@ -37,10 +37,11 @@ func Desired(o *cluster.Object) *unstructured.Unstructured {
 	return u
 }
 
-// Find reads a live object; nil means that it is not there.
+// Find reads a live object; nil means that it is not there. That its kind is not
+// is an error (KindGone).
 func Find(ctx context.Context, api *client.Client, k kinds.Kind, ref cluster.Ref) (*unstructured.Unstructured, error) {
 	live, err := api.Get(ctx, k.GVR, ref.Namespace, ref.Name)
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) && !KindGone(err) {
 		return nil, nil
 	}
 	return live, err
@@ -57,7 +58,7 @@ func DryApply(ctx context.Context, api *client.Client, k kinds.Kind, u *unstruct
 		FieldValidation: metav1.FieldValidationStrict,
 	}
 	var out *unstructured.Unstructured
-	err = api.Request(ctx, func(ctx context.Context) (err error) {
+	err = api.Ask(ctx, func(ctx context.Context) (err error) {
 		out, err = api.Resource(k.GVR, u.GetNamespace()).Patch(ctx, u.GetName(), types.ApplyPatchType, body, opts)
 		return err
 	})
@@ -68,7 +69,7 @@ func DryApply(ctx context.Context, api *client.Client, k kinds.Kind, u *unstruct
 // makes of an object that was composed here.
 func DryUpdate(ctx context.Context, api *client.Client, k kinds.Kind, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	var out *unstructured.Unstructured
-	err := api.Request(ctx, func(ctx context.Context) (err error) {
+	err := api.Ask(ctx, func(ctx context.Context) (err error) {
 		out, err = api.Resource(k.GVR, u.GetNamespace()).Update(ctx, u,
 			metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: fields.Manager})
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,14 +16,16 @@ import (
 
 // Hopeless are errors after which no other object need be tried.
 func Hopeless(err error) bool {
-	var u *url.Error
-	return apierrors.IsUnauthorized(err) || errors.As(err, &u) || errors.Is(err, context.Canceled)
+	return apierrors.IsUnauthorized(err) || client.Unreached(err) || errors.Is(err, context.Canceled)
 }
 
 // Refusal says what the server had against an object: each field with its
 // message where it names fields.
 func Refusal(api *client.Client, err error) string {
 	var status apierrors.APIStatus
+	if client.Passing(err) {
+		return api.Explain(err).Error()
+	}
 	if !errors.As(err, &status) {
 		return err.Error()
 	}
@@ -54,6 +55,12 @@ func plainWords(text string) string {
 		text = "the API server refuses it: " + rest
 	}
 	return strings.ReplaceAll(text, "field not declared in schema", "there is no such field")
+}
+
+// KindGone reports whether there is not even the kind that was asked for: what
+// discovery told is out of date.
+func KindGone(err error) bool {
+	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
 // MissingNamespace reports whether an object was refused because its namespace

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -36,7 +37,8 @@ type Config struct {
 	Context    string
 	// Concurrency bounds requests under way at once; 0 means 16.
 	Concurrency int
-	// Timeout bounds single requests; 0 means 30 seconds.
+	// Timeout bounds single requests, and how long a watch may take to begin; 0
+	// means 45 seconds, as the server itself gives a webhook up to 30.
 	Timeout time.Duration
 }
 
@@ -51,9 +53,10 @@ type Client struct {
 	Core      corev1.CoreV1Interface
 	Discovery *discovery.DiscoveryClient
 
-	host    string
-	slots   chan struct{}
-	timeout time.Duration
+	host     string
+	slots    chan struct{}
+	timeout  time.Duration
+	patience *patience
 }
 
 // New makes a client; it sends no request.
@@ -73,14 +76,18 @@ func New(cfg Config) (*Client, error) {
 		rc.BearerToken, rc.BearerTokenFile = "", ""
 	}
 	rc.WarningHandlerWithContext = warningCollector{}
+	c := &Client{Name: cfg.Name, host: rc.Host, timeout: cfg.Timeout}
+	if c.timeout == 0 {
+		c.timeout = 45 * time.Second
+	}
 	rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return meter{next} })
+	rc.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		c.patience = &patience{next: next, c: c}
+		return c.patience
+	})
 	hc, err := rest.HTTPClientFor(rc)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", cfg.Name, err)
-	}
-	c := &Client{Name: cfg.Name, host: rc.Host, timeout: cfg.Timeout}
-	if c.timeout == 0 {
-		c.timeout = 30 * time.Second
 	}
 	if cfg.Concurrency <= 0 {
 		cfg.Concurrency = 16
@@ -127,7 +134,7 @@ func (c *Client) Concurrency() int { return cap(c.slots) }
 
 // Get reads one object; it is nil when there is an error.
 func (c *Client) Get(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string) (obj *unstructured.Unstructured, err error) {
-	err = c.Request(ctx, func(ctx context.Context) (err error) {
+	err = c.Ask(ctx, func(ctx context.Context) (err error) {
 		obj, err = c.Resource(gvr, namespace).Get(ctx, name, metav1.GetOptions{})
 		return err
 	})
@@ -146,7 +153,7 @@ func (c *Client) EachMetadata(ctx context.Context, gvr schema.GroupVersionResour
 	opts.Limit = metadataPage
 	for {
 		var page *metav1.PartialObjectMetadataList
-		err := c.Request(ctx, func(ctx context.Context) (err error) {
+		err := c.Ask(ctx, func(ctx context.Context) (err error) {
 			page, err = c.Metadata.Resource(gvr).Namespace(namespace).List(ctx, opts)
 			return err
 		})
@@ -172,12 +179,24 @@ func (c *Client) Request(ctx context.Context, do func(context.Context) error) er
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	begun := time.Now()
 	err := do(bounded)
 	if err != nil && ctx.Err() == nil && errors.Is(bounded.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("the cluster %s at %s did not answer within %s: %w", c.Name, c.host, c.timeout, context.DeadlineExceeded)
+		if c.patience.busy(begun) {
+			return late(fmt.Sprintf("the cluster %s at %s is too busy for lockkeeper: it asked it to wait, for %s (429 Too Many Requests)", c.Name, c.host, c.timeout))
+		}
+		return late(fmt.Sprintf("the cluster %s at %s did not answer within %s", c.Name, c.host, c.timeout))
 	}
 	return err
 }
+
+// late is the error of a request whose time was over, in people's words.
+type late string
+
+func (l late) Error() string { return string(l) }
+
+// Unwrap tells what it is.
+func (late) Unwrap() error { return context.DeadlineExceeded }
 
 // FirstPause is how long to wait before something is tried a second time.
 const FirstPause = 250 * time.Millisecond
@@ -192,13 +211,31 @@ func Pause(ctx context.Context, pause time.Duration) bool {
 	}
 }
 
+// ByWebhook reports whether a request failed because the server could not ask an
+// admission webhook (which is no refusal by it). Nothing was written then.
+func ByWebhook(err error) bool {
+	return apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook")
+}
+
 // Explain puts an error of a request in people's words. The words of the
 // server are kept where they say something; credentials are never part of them.
 func (c *Client) Explain(err error) error {
 	var u *url.Error
+	var resting *RestingError
+	var certificate x509.CertificateInvalidError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, new(late)):
+		return err
+	case errors.As(err, &resting):
+		return fmt.Errorf("the cluster %s at %s is too busy: %w", c.Name, c.host, resting)
+	case errors.As(err, &certificate) && certificate.Reason == x509.Expired:
+		return fmt.Errorf("the certificate of the cluster %s at %s has expired, or is not valid yet (%w): renew it on its API server, and compare the clocks", c.Name, c.host, certificate)
+	case apierrors.IsTooManyRequests(err):
+		return fmt.Errorf("the cluster %s is too busy for lockkeeper (429 Too Many Requests): %w; it is asked again later, and a PriorityLevelConfiguration of its API priority and fairness can give lockkeeper's account a share of its own", c.Name, err)
+	case ByWebhook(err):
+		return fmt.Errorf("an admission webhook on cluster %s does not answer as it should: %w; look at the program behind it", c.Name, err)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("the cluster %s refused lockkeeper's credentials: they are wrong or have expired, renew them in its kubeconfig (401 Unauthorized)", c.Name)
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):

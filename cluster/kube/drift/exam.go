@@ -6,7 +6,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -44,8 +43,7 @@ func (x *exam) look(ctx context.Context) (verdict, error) {
 	var err error
 	x.live, err = x.api.Get(ctx, x.kind.GVR, x.entry.Ref.Namespace, x.entry.Ref.Name)
 	switch {
-	case apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
-		// It is the kind that is not there: what discovery told is out of date.
+	case ask.KindGone(err):
 		x.forget()
 		return *x.unserved(), nil
 	case apierrors.IsNotFound(err):

@@ -70,7 +70,7 @@ func podsOf(ctx context.Context, api *client.Client, obj *unstructured.Unstructu
 		}
 	}
 	var list *corev1.PodList
-	err := api.Request(ctx, func(ctx context.Context) (err error) {
+	err := api.Ask(ctx, func(ctx context.Context) (err error) {
 		list, err = api.Core.Pods(obj.GetNamespace()).List(ctx, opts)
 		return err
 	})
@@ -82,7 +82,7 @@ func podsOf(ctx context.Context, api *client.Client, obj *unstructured.Unstructu
 
 func listOwned(ctx context.Context, api *client.Client, gvr schema.GroupVersionResource, namespace string, opts metav1.ListOptions) ([]metav1.PartialObjectMetadata, error) {
 	var list *metav1.PartialObjectMetadataList
-	err := api.Request(ctx, func(ctx context.Context) (err error) {
+	err := api.Ask(ctx, func(ctx context.Context) (err error) {
 		list, err = api.Metadata.Resource(gvr).Namespace(namespace).List(ctx, opts)
 		return err
 	})
@@ -120,7 +120,7 @@ func selectorOf(obj *unstructured.Unstructured) (string, bool) {
 // values are what to write before the event.
 func warnings(ctx context.Context, api *client.Client, namespace string, family map[types.UID]string) []string {
 	var list *corev1.EventList
-	err := api.Request(ctx, func(ctx context.Context) (err error) {
+	err := api.Ask(ctx, func(ctx context.Context) (err error) {
 		list, err = api.Core.Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=" + corev1.EventTypeWarning, Limit: 500})
 		return err
 	})

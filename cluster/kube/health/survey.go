@@ -141,7 +141,7 @@ func (s *survey) list(ctx context.Context, p place, members []int) error {
 	}
 	for more := true; more; more = opts.Continue != "" {
 		var page *metav1.PartialObjectMetadataList
-		err := s.api.Request(ctx, func(ctx context.Context) (err error) {
+		err := s.api.Ask(ctx, func(ctx context.Context) (err error) {
 			page, err = s.api.Metadata.Resource(p.gvr).Namespace(p.namespace).List(ctx, opts)
 			return err
 		})

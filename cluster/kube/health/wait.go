@@ -23,6 +23,10 @@ import (
 // again after a pause, which doubles from client.FirstPause to lastPause.
 const lastPause = 10 * time.Second
 
+// watchSeconds is how long one watch lasts, so that one from which nothing can
+// come any more is not believed for ever.
+const watchSeconds = 60
+
 // Awaited is an object that was written and is not known to be well yet.
 type Awaited struct {
 	// Index is the caller's name for it.
@@ -113,7 +117,7 @@ func awaitPlace(ctx context.Context, api *client.Client, open []*Awaited, settle
 // follow watches from the oldest state at hand until all are judged or the
 // watch ends, and returns those that are open.
 func follow(ctx context.Context, api *client.Client, open []*Awaited, done func(*Awaited) bool) []*Awaited {
-	opts := metav1.ListOptions{ResourceVersion: oldest(open), AllowWatchBookmarks: true}
+	opts := metav1.ListOptions{ResourceVersion: oldest(open), AllowWatchBookmarks: true, TimeoutSeconds: new(int64(watchSeconds))}
 	if len(open) == 1 {
 		opts.FieldSelector = fields.OneTermEqualSelector("metadata.name", open[0].Object.GetName()).String()
 	}

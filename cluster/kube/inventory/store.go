@@ -51,7 +51,7 @@ func Read(ctx context.Context, api *client.Client) (*Inventory, error) {
 	opts := metav1.ListOptions{LabelSelector: Selector, Limit: pageSize}
 	for {
 		var page *corev1.SecretList
-		err := api.Request(ctx, func(ctx context.Context) (err error) {
+		err := api.Ask(ctx, func(ctx context.Context) (err error) {
 			page, err = api.Core.Secrets(cluster.SystemNamespace).List(ctx, opts)
 			return err
 		})
@@ -168,7 +168,7 @@ func Applied(ctx context.Context, api *client.Client) (map[cluster.Owner]cluster
 	opts := metav1.ListOptions{LabelSelector: labelInventory + "=shard", Limit: 500}
 	for {
 		var page *metav1.PartialObjectMetadataList
-		err := api.Request(ctx, func(ctx context.Context) (err error) {
+		err := api.Ask(ctx, func(ctx context.Context) (err error) {
 			page, err = api.Metadata.Resource(secrets).Namespace(cluster.SystemNamespace).List(ctx, opts)
 			return err
 		})

@@ -132,7 +132,7 @@ func (d *Discovery) Forget() {
 
 func (d *Discovery) ask(ctx context.Context) (*Served, error) {
 	var lists []*metav1.APIResourceList
-	err := d.api.Request(ctx, func(ctx context.Context) (err error) {
+	err := d.api.Ask(ctx, func(ctx context.Context) (err error) {
 		_, lists, err = d.api.Discovery.ServerGroupsAndResourcesWithContext(ctx)
 		return err
 	})
