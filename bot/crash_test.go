@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +73,8 @@ func (h *house) appliedOnce(n int, command int64) {
 	}
 	leases, err := h.store.Leases(h.t.Context())
 	h.must(err)
+	// What a replica holds while it lives ends with it.
+	leases = slices.DeleteFunc(leases, func(l store.Lease) bool { return strings.HasPrefix(l.Key, "watch/") })
 	if len(leases) > 0 {
 		h.t.Errorf("leases are left: %+v", leases)
 	}
@@ -142,17 +145,26 @@ func (h *house) openAgainst(branch string, files map[string]string) int {
 // serve starts the program on the house's store and cluster.
 func (h *house) serve(program string) *exec.Cmd {
 	h.t.Helper()
+	cmd, address := h.serveOn(program, h.dir, "lockkeeper.db")
+	h.forge.SetWebhook(h.app, "http://"+address+"/webhook", hookSecret)
+	return cmd
+}
+
+// serveOn starts the program in a folder of its own, on a store, and returns
+// where it listens.
+func (h *house) serveOn(program, dir, store string) (cmd *exec.Cmd, address string) {
+	h.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	h.must(err)
-	address := l.Addr().String()
+	address = l.Addr().String()
 	h.must(l.Close())
 	write := func(name, text string) {
-		h.must(os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o600))
+		h.must(os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
 	write("key.pem", h.app.Key)
 	write("webhook-secret", hookSecret)
 	write("server.yaml", h.in(fmt.Sprintf(`listen: %s
-store: lockkeeper.db
+store: %s
 cache: mirrors
 github:
   apiURL: %s/api/v3
@@ -165,9 +177,9 @@ repositories:
     name: %s
     allow:
       - {paths: ["**"], clusters: [main], environments: [production], namespaces: [NS]}
-`, address, h.forge.URL, h.app.ID, h.plane.Kubeconfig, h.server.Repositories[0].ID, shop)))
-	cmd := exec.CommandContext(context.WithoutCancel(h.t.Context()), program, "serve", "--config", filepath.Join(h.dir, "server.yaml"))
-	log, err := os.OpenFile(filepath.Join(h.dir, "serve.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+`, address, store, h.forge.URL, h.app.ID, h.plane.Kubeconfig, h.server.Repositories[0].ID, shop)))
+	cmd = exec.CommandContext(context.WithoutCancel(h.t.Context()), program, "serve", "--debug", "--config", filepath.Join(dir, "server.yaml"))
+	log, err := os.OpenFile(filepath.Join(dir, "serve.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	h.must(err)
 	cmd.Stdout, cmd.Stderr = log, log
 	h.must(cmd.Start())
@@ -176,7 +188,7 @@ repositories:
 		_ = cmd.Process.Kill() // may have ended before
 		_ = cmd.Wait()
 		if h.t.Failed() {
-			text, _ := os.ReadFile(filepath.Join(h.dir, "serve.log"))
+			text, _ := os.ReadFile(filepath.Join(dir, "serve.log"))
 			h.t.Logf("the program's log:\n%s", text)
 		}
 	})
@@ -187,6 +199,5 @@ repositories:
 		}
 		return err == nil
 	})
-	h.forge.SetWebhook(h.app, "http://"+address+"/webhook", hookSecret)
-	return cmd
+	return cmd, address
 }
