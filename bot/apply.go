@@ -183,7 +183,8 @@ func (b *Bot) refuse(ctx context.Context, g *gathered, a reconcile.Apply, reason
 		// Asked by a merge: the report says what is missing, and the next event
 		// asks again.
 		g.Tried = true
-		return b.record(ctx, g.State, audit.Record{Type: audit.Refusal, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "refused", Reason: strings.Join(reasons, "; ")})
+		b.note(g, audit.Record{Type: audit.Refusal, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "refused", Reason: strings.Join(reasons, "; ")})
+		return nil
 	}
 	return b.runAll(ctx, g, g.Refuse(*a.Command, reasons...))
 }
@@ -203,7 +204,7 @@ func (b *Bot) runAll(ctx context.Context, g *gathered, actions []reconcile.Actio
 func (b *Bot) giveUp(ctx context.Context, g *gathered, a reconcile.Apply, reasons []string) error {
 	msg := "The process was stopped in the middle, and going on is no longer allowed: " + strings.Join(reasons, "; ") + ". The plan above shows what is left to do."
 	g.Memory.Last.Outcome, g.Memory.Last.Message = "interrupted", msg
-	g.Memory.Plan, g.Operation = nil, nil
+	g.Memory.Plan, g.Operation, g.Results = nil, nil, nil // how far it got, the plan tells
 	if err := b.end(ctx, g, a, "interrupted", msg); err != nil {
 		return err
 	}
@@ -221,19 +222,18 @@ func (b *Bot) intend(ctx context.Context, g *gathered, a reconcile.Apply, p *per
 	for _, t := range p.out.Targets {
 		targets = append(targets, t.Plan.Target.Name)
 	}
-	if !a.Resume {
-		err := b.store.StartOperation(ctx, store.Operation{
-			ID: a.ID, Kind: string(g.Kind), RepoID: g.key.Repo, Number: g.key.Number, Targets: targets,
-			Head: g.Pull.Head.SHA, PlanDigest: g.PlanDigest(p.out), CommentID: commentID(a), Actor: a.Actor,
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return b.record(ctx, g.State, audit.Record{
+	r := audit.Record{
 		Type: audit.ApplyStart, Actor: b.actor(a.Actor), CommentID: commentID(a), Operation: a.ID,
 		PlanDigest: g.PlanDigest(p.out), Target: strings.Join(targets, ","), Facts: facts(g.ChangeDigests(p.out)),
-	})
+	}
+	if a.Resume {
+		r.Outcome, r.Reason = "resumed", "the process that had begun was stopped"
+		return b.record(ctx, g.State, r)
+	}
+	return b.store.StartOperation(ctx, store.Operation{
+		ID: a.ID, Kind: string(g.Kind), RepoID: g.key.Repo, Number: g.key.Number, Targets: targets,
+		Head: g.Pull.Head.SHA, PlanDigest: g.PlanDigest(p.out), CommentID: commentID(a), Actor: a.Actor,
+	}, b.completed(g.State, r))
 }
 
 // start notes an operation of a pull, and what the pull holds and shows from now
@@ -342,15 +342,9 @@ func (b *Bot) finish(ctx context.Context, g *gathered, a reconcile.Apply, no *ca
 	if err != nil {
 		return g, err
 	}
-	if no != nil { // who cancelled is to survive the end
-		if err := b.save(ctx, g); err != nil {
-			return g, err
-		}
-	}
 	if err := b.end(ctx, g, a, last.Outcome, last.Says()); err != nil {
 		return g, err
 	}
-	g.Memory.Plan, g.Plan = nil, nil // what is left is planned anew
 	next, err := b.again(ctx, g)
 	if err != nil {
 		return g, err
@@ -377,23 +371,36 @@ func (b *Bot) noteApplied(g *gathered) {
 	}
 }
 
-// end closes the operation in the store and in the audit trail.
+// end closes the operation in the store and in the audit trail, with what was
+// noted meanwhile. What is to be said of it is stored before: a process that takes
+// over finds the operation running, and carries on, or ended, and answers.
 func (b *Bot) end(ctx context.Context, g *gathered, a reconcile.Apply, word, message string) error {
 	defer b.step(ctx, g.work(), "record")()
-	err := b.store.FinishOperation(context.WithoutCancel(ctx), a.ID, word, facts(g.Results))
-	if err != nil && !errors.Is(err, store.ErrFinished) {
-		return err
-	}
-	return b.record(ctx, g.State, audit.Record{
+	notes := append(g.notes, b.completed(g.State, audit.Record{
 		Type: audit.ApplyEnd, Actor: b.actor(a.Actor), CommentID: commentID(a), Operation: a.ID,
 		Outcome: word, Reason: message, Facts: facts(outcome.StepsOnly(g.Results)),
-	})
+	}))
+	g.notes = nil // not before the end
+	if !g.Heal {
+		g.Memory.Plan, g.Plan = nil, nil // what is left is planned anew
+		if err := b.save(ctx, g); err != nil {
+			return err
+		}
+	}
+	err := b.store.FinishOperation(context.WithoutCancel(ctx), a.ID, word, facts(g.Results), notes...)
+	if errors.Is(err, store.ErrFinished) {
+		return nil
+	}
+	return err
 }
 
 // succeeded merges after an apply on comment, and leaves sync mode.
 func (b *Bot) succeeded(ctx context.Context, g *gathered, a reconcile.Apply) error {
 	last := g.Memory.Last
 	switch {
+	case a.Resume && a.Began == reconcile.PlanPull && g.Pull.Merged:
+		b.mergedBefore(g, a)
+		return nil
 	case last.Kind == reconcile.PlanSync, last.Kind == reconcile.PlanReset:
 		g.Memory.Sync, g.Memory.Reset = "", false
 		return b.release(ctx, g)
@@ -416,6 +423,16 @@ func (b *Bot) succeeded(ctx context.Context, g *gathered, a reconcile.Apply) err
 	last.Merged = true
 	last.Message += " Merged as " + reconcile.Short(sha) + "."
 	return nil
+}
+
+// mergedBefore takes up the merge of an operation whose process was stopped right
+// after it.
+func (b *Bot) mergedBefore(g *gathered, a reconcile.Apply) {
+	last := g.Memory.Last
+	last.Message += " Merged as " + reconcile.Short(g.Pull.MergeSHA) + "."
+	if last.Merged = g.Pull.MergedBy.ID == g.Self.ID; last.Merged {
+		b.note(g, audit.Record{Type: audit.Merge, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
+	}
 }
 
 // transient reports whether the same request may be answered otherwise later.

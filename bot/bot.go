@@ -127,9 +127,9 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 	}
 	b.talk = &talk.Speaker{
 		Forge: b.forge, Store: b.store, Log: b.log,
-		Record: func(ctx context.Context, p *reconcile.State, by forge.User, r audit.Record) error {
+		Completed: func(p *reconcile.State, by forge.User, r audit.Record) audit.Record {
 			r.Actor = b.actor(by)
-			return b.record(ctx, p, r)
+			return b.completed(p, r)
 		},
 	}
 	b.sweeper = &sweep.Sweeper{
@@ -338,7 +338,7 @@ func (b *Bot) following(ctx context.Context, key string) func(cluster.Step) {
 		case cluster.Applied:
 			end(s.Ref)
 			under[s.Ref] = append(under[s.Ref], b.step(ctx, key, "wait"))
-		case cluster.Healthy:
+		case cluster.Healthy, cluster.Unhealthy, cluster.Failed:
 			end(s.Ref)
 		}
 	}
@@ -382,6 +382,11 @@ func (b *Bot) Reconcile(ctx context.Context, repo int64, number int) error {
 		if len(actions) == 0 {
 			return errors.Join(b.save(ctx, g), b.comeBack(ctx, g), b.drift.Seen(ctx, g.key.Repo, g.Pull))
 		}
+		if g.Memory.Resolve(actions) {
+			if err := b.save(ctx, g); err != nil {
+				return err
+			}
+		}
 		for _, a := range actions {
 			done := b.step(ctx, g.key.String(), reconcile.Name(a))
 			if g, err = b.run(ctx, g, a); err != nil {
@@ -420,12 +425,27 @@ func (b *Bot) save(ctx context.Context, g *gathered) error {
 	if err != nil {
 		return fmt.Errorf("save what is known of %s: %w", g.key, err)
 	}
-	g.version, err = b.store.SavePull(context.WithoutCancel(ctx), g.key.Repo, g.key.Number, doc, g.version)
+	version, err := b.store.SavePull(context.WithoutCancel(ctx), g.key.Repo, g.key.Number, doc, g.version, g.notes...)
+	if err == nil {
+		g.version, g.notes = version, nil
+	}
 	return err
 }
 
-// record appends to the audit trail, with what every record of a pull carries.
+// note keeps a record of what the memory of a pull tells until both are stored,
+// together: a process that dies loses neither, and the next one doubles neither.
+func (b *Bot) note(g *gathered, r audit.Record) {
+	g.notes = append(g.notes, b.completed(g.State, r))
+}
+
+// record appends to the audit trail at once.
 func (b *Bot) record(ctx context.Context, p *reconcile.State, r audit.Record) error {
+	_, err := b.store.AppendRecord(context.WithoutCancel(ctx), b.completed(p, r))
+	return err
+}
+
+// completed is a record with what every one of a pull carries.
+func (b *Bot) completed(p *reconcile.State, r audit.Record) audit.Record {
 	r.Repo, r.Pull = p.Operator.Ref(), p.Pull.Number
 	if r.Head == "" {
 		r.Head = p.Pull.Head.SHA
@@ -436,8 +456,8 @@ func (b *Bot) record(ctx context.Context, p *reconcile.State, r audit.Record) er
 	if r.PlanDigest == "" && p.Memory.Plan != nil {
 		r.PlanDigest = p.Memory.Plan.Digest
 	}
-	r.PolicyRevision = p.Policy.Revision()
-	return b.write(ctx, r)
+	r.PolicyRevision, r.Tool, r.Time = p.Policy.Revision(), b.version, b.now()
+	return r
 }
 
 // write appends to the audit trail, and says so in the log.

@@ -118,10 +118,7 @@ func (b *Bot) cancel(ctx context.Context, g *gathered, c reconcile.Cancel) error
 	last.Outcome, last.Cancelled = outcome.Cancelled, c.Command.ID()
 	last.Message = "Cancelled by @" + c.Command.Comment.Author.Login + ", after the process was stopped in the middle. The plan above shows what is left to do; `/apply` goes on from here."
 	sayRollback(g)
-	g.Memory.Plan, g.Plan = nil, nil
-	if err := b.save(ctx, g); err != nil { // who cancelled is to survive the end
-		return err
-	}
+	g.Memory.Plan, g.Plan, g.Results = nil, nil, nil // how far it got, the plan tells
 	if err := b.end(ctx, g, c.Apply, last.Outcome, last.Message); err != nil {
 		return err
 	}

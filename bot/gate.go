@@ -241,8 +241,6 @@ func (b *Bot) merge(ctx context.Context, g *gathered, a reconcile.Apply) (string
 	if err != nil {
 		r.Outcome, r.Reason = "failed", string(forge.CodeOf(err))
 	}
-	if rerr := b.record(ctx, g.State, r); rerr != nil {
-		return sha, rerr
-	}
+	b.note(g, r)
 	return sha, err
 }

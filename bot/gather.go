@@ -33,7 +33,8 @@ const lateCommand = 2 * time.Hour
 type gathered struct {
 	*reconcile.State
 	key     reconcile.PullKey
-	version int64 // of the stored memory
+	version int64          // of the stored memory
+	notes   []audit.Record // of what the memory tells since it was stored
 	src     *history.Trees
 	pushes  []forge.BranchPush // to the head
 	targets []cluster.Target   // of both trees
@@ -228,10 +229,9 @@ func (b *Bot) commands(ctx context.Context, g *gathered) error {
 			if done[at] {
 				continue
 			}
-			g.Commands = append(g.Commands, reconcile.Command{
-				Comment: c, Index: i, Parsed: p, Begun: begun[at],
-				Late: !begun[at] && g.Now.Sub(c.CreatedAt) > lateCommand,
-			})
+			said := reconcile.Command{Comment: c, Index: i, Parsed: p, Late: !begun[at] && g.Now.Sub(c.CreatedAt) > lateCommand}
+			said.Begun = begun[at] && g.Memory.IsPrepared(said)
+			g.Commands = append(g.Commands, said)
 		}
 	}
 	return nil
@@ -342,8 +342,9 @@ func (b *Bot) meetMerged(ctx context.Context, g *gathered) error {
 		return nil
 	}
 	g.Memory.Bypass = &policy.Bypass{SHA: g.Pull.MergeSHA, Kind: policy.UnapprovedMerge, By: g.Pull.MergedBy, Pull: g.Pull.Number}
-	return b.record(ctx, g.State, audit.Record{
+	b.note(g, audit.Record{
 		Type: audit.Bypass, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged unseen",
 		Reason: "as " + g.Pull.MergeSHA + ", before lockkeeper looked at it", Facts: facts(g.Memory.Bypass),
 	})
+	return nil
 }

@@ -84,12 +84,9 @@ func (b *Bot) rollBack(ctx context.Context, g *gathered, c reconcile.Command) er
 	if made.Found {
 		text = "is open already, and undoes it."
 	}
-	err = b.record(ctx, g.State, audit.Record{
+	b.note(g, audit.Record{
 		Type: audit.Command, Actor: b.actor(c.Comment.Author), CommentID: c.Comment.ID, Outcome: "rollback", Reason: fmt.Sprintf("as #%d", made.Pull.Number),
 	})
-	if err != nil {
-		return err
-	}
 	return b.runAll(ctx, g, g.Reply(c, report.Reply{Kind: report.ReplyRollback, Pull: made.Pull.Number, Text: text}))
 }
 
@@ -122,9 +119,6 @@ func (b *Bot) closePull(ctx context.Context, g *gathered, a reconcile.ClosePull)
 	if _, err := b.forge.UpdatePull(ctx, g.Operator.Ref(), g.key.Number, forge.PullEdit{State: &closed}); err != nil {
 		return g, err
 	}
-	err := b.record(ctx, g.State, audit.Record{Type: audit.Command, Actor: b.actor(a.By), Outcome: "closed", Reason: "to go back from what was applied of it"})
-	if err != nil {
-		return g, err
-	}
+	b.note(g, audit.Record{Type: audit.Command, Actor: b.actor(a.By), Outcome: "closed", Reason: "to go back from what was applied of it"})
 	return b.again(ctx, g)
 }

@@ -27,7 +27,8 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 		if !slices.Contains(g.Memory.Admitted, a.SHA) {
 			g.Memory.Admitted = append(g.Memory.Admitted, a.SHA)
 		}
-		return g, b.record(ctx, g.State, audit.Record{Type: audit.Command, Actor: b.actor(a.By), Head: a.SHA, Outcome: "admitted", Reason: "a fork's head may be planned"})
+		b.note(g, audit.Record{Type: audit.Command, Actor: b.actor(a.By), Head: a.SHA, Outcome: "admitted", Reason: "a fork's head may be planned"})
+		return g, nil
 	case reconcile.Ask:
 		g.Memory.Asked = a.SHA
 		return g, nil
@@ -41,25 +42,29 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 		return b.makePlan(ctx, g)
 	case reconcile.AddVote:
 		g.Memory.Voted(a.Vote)
-		return g, b.record(ctx, g.State, audit.Record{
+		b.note(g, audit.Record{
 			Type: audit.Approval, Actor: b.actor(a.Vote.User), CommentID: a.Vote.ID, Outcome: string(a.Vote.Kind), Facts: facts(a.Vote),
 		})
+		return g, nil
 	case reconcile.AddOverride:
 		g.Memory.Overrode(a.Override)
-		return g, b.record(ctx, g.State, audit.Record{
+		b.note(g, audit.Record{
 			Type: audit.Override, Actor: b.actor(a.Override.By), CommentID: a.Override.ID, Outcome: "given", Reason: a.Override.Reason, Facts: facts(a.Override),
 		})
+		return g, nil
 	case reconcile.SetTicket:
 		g.Memory.Ticket = &a.Ticket
-		return g, b.record(ctx, g.State, audit.Record{
+		b.note(g, audit.Record{
 			Type: audit.Command, Actor: b.actor(a.Ticket.By), CommentID: a.Ticket.Comment, Outcome: "ticket", Reason: a.Ticket.Key(), Facts: facts(a.Ticket),
 		})
+		return g, nil
 	case reconcile.CloseDuty:
 		return g, b.closeDuty(ctx, g, a)
 	case reconcile.RequestReview:
 		return g, b.talk.RequestReview(ctx, g.State, a.Reviewers)
 	case reconcile.SetHold:
-		return g, b.setHold(ctx, g, a)
+		b.setHold(g, a)
+		return g, nil
 	case reconcile.Apply:
 		return b.apply(trail.With(ctx, slog.String(trail.Operation, a.ID)), g, a)
 	case reconcile.Cancel:
@@ -71,9 +76,11 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 	case reconcile.ClosePull:
 		return b.closePull(ctx, g, a)
 	case reconcile.NoteMerge:
-		return g, b.noteMerge(ctx, g)
+		b.noteMerge(g)
+		return g, nil
 	case reconcile.JudgeMerge:
-		return g, b.judgeMerge(ctx, g, a)
+		b.judgeMerge(g, a)
+		return g, nil
 	case reconcile.Settle:
 		return g, b.settle(ctx, g)
 	case reconcile.Free:
@@ -83,17 +90,14 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 		g.Stray = nil
 		return g, b.wantOthers(ctx, g)
 	case reconcile.Freeze:
-		return g, b.freeze(ctx, g, a.Reason)
+		b.freeze(g, a.Reason)
+		return g, nil
 	case reconcile.Publish:
 		return g, b.talk.Publish(ctx, g.State, a)
 	case reconcile.WriteCheck:
 		return g, b.talk.WriteCheck(ctx, g.State, a.Check)
 	case reconcile.Answer:
-		// What the reply says was done must outlive the process.
-		if err := b.save(ctx, g); err != nil {
-			return g, err
-		}
-		return g, b.talk.Answer(ctx, g.State, a)
+		return g, b.answer(ctx, g, a)
 	}
 	return g, fmt.Errorf("no way to carry out %T", a)
 }
@@ -121,6 +125,22 @@ func facts(v any) json.RawMessage {
 	return doc
 }
 
+// answer gives the reply on which was decided. That is stored before, with all
+// that the reply says was done.
+func (b *Bot) answer(ctx context.Context, g *gathered, a reconcile.Answer) error {
+	g.Memory.Resolve([]reconcile.Action{a})
+	if err := b.save(ctx, g); err != nil {
+		return err
+	}
+	if err := b.talk.Answer(ctx, g.State, a); err != nil {
+		return err
+	}
+	g.Memory.Answered(a.Command)
+	return nil
+}
+
+// take claims a command. One that was claimed before it could be prepared is
+// prepared again.
 func (b *Bot) take(ctx context.Context, g *gathered, c reconcile.Command) error {
 	fresh, err := b.store.ClaimCommand(ctx, store.Command{
 		Source: b.forge.Kind(), CommentID: c.Comment.ID, Index: c.Index, RepoID: g.key.Repo, Number: g.key.Number,
@@ -134,6 +154,7 @@ func (b *Bot) take(ctx context.Context, g *gathered, c reconcile.Command) error 
 			g.Commands[i].Begun = true
 		}
 	}
+	g.Memory.Prepare(c)
 	if !fresh {
 		return nil
 	}
@@ -164,17 +185,14 @@ func (b *Bot) notePlan(ctx context.Context, g *gathered, out *plan.Output) error
 	if err := b.holders(ctx, g); err != nil {
 		return err
 	}
-	if err := b.liveChanges(ctx, g, out); err != nil {
-		return err
-	}
-	return b.record(ctx, g.State, audit.Record{
-		Type: audit.Plan, Outcome: "planned", Reason: countChanges(g, out), Facts: facts(g.ChangeDigests(out)),
-	})
+	b.liveChanges(g, out)
+	b.note(g, audit.Record{Type: audit.Plan, Outcome: "planned", Reason: countChanges(g, out), Facts: facts(g.ChangeDigests(out))})
+	return nil
 }
 
 // liveChanges records what a plan found changed behind Git's back, once: nobody
 // approved it, and the report shows it. No values, which may be secret.
-func (b *Bot) liveChanges(ctx context.Context, g *gathered, out *plan.Output) error {
+func (b *Bot) liveChanges(g *gathered, out *plan.Output) {
 	type change struct {
 		Target   string      `json:"target"`
 		Ref      cluster.Ref `json:"ref"`
@@ -195,10 +213,10 @@ func (b *Bot) liveChanges(ctx context.Context, g *gathered, out *plan.Output) er
 	doc := facts(found)
 	sum := reconcile.Hash(string(doc))
 	if len(found) == 0 || sum == g.Memory.LiveChanges {
-		return nil
+		return
 	}
 	g.Memory.LiveChanges = sum
-	return b.record(ctx, g.State, audit.Record{
+	b.note(g, audit.Record{
 		Type: audit.Bypass, Outcome: "changed live", Reason: fmt.Sprintf("objects changed without a record: %d", len(found)), Facts: doc,
 	})
 }
@@ -261,21 +279,21 @@ func countChanges(g *gathered, out *plan.Output) string {
 }
 
 // noteMerge records a merge once.
-func (b *Bot) noteMerge(ctx context.Context, g *gathered) error {
+func (b *Bot) noteMerge(g *gathered) {
 	g.Memory.MergedSeen = true
 	if last := g.Memory.Last; last != nil && last.Merged && last.Head == g.Pull.Head.SHA {
-		return nil // the operation that merged it recorded that
+		return // the operation that merged it recorded that
 	}
-	return b.record(ctx, g.State, audit.Record{Type: audit.Merge, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
+	b.note(g, audit.Record{Type: audit.Merge, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
 }
 
 // judgeMerge records a merge that came past the policy.
-func (b *Bot) judgeMerge(ctx context.Context, g *gathered, a reconcile.JudgeMerge) error {
+func (b *Bot) judgeMerge(g *gathered, a reconcile.JudgeMerge) {
 	g.Memory.Judged, g.Memory.Bypass = true, a.Bypass
 	if a.Bypass == nil {
-		return nil
+		return
 	}
-	return b.record(ctx, g.State, audit.Record{
+	b.note(g, audit.Record{
 		Type: audit.Bypass, Actor: b.actor(g.Pull.MergedBy), Outcome: "merged without the gate",
 		Reason: "as " + g.Pull.MergeSHA + "; missing: " + strings.Join(a.Why, "; "), Facts: facts(a.Bypass),
 	})
@@ -284,35 +302,29 @@ func (b *Bot) judgeMerge(ctx context.Context, g *gathered, a reconcile.JudgeMerg
 // closeDuty notes who reviewed an override. Closing it again, after a crash, is
 // no news.
 func (b *Bot) closeDuty(ctx context.Context, g *gathered, a reconcile.CloseDuty) error {
-	err := b.store.CloseDuty(ctx, a.Duty.ID, a.By)
-	if errors.Is(err, store.ErrFinished) {
-		return nil
-	}
-	if err != nil {
+	err := b.store.CloseDuty(ctx, a.Duty.ID, a.By, b.completed(g.State, audit.Record{
+		Type: audit.Review, Actor: b.actor(a.By), CommentID: a.Comment, Outcome: "reviewed",
+		Reason: sentence([]string{a.Duty.Environment + ": the override of @" + a.Duty.By.Login, a.Remark}), Facts: facts(a.Duty),
+	}))
+	if err != nil && !errors.Is(err, store.ErrFinished) {
 		return err
 	}
 	g.Duties = slices.DeleteFunc(g.Duties, func(d policy.Duty) bool { return d.ID == a.Duty.ID })
-	return b.record(ctx, g.State, audit.Record{
-		Type: audit.Review, Actor: b.actor(a.By), CommentID: a.Comment, Outcome: "reviewed",
-		Reason: sentence([]string{a.Duty.Environment + ": the override of @" + a.Duty.By.Login, a.Remark}), Facts: facts(a.Duty),
-	})
+	return nil
 }
 
-func (b *Bot) setHold(ctx context.Context, g *gathered, a reconcile.SetHold) error {
+func (b *Bot) setHold(g *gathered, a reconcile.SetHold) {
 	g.Memory.Hold = a.Hold
 	r := audit.Record{Type: audit.Hold, Actor: b.actor(a.By), Outcome: "lifted"}
 	if a.Hold != nil {
 		r.Outcome, r.Reason = "held", a.Hold.Reason
 	}
-	return b.record(ctx, g.State, r)
+	b.note(g, r)
 }
 
 func (b *Bot) unlock(ctx context.Context, g *gathered, a reconcile.Unlock) error {
-	keys := g.Memory.Leases
-	if err := b.settle(ctx, g); err != nil {
-		return err
-	}
-	return b.record(ctx, g.State, audit.Record{Type: audit.Unlock, Actor: b.actor(a.By), Outcome: "kept", Reason: strings.Join(keys, ", ")})
+	b.note(g, audit.Record{Type: audit.Unlock, Actor: b.actor(a.By), Outcome: "kept", Reason: strings.Join(g.Memory.Leases, ", ")})
+	return b.settle(ctx, g)
 }
 
 // settle gives up the targets that the pull holds and, if it is merged, makes
@@ -337,13 +349,13 @@ func (b *Bot) settle(ctx context.Context, g *gathered) error {
 
 // freeze holds a pull whose base branch was rewritten. It adds to a hold that
 // stands already.
-func (b *Bot) freeze(ctx context.Context, g *gathered, reason string) error {
+func (b *Bot) freeze(g *gathered, reason string) {
 	h := policy.Hold{By: g.Self, Reason: reason}
 	if old := g.Memory.Hold; old != nil {
 		h = policy.Hold{By: old.By, Reason: strings.TrimPrefix(old.Reason+"; "+reason, "; ")}
 	}
 	g.Memory.BaseSHA, g.Rewritten = g.BaseSHA, ""
-	return b.setHold(ctx, g, reconcile.SetHold{Hold: &h, By: g.Self})
+	b.setHold(g, reconcile.SetHold{Hold: &h, By: g.Self})
 }
 
 // sentence joins the parts of an answer that are there.

@@ -102,6 +102,9 @@ func (l *look) do(ctx context.Context, t *target, w *world, s step) (done bool, 
 		return false, l.think(ctx, t, w)
 	case adopt:
 		t.row.Number = s.Number
+		if err := l.record(ctx, t, forge.User{}, "proposed", "as "+t.row.Branch+", whose pull was open already"); err != nil {
+			return false, err
+		}
 		return false, errors.Join(l.keep(ctx, t), l.judge(ctx, t))
 	case openPull:
 		return false, l.openPull(ctx, t, w)

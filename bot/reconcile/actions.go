@@ -76,8 +76,10 @@ type Apply struct {
 	Actor   forge.User
 	// ID of the operation: the same command is the same operation.
 	ID string
-	// Resume continues an operation that a stop of the process cut short.
+	// Resume continues an operation that a stop of the process cut short, and
+	// which was of this kind.
 	Resume bool
+	Began  PlanKind
 }
 
 // Cancel ends an operation that a stop of the process cut short, because

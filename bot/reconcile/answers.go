@@ -16,6 +16,9 @@ import (
 // answer carries out one command and replies to it. What a command needs to
 // know is fresh and published by now.
 func answer(s *State, c Command) []Action {
+	if left := s.resolved(c); left != nil {
+		return left
+	}
 	switch {
 	case s.Memory.Last != nil && (s.Memory.Last.ID == c.ID() || s.Memory.Last.Cancelled == c.ID()):
 		return s.Ended(c)

@@ -95,7 +95,7 @@ func (s *State) settled() bool {
 // resume continues an operation whose process was stopped.
 func resume(s *State) Apply {
 	op := s.Operation
-	a := Apply{ID: op.ID, Targets: op.Targets, Actor: op.Actor, Resume: true}
+	a := Apply{ID: op.ID, Targets: op.Targets, Actor: op.Actor, Resume: true, Began: PlanKind(op.Kind)}
 	for i, c := range s.Commands {
 		if c.ID() == op.ID {
 			a.Command = &s.Commands[i]

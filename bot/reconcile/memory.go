@@ -53,6 +53,10 @@ type Memory struct {
 	Admitted []string `json:"admitted,omitempty"`
 	// Asked is the head of a draft whose plan somebody asked for.
 	Asked string `json:"asked,omitempty"`
+	// Prepared are the commands without a reply whose preparations are remembered
+	// here. Answering is the reply that is about to be given.
+	Prepared  []string   `json:"prepared,omitempty"`
+	Answering *Answering `json:"answering,omitempty"`
 	// Last is the running or last operation.
 	Last *Operation `json:"last,omitempty"`
 	// Leases are the targets this pull keeps from others: applied, not merged.

@@ -25,9 +25,9 @@ type Speaker struct {
 	Forge forge.Forge
 	Store *store.Store
 	Log   *slog.Logger
-	// Record appends to the audit trail. It fills in the pull, who acted (nobody,
-	// if the account has no ID), when, and which lockkeeper wrote it.
-	Record func(ctx context.Context, p *reconcile.State, by forge.User, r audit.Record) error
+	// Completed fills in of a record the pull, who acted (nobody, if the account
+	// has no ID), when, and which lockkeeper wrote it.
+	Completed func(p *reconcile.State, by forge.User, r audit.Record) audit.Record
 }
 
 // key names a pull in logs and markers.
@@ -102,11 +102,11 @@ func (s *Speaker) post(ctx context.Context, p *reconcile.State, i int, body stri
 		if err != nil {
 			return reconcile.Posted{}, time.Time{}, err
 		}
-		if old.Doctored {
-			err = s.Record(ctx, p, forge.User{}, audit.Record{
+		if old.Doctored && !stands(p, old.ID, body) {
+			_, err = s.Store.AppendRecord(context.WithoutCancel(ctx), s.Completed(p, forge.User{}, audit.Record{
 				Type: audit.Forge, CommentID: old.ID, Outcome: "report edited",
 				Reason: "the report was not as lockkeeper had left it, and was written again: somebody edited it, or an edit of lockkeeper's own was cut short",
-			})
+			}))
 		}
 		return posted(c, body), c.UpdatedAt, err
 	}
@@ -115,6 +115,12 @@ func (s *Speaker) post(ctx context.Context, p *reconcile.State, i int, body stri
 		return reconcile.Posted{}, time.Time{}, err
 	}
 	return posted(c, body), c.UpdatedAt, nil
+}
+
+// stands reports whether a comment says this already: the process that wrote it
+// was stopped before it could note that.
+func stands(p *reconcile.State, id int64, body string) bool {
+	return slices.ContainsFunc(p.Comments, func(c forge.Comment) bool { return c.ID == id && strings.TrimSpace(c.Body) == strings.TrimSpace(body) })
 }
 
 // posted is a comment that was just written with a body.
@@ -153,15 +159,15 @@ func (s *Speaker) Answer(ctx context.Context, p *reconcile.State, a reconcile.An
 		outcome, kind = "refused", audit.Refusal
 	}
 	c := a.Command
-	err := s.Store.FinishCommand(ctx, s.Forge.Kind(), c.Comment.ID, c.Index, outcome, nil)
+	err := s.Store.FinishCommand(ctx, s.Forge.Kind(), c.Comment.ID, c.Index, outcome, nil, s.Completed(p, c.Comment.Author, audit.Record{
+		Type: kind, CommentID: c.Comment.ID, Outcome: outcome,
+		Reason: sentence(append([]string{c.Parsed.Line, a.Reply.Text}, a.Reply.Items...)...),
+	}))
 	if err != nil && !errors.Is(err, store.ErrFinished) {
 		return err
 	}
 	p.Commands = slices.DeleteFunc(p.Commands, func(o reconcile.Command) bool { return o.Comment.ID == c.Comment.ID && o.Index == c.Index })
-	return s.Record(ctx, p, c.Comment.Author, audit.Record{
-		Type: kind, CommentID: c.Comment.ID, Outcome: outcome,
-		Reason: sentence(append([]string{c.Parsed.Line, a.Reply.Text}, a.Reply.Items...)...),
-	})
+	return nil
 }
 
 // RequestReview asks once. People whom the forge does not let review are left
