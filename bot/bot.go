@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"lockkeeper/bot/evidence"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/reconcile"
+	"lockkeeper/bot/repositories"
 	"lockkeeper/bot/rollback"
 	"lockkeeper/bot/store"
 	"lockkeeper/bot/sweep"
@@ -75,6 +77,7 @@ type Bot struct {
 	rollbacks *rollback.Maker
 	talk      *talk.Speaker
 	sweeper   *sweep.Sweeper
+	repos     *repositories.Reader
 	clusters  map[string]cluster.Cluster
 	log       *slog.Logger
 	now       func() time.Time
@@ -85,8 +88,7 @@ type Bot struct {
 	self      forge.User
 
 	mu    sync.Mutex
-	repos map[int64]forge.Repo // forgotten when the process ends
-	ready map[string]bool      // clusters whose namespace and key are there
+	ready map[string]bool // clusters whose namespace and key are there
 }
 
 // New makes a Bot and asks the forge who it is.
@@ -98,7 +100,7 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 	b := &Bot{
 		server: config.NewLive(c.Server), forge: c.Forge, store: c.Store, mirrors: c.Mirrors, clusters: c.Clusters,
 		log: c.Log, now: c.Now, version: c.Version, checkName: c.CheckName, progress: c.Progress, steps: c.Step,
-		self: self, repos: map[int64]forge.Repo{}, ready: map[string]bool{},
+		self: self, ready: map[string]bool{},
 	}
 	if b.now == nil {
 		b.now = time.Now
@@ -109,21 +111,22 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 	if b.progress == 0 {
 		b.progress = 3 * time.Second
 	}
+	b.repos = &repositories.Reader{Forge: b.forge, Log: b.log, Now: b.now}
 	b.planner = &plan.Planner{Renderer: c.Renderer, Clusters: b.cluster, MaxDeletes: c.Server.MaxDeletes}
 	b.bypass = &bypass.Watcher{
 		Forge: b.forge, Store: b.store, Mirrors: b.mirrors, Planner: b.planner, Log: b.log, Now: b.now,
-		Repository: b.repository,
+		Repository: b.repos.Get,
 		Record: func(ctx context.Context, by forge.User, r audit.Record) error {
 			r.Actor = b.actor(by)
 			return b.write(ctx, r)
 		},
 	}
 	b.evidence = &evidence.Reader{Server: b.server, Forge: b.forge, Store: b.store, Bypass: b.bypass, Cluster: b.cluster}
-	b.rollbacks = &rollback.Maker{Forge: b.forge, Mirrors: b.mirrors, Repository: b.repository}
+	b.rollbacks = &rollback.Maker{Forge: b.forge, Mirrors: b.mirrors, Repository: b.repos.Get}
 	b.drift = &drift.Watcher{
 		Server: b.server, Forge: b.forge, Store: b.store, Mirrors: b.mirrors, Renderer: c.Renderer,
 		Writer: &writeback.Writer{Renderer: c.Renderer}, Clusters: b.clusters, Log: b.log, Now: b.now, Self: b.self,
-		Repository: b.repository, Record: b.bypass.Record, Approver: b.approver, Heal: b.heal, Step: b.step,
+		Repository: b.repos.Get, Record: b.bypass.Record, Approver: b.approver, Heal: b.heal, Step: b.step,
 	}
 	b.talk = &talk.Speaker{
 		Forge: b.forge, Store: b.store, Log: b.log,
@@ -133,8 +136,8 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 		},
 	}
 	b.sweeper = &sweep.Sweeper{
-		Server: b.server, Forge: b.forge, Store: b.store, Bypass: b.bypass, Clusters: b.clusters, Now: b.now,
-		CheckName: b.checkName, Repository: b.repository,
+		Server: b.server, Forge: b.forge, Store: b.store, Bypass: b.bypass, Clusters: b.clusters, Log: b.log, Now: b.now,
+		CheckName: b.checkName, Repository: b.repos.Get,
 	}
 	return b, nil
 }
@@ -180,27 +183,6 @@ func (b *Bot) cluster(name string) (cluster.Cluster, error) {
 	return c, nil
 }
 
-// repository reads a repository once per process.
-func (b *Bot) repository(ctx context.Context, op config.Repository) (forge.Repo, error) {
-	b.mu.Lock()
-	repo, ok := b.repos[op.ID]
-	b.mu.Unlock()
-	if ok {
-		return repo, nil
-	}
-	repo, err := b.forge.Repo(ctx, op.Ref())
-	if err != nil {
-		return repo, err
-	}
-	if repo.ID != op.ID {
-		return repo, fmt.Errorf("the forge says that %s has the id %d, and the server file says %d; correct the file", op.Name, repo.ID, op.ID)
-	}
-	b.mu.Lock()
-	b.repos[op.ID] = repo
-	b.mu.Unlock()
-	return repo, nil
-}
-
 // Bootstrap makes lockkeeper's namespace and key on every cluster. Clusters
 // that cannot be reached are tried again before the next operation.
 func (b *Bot) Bootstrap(ctx context.Context) {
@@ -235,7 +217,10 @@ func (b *Bot) bootstrap(ctx context.Context, name string) error {
 // and all that they change is what is looked at next. What the bot itself did
 // to a pull is no news to it.
 func (b *Bot) Wants(e forge.Event) []string {
+	b.repos.Heard(e)
 	switch {
+	case e.Installation:
+		return b.sweeper.Keys()
 	case e.Pull != 0 && e.Sender == b.self.ID:
 		return nil
 	case e.Pull != 0:
@@ -258,8 +243,16 @@ func (b *Bot) Handle(ctx context.Context, key string) error {
 	}
 	ctx, release := git.Hold(trail.With(ctx, about...))
 	defer release()
+	// What no webhook wanted, nobody waits for.
+	asked := ctx
+	if store.Cause(ctx) == "" {
+		ctx = forge.Background(ctx)
+	}
 	if name := drift.Cluster(key); name != "" {
 		return b.resting(ctx, key, b.lookForDrift(ctx, name))
+	}
+	if key == sweep.DeliveriesKey {
+		return b.resting(ctx, key, b.sweeper.Deliveries(ctx))
 	}
 	kind, rest, _ := strings.Cut(key, "/")
 	first, second, _ := strings.Cut(rest, "/")
@@ -267,12 +260,19 @@ func (b *Bot) Handle(ctx context.Context, key string) error {
 	if _, err := fmt.Sscan(first, &repo); err != nil {
 		return fmt.Errorf("work key %q: %w", key, err)
 	}
+	if op, ok := b.server.Load().Repository(repo); ok && kind != "sweep" {
+		// From an archived repository no command can come, and nothing can be
+		// written to it. The sweep finds out when that is over.
+		if r, err := b.repos.Get(ctx, op); err != nil || r.Archived {
+			return b.resting(ctx, key, err)
+		}
+	}
 	var err error
 	switch kind {
 	case "pull":
 		var number int
 		if _, err = fmt.Sscan(second, &number); err == nil {
-			err = b.Reconcile(ctx, repo, number)
+			err = b.Reconcile(b.patience(ctx, asked, repo, number), repo, number)
 		}
 	case "base":
 		err = b.sweeper.Moved(ctx, repo, second)
@@ -286,6 +286,16 @@ func (b *Bot) Handle(ctx context.Context, key string) error {
 		err = fmt.Errorf("work key %q: unknown kind", key)
 	}
 	return b.resting(ctx, key, err)
+}
+
+// patience is the context that a pull is worked on with: what was begun is
+// finished as if somebody waited for it.
+func (b *Bot) patience(background, asked context.Context, repo int64, number int) context.Context {
+	ops, err := b.store.Operations(asked, repo, number)
+	if err != nil || slices.ContainsFunc(ops, func(o store.Operation) bool { return o.Finished.IsZero() }) {
+		return asked
+	}
+	return background
 }
 
 // About is what the work behind a key is about, for the logs.
@@ -362,6 +372,11 @@ func (b *Bot) resting(ctx context.Context, key string, err error) error {
 	if errors.As(err, &fe) && fe.Code == forge.RateLimited && fe.RetryAfter.After(b.now()) {
 		b.log.WarnContext(ctx, "the forge asks to slow down: the work rests", "until", fe.RetryAfter)
 		return store.Later(err, fe.RetryAfter)
+	}
+	var gone *repositories.Unreachable
+	if errors.As(err, &gone) { // the log was told, and is again in an hour
+		b.log.DebugContext(ctx, "work waits for a repository", "error", err)
+		return err
 	}
 	if ctx.Err() != nil {
 		b.log.InfoContext(ctx, "work stops half-way and is taken up again", "why", context.Cause(ctx))

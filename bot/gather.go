@@ -64,7 +64,7 @@ func (b *Bot) gather(ctx context.Context, key reconcile.PullKey) (*gathered, err
 	if !ok {
 		return nil, nil
 	}
-	repo, err := b.repository(ctx, op)
+	repo, err := b.repos.Get(ctx, op)
 	if err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ func (b *Bot) healHeld(ctx context.Context, g *gathered) (out drift.HealResult, 
 // was applied last, and what is in the way.
 func (b *Bot) gatherHeal(ctx context.Context, g *gathered) error {
 	h := g.heal
-	repo, err := b.repository(ctx, h.Repository)
+	repo, err := b.repos.Get(ctx, h.Repository)
 	if err != nil {
 		return err
 	}

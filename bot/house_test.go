@@ -200,7 +200,7 @@ func (h *house) start() {
 	h.must(err)
 	mirrors, err := git.OpenCache(ctx, h.dir+"/mirrors", git.Options{})
 	h.must(err)
-	h.github, err = github.New(ctx, github.Config{APIURL: h.forge.URL + "/api/v3", AppID: h.app.ID, PrivateKey: []byte(h.app.Key), UserAgent: "lockkeeper-test", HTTPClient: &http.Client{Transport: h.ears}})
+	h.github, err = github.New(ctx, github.Config{APIURL: h.forge.URL + "/api/v3", AppID: h.app.ID, PrivateKey: []byte(h.app.Key), UserAgent: "lockkeeper-test", HTTPClient: &http.Client{Transport: h.ears}, Now: h.forge.Now})
 	h.must(err)
 	h.bot, err = bot.New(ctx, bot.Config{
 		Server: h.server, Forge: h.github, Store: h.store, Mirrors: mirrors, Renderer: renderer,

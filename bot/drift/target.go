@@ -98,6 +98,12 @@ func (l *look) find(ctx context.Context, op config.Repository, row store.Drift) 
 	if err != nil {
 		return nil, err
 	}
+	if repo.Archived {
+		o := cluster.Owner{RepoID: op.ID, Target: row.Target}
+		l.blind(o, "its repository "+repo.String()+" is archived: nothing can be proposed there, and nothing is healed")
+		l.skipped[o] = true
+		return nil, nil
+	}
 	mirror := l.Mirrors.Mirror(ctx, strconv.FormatInt(op.ID, 10))
 	if _, ok := l.bases[op.ID]; !ok {
 		if l.bases[op.ID], err = l.readBases(ctx, op, repo, mirror); err != nil {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -27,20 +28,32 @@ type Sweeper struct {
 	Store    *store.Store
 	Bypass   *bypass.Watcher
 	Clusters map[string]cluster.Cluster
+	Log      *slog.Logger
 	// Now is the clock.
 	Now func() time.Time
 	// CheckName is how the check on a head is called.
 	CheckName string
 	// Repository reads a repository from the forge.
 	Repository func(context.Context, config.Repository) (forge.Repo, error)
+
+	attempts attempts
+}
+
+// Keys are the work keys by which everything on the forge is looked at.
+func (s *Sweeper) Keys() []string {
+	keys := []string{DeliveriesKey}
+	for _, r := range s.Server.Load().Repositories {
+		keys = append(keys, fmt.Sprintf("sweep/%d", r.ID))
+	}
+	return keys
 }
 
 // WantAll has every repository swept: at start, and then by itself at the
 // interval of the server file, so that lost webhooks cost time and nothing
 // else.
 func (s *Sweeper) WantAll(ctx context.Context) error {
-	for _, r := range s.Server.Load().Repositories {
-		if err := s.Store.Want(ctx, fmt.Sprintf("sweep/%d", r.ID)); err != nil {
+	for _, key := range s.Keys() {
+		if err := s.Store.Want(ctx, key); err != nil {
 			return err
 		}
 	}
@@ -75,7 +88,11 @@ func (s *Sweeper) Sweep(ctx context.Context, repo int64) error {
 	if err != nil {
 		return err
 	}
-	for _, branch := range op.Watched(r) {
+	branches := op.Watched(r)
+	if r.Archived {
+		branches = nil // nothing comes to them, and nothing can be said
+	}
+	for _, branch := range branches {
 		if err := s.Store.Want(ctx, bypass.Key(repo, branch)); err != nil {
 			return err
 		}
@@ -146,7 +163,7 @@ func (s *Sweeper) wantPulls(ctx context.Context, op config.Repository, branch st
 
 // Head has the pulls looked at that wait for checks of a commit.
 func (s *Sweeper) Head(ctx context.Context, repo int64, sha string) error {
-	numbers, err := s.Store.ListPulls(ctx, repo)
+	numbers, err := s.Store.ListPullsNaming(ctx, repo, sha)
 	if err != nil {
 		return err
 	}
