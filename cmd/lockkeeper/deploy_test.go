@@ -33,9 +33,15 @@ func mustKubectl(t *testing.T, as *clustertest.Access, stdin string, args ...str
 
 func TestDeployIsAcceptedByTheServer(t *testing.T) {
 	cp := controlPlane(t)
-	out := mustKubectl(t, cp.Access, "", "apply", "--validate=strict", "-k", "../../deploy/base")
-	if strings.Contains(out, "would violate PodSecurity") {
-		t.Errorf("the pod is not as restricted as its namespace asks: %s", out)
+	for _, dir := range []string{"base", "replicas"} {
+		out := mustKubectl(t, cp.Access, "", "apply", "--validate=strict", "-k", "../../deploy/"+dir)
+		if strings.Contains(out, "would violate PodSecurity") {
+			t.Errorf("%s: the pod is not as restricted as its namespace asks: %s", dir, out)
+		}
+	}
+	volumes := mustKubectl(t, cp.Access, "", "-n", "lockkeeper", "get", "deployment", "lockkeeper", "-o", "jsonpath={.spec.replicas} {.spec.strategy.type} {.spec.template.spec.volumes[*].name}")
+	if volumes != "2 RollingUpdate config secrets cache tmp" {
+		t.Errorf("replicas that share a PostgreSQL: %s", volumes)
 	}
 }
 
