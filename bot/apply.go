@@ -297,7 +297,7 @@ func (b *Bot) follow(ctx context.Context, g *gathered, a reconcile.Apply) (progr
 func (b *Bot) showProgress(ctx context.Context, state reconcile.State, a reconcile.Apply, results []cluster.Result) {
 	key := reconcile.PullKey{Repo: state.Operator.ID, Number: state.Pull.Number}.String()
 	if err := b.store.UpdateOperation(ctx, a.ID, facts(results)); err != nil {
-		b.log.WarnContext(ctx, "progress not stored", "key", key, "error", err)
+		b.log.WarnContext(ctx, "the progress of an operation could not be stored; its outcome will be", "key", key, "error", err)
 	}
 	state.Results = results
 	bodies, err := report.Sticky(state.View(), state.Limits)
@@ -305,7 +305,7 @@ func (b *Bot) showProgress(ctx context.Context, state reconcile.State, a reconci
 		return
 	}
 	if _, err := b.forge.UpdateComment(ctx, state.Operator.Ref(), state.Memory.Sticky[0].ID, bodies[0]); err != nil {
-		b.log.WarnContext(ctx, "progress not shown", "key", key, "error", err)
+		b.log.WarnContext(ctx, "the progress of an operation could not be shown; its outcome will be", "key", key, "error", err)
 	}
 }
 

@@ -137,7 +137,7 @@ func New(ctx context.Context, c Config) (*Bot, error) {
 	}
 	b.sweeper = &sweep.Sweeper{
 		Server: b.server, Forge: b.forge, Store: b.store, Bypass: b.bypass, Clusters: b.clusters, Log: b.log, Now: b.now,
-		CheckName: b.checkName, Repository: b.repos.Get,
+		CheckName: b.checkName, Self: b.self, Repository: b.repos.Get,
 	}
 	return b, nil
 }
@@ -188,7 +188,7 @@ func (b *Bot) cluster(name string) (cluster.Cluster, error) {
 func (b *Bot) Bootstrap(ctx context.Context) {
 	for name := range b.clusters {
 		if err := b.bootstrap(ctx, name); err != nil {
-			b.log.WarnContext(ctx, "the cluster is not ready", "cluster", name, "error", err)
+			b.log.WarnContext(ctx, "the cluster cannot be used yet: check its kubeconfig and the rights of its account; it is tried again before it is needed", trail.Cluster, name, "error", err)
 		}
 	}
 }
@@ -213,26 +213,10 @@ func (b *Bot) bootstrap(ctx context.Context, name string) error {
 	return nil
 }
 
-// Wants names the work that an event asks for: events are hints (threat 15),
-// and all that they change is what is looked at next. What the bot itself did
-// to a pull is no news to it.
+// Wants names the work that an event asks for.
 func (b *Bot) Wants(e forge.Event) []string {
 	b.repos.Heard(e)
-	switch {
-	case e.Installation:
-		return b.sweeper.Keys()
-	case e.Pull != 0 && e.Sender == b.self.ID:
-		return nil
-	case e.Pull != 0:
-		return []string{reconcile.PullKey{Repo: e.Repo.ID, Number: e.Pull}.String()}
-	case e.HeadSHA != "":
-		return []string{fmt.Sprintf("group/%d/%s", e.Repo.ID, e.HeadSHA)}
-	case e.Branch != "":
-		return []string{bypass.Key(e.Repo.ID, e.Branch)}
-	case e.Commit != "" && e.Sender != b.self.ID:
-		return []string{fmt.Sprintf("commit/%d/%s", e.Repo.ID, e.Commit)}
-	}
-	return nil
+	return b.sweeper.Wants(e)
 }
 
 // Handle does the work behind a key of the store's queue.
@@ -390,6 +374,9 @@ func (b *Bot) resting(ctx context.Context, key string, err error) error {
 func (b *Bot) Reconcile(ctx context.Context, repo int64, number int) error {
 	g, err := b.gather(ctx, reconcile.PullKey{Repo: repo, Number: number})
 	if err != nil || g == nil {
+		return err
+	}
+	if err := b.talk.Single(ctx, g.State); err != nil {
 		return err
 	}
 	for range reconcile.MaxRounds {

@@ -9,6 +9,7 @@ import (
 
 	"lockkeeper/bot/report"
 	"lockkeeper/bot/store"
+	"lockkeeper/bot/trail"
 	"lockkeeper/forge"
 )
 
@@ -18,7 +19,7 @@ import (
 func (w *Watcher) report(ctx context.Context, at *watched, open []store.Bypass) error {
 	issues, err := w.Forge.Issues(ctx, at.op.Ref())
 	if unwelcome(err) {
-		w.Log.WarnContext(ctx, "cannot report on the branch as an issue", "repository", at.op.Name, "branch", at.name, "error", err)
+		w.Log.WarnContext(ctx, "cannot report on the branch as an issue", trail.Repo, at.op.Name, "branch", at.name, "error", err)
 		return nil
 	}
 	if err != nil {

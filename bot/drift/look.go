@@ -145,7 +145,7 @@ func (l *look) recordUnknown(ctx context.Context, u cluster.Unknown, outcome str
 	if err != nil {
 		return err
 	}
-	l.Log.WarnContext(ctx, "looking for drift", "cluster", l.name, "kind", u.Kind, "outcome", outcome, "reason", u.Reason)
+	l.Log.WarnContext(ctx, "a kind cannot be looked at for drift: its objects count as unknown until it can", "cluster", l.name, "kind", u.Kind, "outcome", outcome, "reason", u.Reason)
 	return l.Record(ctx, forge.User{}, audit.Record{
 		Type: audit.Drift, Outcome: outcome, Reason: what + " cannot be looked at since " + u.Since.UTC().Format(time.RFC3339), Facts: doc,
 	})

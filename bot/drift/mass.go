@@ -11,6 +11,7 @@ import (
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/report"
 	"lockkeeper/bot/store"
+	"lockkeeper/bot/trail"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
 )
@@ -175,7 +176,7 @@ func (l *look) tellMass(ctx context.Context, op config.Repository, affected []*t
 	}
 	open, err := l.issue(ctx, op, v.Key)
 	if unwelcome(err) {
-		l.Log.WarnContext(ctx, "cannot tell of many changes in an issue", "repository", op.Name, "cluster", l.name, "error", err)
+		l.Log.WarnContext(ctx, "cannot tell of many changes in an issue", trail.Repo, op.Name, "cluster", l.name, "error", err)
 		return nil
 	}
 	switch {

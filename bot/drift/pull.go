@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/report"
+	"lockkeeper/bot/trail"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
 	"lockkeeper/forge/git"
@@ -205,7 +206,7 @@ func (l *look) barred(ctx context.Context, t *target, w *world, err error) error
 	if forge.CodeOf(err) != forge.Forbidden {
 		return err
 	}
-	l.Log.WarnContext(ctx, "cannot propose what is live", "repository", t.op.Name, "target", t.target.Name, "error", err)
+	l.Log.WarnContext(ctx, "cannot propose what is live", trail.Repo, t.op.Name, "target", t.target.Name, "error", err)
 	t.offer.edits = nil
 	t.offer.refused = append(t.offer.refused, report.Refusal{
 		Reason: "the forge does not let lockkeeper write here; grant it to write contents and pull requests, also to branches " + BranchPrefix + "*",
@@ -363,7 +364,7 @@ func (l *look) remark(ctx context.Context, t *target, number int, text string) e
 // tellIssue opens or edits the target's issue.
 func (l *look) tellIssue(ctx context.Context, t *target, w *world) error {
 	if w.noIssues {
-		l.Log.WarnContext(ctx, "cannot tell of drift in an issue", "repository", t.op.Name, "target", t.target.Name)
+		l.Log.WarnContext(ctx, "cannot tell of drift in an issue", trail.Repo, t.op.Name, "target", t.target.Name)
 		return nil
 	}
 	var err error

@@ -13,6 +13,7 @@ import (
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/store"
+	"lockkeeper/bot/trail"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
 	"lockkeeper/forge/git"
@@ -56,7 +57,7 @@ type target struct {
 func (l *look) examine(ctx context.Context, o cluster.Owner, rows []store.Drift) (*target, error) {
 	op, ok := l.Server.Load().Repository(o.RepoID)
 	if !ok {
-		l.Log.DebugContext(ctx, "objects of a repository that the server file does not name", "cluster", l.name, "repository", o.RepoID, "target", o.Target)
+		l.Log.DebugContext(ctx, "objects of a repository that the server file does not name", "cluster", l.name, trail.Repo, o.RepoID, "target", o.Target)
 		return nil, nil
 	}
 	if held, err := l.held(ctx, o); err != nil || held {
@@ -126,7 +127,7 @@ func (l *look) find(ctx context.Context, op config.Repository, row store.Drift) 
 			lost.base = b
 		}
 	}
-	l.Log.DebugContext(ctx, "objects of a target that no base branch has", "cluster", l.name, "repository", op.Name, "target", row.Target)
+	l.Log.DebugContext(ctx, "objects of a target that no base branch has", "cluster", l.name, trail.Repo, op.Name, "target", row.Target)
 	if o := (cluster.Owner{RepoID: op.ID, Target: row.Target}); l.census.Owners[o] > 0 {
 		l.blind(o, fmt.Sprintf("no base branch has it on this cluster any more, and %d objects of it are left there: apply the pull that removed it, or bring it back", l.census.Owners[o]))
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/trail"
 	"lockkeeper/forge"
 )
 
@@ -94,7 +95,7 @@ func (r *Reader) Get(ctx context.Context, op config.Repository) (forge.Repo, err
 		r.call(e, "")
 		if now.Sub(e.told) >= again {
 			e.told = now
-			r.Log.ErrorContext(ctx, "a repository cannot be reached", "repository", op.Name, "error", e.err)
+			r.Log.ErrorContext(ctx, "a repository cannot be reached", trail.Repo, op.Name, "error", e.err)
 		}
 		return forge.Repo{}, e.err
 	case err != nil:
@@ -123,19 +124,19 @@ func (r *Reader) tell(ctx context.Context, op config.Repository, e *entry, repo 
 		was = forge.Repo{RepoRef: op.Ref(), DefaultBranch: repo.DefaultBranch}
 	}
 	if e.err != nil {
-		r.Log.InfoContext(ctx, "a repository can be reached again", "repository", repo.String())
+		r.Log.InfoContext(ctx, "a repository can be reached again", trail.Repo, repo.String())
 	}
 	if !strings.EqualFold(was.String(), repo.String()) {
 		r.Log.WarnContext(ctx, "a repository has another name now; correct it in the server file when convenient", "id", op.ID, "was", was.String(), "is", repo.String())
 	}
 	if was.DefaultBranch != repo.DefaultBranch {
-		r.Log.WarnContext(ctx, "a repository has another default branch now", "repository", repo.String(), "was", was.DefaultBranch, "is", repo.DefaultBranch)
+		r.Log.WarnContext(ctx, "a repository has another default branch now", trail.Repo, repo.String(), "was", was.DefaultBranch, "is", repo.DefaultBranch)
 	}
 	switch {
 	case repo.Archived && !was.Archived:
-		r.Log.WarnContext(ctx, "a repository is archived: it is left alone until it is not, or take it out of the server file", "repository", repo.String())
+		r.Log.WarnContext(ctx, "a repository is archived: it is left alone until it is not, or take it out of the server file", trail.Repo, repo.String())
 	case was.Archived && !repo.Archived:
-		r.Log.InfoContext(ctx, "a repository is no longer archived", "repository", repo.String())
+		r.Log.InfoContext(ctx, "a repository is no longer archived", trail.Repo, repo.String())
 	}
 }
 

@@ -203,7 +203,7 @@ func (s *Speaker) askForReview(ctx context.Context, p *reconcile.State, who ...p
 	err = s.Forge.RequestReview(ctx, p.Operator.Ref(), p.Pull.Number, users, teams)
 	switch forge.CodeOf(err) {
 	case forge.Invalid, forge.NotFound, forge.Forbidden:
-		s.Log.WarnContext(ctx, "no review requested", "key", key(p), "error", err)
+		s.Log.WarnContext(ctx, "a review could not be requested: the report names who is missing all the same", "key", key(p), "error", err)
 		return true, nil
 	}
 	return false, err
@@ -213,7 +213,7 @@ func (s *Speaker) askForReview(ctx context.Context, p *reconcile.State, who ...p
 // refuses it must not keep the command from being carried out.
 func (s *Speaker) Acknowledge(ctx context.Context, p *reconcile.State, c reconcile.Command) {
 	if err := s.Forge.React(ctx, p.Operator.Ref(), c.Comment.ID, forge.Eyes); err != nil {
-		s.Log.WarnContext(ctx, "no reaction", "key", key(p), "comment", c.Comment.ID, "error", err)
+		s.Log.WarnContext(ctx, "a command got no reaction; it is carried out and answered all the same", "key", key(p), "comment", c.Comment.ID, "error", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -115,6 +116,7 @@ func (s *service) wire(ctx context.Context, server *config.Server, creds credent
 	if err != nil {
 		return err
 	}
+	s.metrics.Waiting(func() float64 { return s.waiting(ctx) })
 	s.metrics.Clusters(func() ([]web.ClusterState, error) { return s.standing(ctx) })
 	h, err := s.handler(creds.webhook)
 	s.door.set(h)
@@ -144,6 +146,17 @@ func (s *service) deliver(ctx context.Context, d store.Delivery, wants []string)
 		s.step(ctx, bot.Step{Name: "webhook", Done: true})
 	}
 	return fresh, err
+}
+
+// waiting is how many keys have work; not a number if that cannot be told.
+func (s *service) waiting(ctx context.Context) float64 {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	n, err := s.store.Waiting(ctx)
+	if err != nil {
+		return math.NaN()
+	}
+	return float64(n)
 }
 
 // standing is what the metrics tell of clusters.
@@ -199,12 +212,12 @@ func (s *service) close() {
 	s.renderer.Close()
 	if s.mirrors != nil {
 		if err := s.mirrors.Close(); err != nil {
-			s.log.Warn("closing the mirrors", "error", err)
+			s.log.Warn("the mirrors could not be closed", "error", err)
 		}
 	}
 	if s.store != nil {
 		if err := s.store.Close(); err != nil {
-			s.log.Warn("closing the store", "error", err)
+			s.log.Warn("the store could not be closed", "error", err)
 		}
 	}
 }
