@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/config"
+	"lockkeeper/cluster/clustertest"
 	"lockkeeper/forge/forgetest"
 )
 
@@ -51,6 +52,22 @@ func TestClusterThatCannotBeReachedIsSaidSoAndAskedAgain(t *testing.T) {
 	h.later("the plan is there again", func() bool { return strings.Contains(h.sticky(n), "ready for") })
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")
 	h.chain()
+}
+
+// TestTroubleOfAClusterWithOneObjectPasses: what the API server could not do for
+// one object keeps the plan from being applied, is said so, and is asked again by
+// itself.
+func TestTroubleOfAClusterWithOneObjectPasses(t *testing.T) {
+	road, err := plane.Get(t).Sick()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t, build{Server: func(s *config.Server) { s.Clusters["main"] = config.Cluster{Kubeconfig: road.Kubeconfig} }})
+	road.Fall(clustertest.Ill{Of: func(r *http.Request) bool { return r.Method == http.MethodPatch }, Status: http.StatusInternalServerError})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
+	mustContain(t, h.sticky(n), "cannot be applied", "ConfigMap "+h.ns+"/a", "cluster main")
+	road.Heal()
+	h.later("the plan is there", func() bool { return strings.Contains(h.sticky(n), "+ data.key: two") })
 }
 
 // TestClusterCutDuringAnApplyFailsItAndApplyGoesOn (threat 28).
