@@ -40,7 +40,7 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathe
 	}
 	next, err := b.again(ctx, g)
 	if err != nil {
-		return g, errors.Join(err, b.free(ctx, held))
+		return g, errors.Join(err, b.free(ctx, g.holder(), held))
 	}
 	g, next.Stray = next, nil
 	for _, name := range clusterNames(g) {
@@ -50,7 +50,7 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathe
 	}
 	p, refused, err := b.gate(ctx, g, a)
 	if err != nil {
-		return g, errors.Join(err, b.free(ctx, held))
+		return g, errors.Join(err, b.free(ctx, g.holder(), held))
 	}
 	if refused != nil {
 		g.Memory.Plan, g.Plan = nil, nil // what the gate saw is planned and shown anew
@@ -127,18 +127,19 @@ func (b *Bot) lease(ctx context.Context, g *gathered, targets []cluster.Target, 
 		}
 	}
 	if len(reasons) > 0 {
-		return nil, reasons, b.free(ctx, taken)
+		return nil, reasons, b.free(ctx, g.holder(), taken)
 	}
 	return taken, nil, nil
 }
 
-// free releases leases and wakes no pulls: only what drifted meanwhile is looked
-// at.
-func (b *Bot) free(ctx context.Context, keys []string) error {
+// free releases the leases of a holder and wakes no pulls: only what drifted
+// meanwhile is looked at. What somebody else holds by now stays: a process that
+// died after it released a lease, and before it noted that, releases it again.
+func (b *Bot) free(ctx context.Context, holder string, keys []string) error {
 	ctx = context.WithoutCancel(ctx)
 	for _, key := range keys {
 		l, err := b.store.Lease(ctx, key)
-		if errors.Is(err, store.ErrNotFound) {
+		if errors.Is(err, store.ErrNotFound) || err == nil && l.Holder != holder {
 			continue
 		}
 		if err != nil {
@@ -154,7 +155,7 @@ func (b *Bot) free(ctx context.Context, keys []string) error {
 // release gives up every target that the pull holds, and has the other pulls
 // looked at again: what they planned against may have changed.
 func (b *Bot) release(ctx context.Context, g *gathered) error {
-	if err := b.free(ctx, g.Memory.Leases); err != nil {
+	if err := b.free(ctx, g.holder(), g.Memory.Leases); err != nil {
 		return err
 	}
 	g.Memory.Leases, g.Memory.Applied = nil, ""
@@ -167,7 +168,7 @@ func (b *Bot) wantOthers(ctx context.Context, g *gathered) error {
 }
 
 func (b *Bot) refuseAndRelease(ctx context.Context, g *gathered, a reconcile.Apply, taken, reasons []string) error {
-	if err := b.free(ctx, taken); err != nil {
+	if err := b.free(ctx, g.holder(), taken); err != nil {
 		return err
 	}
 	return b.refuse(ctx, g, a, reasons)

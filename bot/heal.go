@@ -59,7 +59,7 @@ func (b *Bot) heal(ctx context.Context, r drift.HealRequest) (drift.HealResult, 
 		return drift.HealResult{Refused: reasons}, err
 	}
 	out, err := b.healHeld(ctx, g)
-	freed := b.free(ctx, held)
+	freed := b.free(ctx, g.holder(), held)
 	// A pull that was to be applied meanwhile was told that the target is held.
 	others := b.store.Want(context.WithoutCancel(ctx), bypass.Key(r.Repository.ID, r.Base))
 	return out, errors.Join(err, freed, others)
@@ -206,7 +206,7 @@ func (b *Bot) endHeals(ctx context.Context, clusterName string) error {
 		if err := b.endHeal(ctx, id); err != nil {
 			return err
 		}
-		if err := b.free(ctx, []string{l.Key}); err != nil {
+		if err := b.free(ctx, l.Holder, []string{l.Key}); err != nil {
 			return err
 		}
 	}

@@ -84,7 +84,7 @@ func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gather
 	case reconcile.Settle:
 		return g, b.settle(ctx, g)
 	case reconcile.Free:
-		if err := b.free(ctx, a.Keys); err != nil {
+		if err := b.free(ctx, g.holder(), a.Keys); err != nil {
 			return g, err
 		}
 		g.Stray = nil
@@ -331,7 +331,7 @@ func (b *Bot) unlock(ctx context.Context, g *gathered, a reconcile.Unlock) error
 // it history. That is stored before the others are woken, which look for it.
 func (b *Bot) settle(ctx context.Context, g *gathered) error {
 	awaited := len(g.Memory.Leases) > 0 || g.Memory.PendingMerge != ""
-	if err := b.free(ctx, g.Memory.Leases); err != nil {
+	if err := b.free(ctx, g.holder(), g.Memory.Leases); err != nil {
 		return err
 	}
 	g.Memory.Leases, g.Memory.Applied = nil, ""

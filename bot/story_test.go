@@ -372,6 +372,32 @@ func TestClosedAfterAFailedApplyIsRestored(t *testing.T) {
 	}
 }
 
+// A process that dies after it gave up a lease, and before it noted that, gives it
+// up once more when it starts again: by then it may be another pull's.
+func TestLeaseThatIsAnothersByNowIsNotGivenUp(t *testing.T) {
+	h := newHouse(t, build{Files: map[string]string{"deploy/b.yaml": configMap("b", "one")}})
+	h.seedLive()
+	n := h.open(opener, "change", map[string]string{
+		"deploy/a.yaml": configMap("a", "two"), "deploy/z.yaml": stuck,
+	})
+	h.say(reviewer, n, "/approve")
+	mustContain(t, h.say(second, n, "/apply"), "1 of 2")
+	h.must(h.as(opener).Close(t.Context(), shop, n))
+	h.settle()
+	leases, err := h.store.Leases(t.Context())
+	h.must(err)
+	if len(leases) != 1 {
+		t.Fatalf("leases: %v", leases)
+	}
+	h.must(h.store.Release(t.Context(), leases[0]))
+	other, ok, _, err := h.store.Acquire(t.Context(), leases[0].Key, "pull/1/999", "apply", 0)
+	h.must(err)
+	mustContain(t, h.say(second, n, "/unlock keep"), "🔓")
+	if now, err := h.store.Lease(t.Context(), other.Key); !ok || err != nil || now.Holder != other.Holder {
+		t.Errorf("the lease of another pull was given up: %v, %v", now, err)
+	}
+}
+
 func TestFailedApplyIsContinued(t *testing.T) {
 	h := newHouse(t, build{Files: map[string]string{"deploy/b.yaml": configMap("b", "one")}})
 	h.seedLive()
