@@ -33,6 +33,8 @@ type Sweeper struct {
 	Now func() time.Time
 	// CheckName is how the check on a head is called.
 	CheckName string
+	// Self is the bot's own account.
+	Self forge.User
 	// Repository reads a repository from the forge.
 	Repository func(context.Context, config.Repository) (forge.Repo, error)
 
@@ -46,6 +48,27 @@ func (s *Sweeper) Keys() []string {
 		keys = append(keys, fmt.Sprintf("sweep/%d", r.ID))
 	}
 	return keys
+}
+
+// Wants names the work that an event asks for: events are hints (threat 15), and
+// all that they change is what is looked at next. What the bot itself did to a
+// pull is no news to it.
+func (s *Sweeper) Wants(e forge.Event) []string {
+	switch {
+	case e.Installation:
+		return s.Keys()
+	case e.Pull != 0 && e.Sender == s.Self.ID:
+		return nil
+	case e.Pull != 0:
+		return []string{reconcile.PullKey{Repo: e.Repo.ID, Number: e.Pull}.String()}
+	case e.HeadSHA != "":
+		return []string{fmt.Sprintf("group/%d/%s", e.Repo.ID, e.HeadSHA)}
+	case e.Branch != "":
+		return []string{bypass.Key(e.Repo.ID, e.Branch)}
+	case e.Commit != "" && e.Sender != s.Self.ID:
+		return []string{fmt.Sprintf("commit/%d/%s", e.Repo.ID, e.Commit)}
+	}
+	return nil
 }
 
 // WantAll has every repository swept: at start, and then by itself at the
