@@ -56,26 +56,28 @@ func (p *people) finish(ctx context.Context) error {
 	}
 }
 
-// bringHome approves pulls and asks for them to be applied. Those that conflict
-// with what was merged are closed, and after some rounds all. The bot's own
+// bringHome approves pulls and asks for them to be applied. Those of people that
+// cannot be applied any more are closed, and after some rounds all. The bot's own
 // pulls about drift are not: closing one leaves the drift alone. What cannot be
 // adopted is put back.
 func (p *people) bringHome(ctx context.Context, open []pull, round int) error {
 	var ready []pull
 	for _, l := range open {
-		state, err := p.mergeable(ctx, l.Number)
+		futile, err := p.futile(ctx, l.Number)
 		if err != nil {
 			return err
 		}
-		if drift := strings.HasPrefix(l.Head.Ref, "lockkeeper/drift/"); drift && round > 2 {
-			if err := p.say(ctx, house.Applier, l.Number, "/restore"); err != nil {
-				return err
-			}
-		} else if !drift && (state == "dirty" || round > rounds) {
+		switch {
+		case drifted(l) && round > 2:
+			err = p.say(ctx, house.Applier, l.Number, "/restore")
+		case !drifted(l) && (futile || round > rounds):
 			if err := p.as(house.Opener).Close(ctx, p.repo(), l.Number); err != nil {
 				return err
 			}
 			continue
+		}
+		if err != nil {
+			return err
 		}
 		ready = append(ready, l)
 	}
@@ -98,12 +100,17 @@ func (p *people) bringHome(ctx context.Context, open []pull, round int) error {
 	return nil
 }
 
-func (p *people) mergeable(ctx context.Context, number int) (string, error) {
+// futile reports whether a pull conflicts with what was merged, or has nothing
+// left to apply.
+func (p *people) futile(ctx context.Context, number int) (bool, error) {
 	var out struct {
 		State string `json:"mergeable_state"`
 	}
-	err := p.as(house.Opener).Do(ctx, "GET", fmt.Sprintf("/repos/%s/pulls/%d", p.repo(), number), nil, &out)
-	return out.State, err
+	if err := p.as(house.Opener).Do(ctx, "GET", fmt.Sprintf("/repos/%s/pulls/%d", p.repo(), number), nil, &out); err != nil {
+		return false, err
+	}
+	report, err := p.world.house.Report(ctx, number)
+	return out.State == "dirty" || strings.Contains(report, "No target is affected"), err
 }
 
 // putBack applies the restore of a pull that was applied and then closed.

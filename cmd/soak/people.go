@@ -208,6 +208,9 @@ func (p *people) about(ctx context.Context, l pull) error {
 		some := []string{"/status", "/help", "/explain", "/hold let me look", "/unhold", "/unapprove", "/cancel", "/appply", "/status\n/help"}
 		return p.say(ctx, p.anyone(), l.Number, some[p.rng.IntN(len(some))])
 	case n < 79:
+		if drifted(l) {
+			return nil // closing one says that the drift may stay
+		}
 		return p.as(house.Opener).Close(ctx, p.repo(), l.Number)
 	case n < 84:
 		return p.reopen(ctx)
@@ -220,6 +223,9 @@ func (p *people) about(ctx context.Context, l pull) error {
 		return p.changeLive(ctx)
 	}
 }
+
+// drifted reports whether a pull is the bot's, about drift.
+func drifted(l pull) bool { return strings.HasPrefix(l.Head.Ref, "lockkeeper/drift/") }
 
 // push adds a commit to a person's pull.
 func (p *people) push(ctx context.Context, l pull) error {
