@@ -32,6 +32,7 @@ func (s *Store) Acquire(ctx context.Context, key, holder, purpose string, ttl ti
 		return Lease{}, false, Lease{}, errors.New("store: acquire a lease: it needs a key and a holder")
 	}
 	err = s.tx(ctx, "acquire the lease on "+key, "lease/"+key, func(tx *database.Tx) error {
+		lease, ok, current = Lease{}, false, Lease{}
 		held, token, err := readLease(ctx, tx, key, s.now())
 		if err != nil {
 			return err

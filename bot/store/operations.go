@@ -91,8 +91,9 @@ func (s *Store) setOperation(ctx context.Context, verb, id, state string, detail
 		case was != Running:
 			return fmt.Errorf("it is %s: %w", was, ErrFinished)
 		}
+		text := string(detail)
 		if detail == nil {
-			detail = json.RawMessage(old)
+			text = old
 		}
 		now := micros(s.now())
 		finished := now
@@ -100,7 +101,7 @@ func (s *Store) setOperation(ctx context.Context, verb, id, state string, detail
 			finished = 0
 		}
 		_, err = tx.ExecContext(ctx, "UPDATE operations SET state = ?, detail = ?, updated = ?, finished = ? WHERE id = ?",
-			state, string(detail), now, finished, id)
+			state, text, now, finished, id)
 		if err != nil {
 			return err
 		}

@@ -74,9 +74,12 @@ func TestPasswordOfTheDatabaseIsNotTold(t *testing.T) {
 	for _, url := range []string{
 		"postgres://lock:hid%den@host/db", "postgres://lock:hidden@host:many/db", "postgres://lock:hidden@127.0.0.1:1/db",
 		"postgres://lock:hidden@127.0.0.1:1/db?sslmode=perhaps", "postgres:// lock:hidden@host/db",
+		"postgres://lock:hidden/x@host/db", "postgres://lock:hid#den@host/db", "postgres://lock:hid?den@host/db", "postgres://lock:hid@den@127.0.0.1:1/db",
+		"postgres://lock:hid den@host/db", "postgres://lock:hid[den@host/db", "postgres://lock:hid,den/@host/db", "postgres://lock:1234/hidden@host/db?connect_timeout=1",
+		"postgres://user@127.0.0.1:1/db?password=hidden&sslmode=disable", "postgres://user@127.0.0.1:1/db?password=hid%zzden&sslmode=disable",
 	} {
 		_, err := Open(t.Context(), url, Options{})
-		if err == nil || strings.Contains(err.Error(), "hid") {
+		if err == nil || strings.Contains(err.Error(), "hid") || strings.Contains(err.Error(), "den@") {
 			t.Errorf("%s: %v", url, err)
 		}
 	}

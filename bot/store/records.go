@@ -19,7 +19,7 @@ func (s *Store) AppendRecord(ctx context.Context, r audit.Record) (audit.Record,
 	}
 	var sealed audit.Record
 	err := s.tx(ctx, "append an audit record", "", func(tx *database.Tx) (err error) {
-		sealed, err = appendRecord(ctx, tx, r)
+		sealed, err = s.appendRecord(ctx, tx, r)
 		return err
 	})
 	if err != nil {
@@ -28,7 +28,9 @@ func (s *Store) AppendRecord(ctx context.Context, r audit.Record) (audit.Record,
 	return sealed, nil
 }
 
-func appendRecord(ctx context.Context, tx *database.Tx, r audit.Record) (audit.Record, error) {
+// appendRecord also tells the log. A transaction that then fails is told there
+// as well, by whoever began it, and one that is repeated is told twice.
+func (s *Store) appendRecord(ctx context.Context, tx *database.Tx, r audit.Record) (audit.Record, error) {
 	if err := tx.Lock(ctx, "audit"); err != nil {
 		return audit.Record{}, err
 	}
@@ -46,7 +48,11 @@ func appendRecord(ctx context.Context, tx *database.Tx, r audit.Record) (audit.R
 	}
 	_, err = tx.ExecContext(ctx, "INSERT INTO records (seq, hash, time, repo_id, number, body) VALUES (?, ?, ?, ?, ?, ?)",
 		sealed.Seq, sealed.Hash, micros(sealed.Time), sealed.Repo.ID, sealed.Pull, string(body))
-	return sealed, err
+	if err != nil {
+		return audit.Record{}, err
+	}
+	s.log.InfoContext(ctx, "recorded", "record", r.Type, "outcome", r.Outcome, "by", r.Actor.Login, "reason", r.Reason)
+	return sealed, nil
 }
 
 // appendRecords appends what belongs to another write, in its transaction: a
@@ -57,7 +63,7 @@ func (s *Store) appendRecords(ctx context.Context, tx *database.Tx, records []au
 		if r.Time.IsZero() {
 			r.Time = s.now()
 		}
-		if _, err := appendRecord(ctx, tx, r); err != nil {
+		if _, err := s.appendRecord(ctx, tx, r); err != nil {
 			return fmt.Errorf("append an audit record: %w", err)
 		}
 	}

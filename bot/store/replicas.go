@@ -20,15 +20,17 @@ const strayAfter = 2 * finishTimeout
 func (s *Store) attend(ctx context.Context) {
 	seen, strays := time.Now(), map[int64]time.Time{} // takeUp said that it is alive
 	for ctx.Err() == nil {
-		err := s.lookForNews(ctx)
-		if err == nil {
-			err = s.putBackStrays(ctx, strays)
-		}
-		if err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "cannot look after the work of this replica; trying again", "error", err)
-		}
 		if s.db.Shared() && time.Since(seen) >= s.opts.Heartbeat {
 			seen = s.heartbeat(ctx, seen)
+		}
+		limit, cancel := context.WithTimeout(ctx, s.opts.Heartbeat)
+		err := s.lookForNews(limit)
+		if err == nil {
+			err = s.putBackStrays(limit, strays)
+		}
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "cannot look after the work of this replica; trying again", "error", err)
 		}
 		pause(ctx, min(pollInterval, s.opts.Heartbeat))
 	}
@@ -91,21 +93,22 @@ func (s *Store) heartbeat(ctx context.Context, seen time.Time) time.Time {
 	limit, cancel := context.WithTimeout(ctx, s.opts.Heartbeat)
 	defer cancel()
 	known, err := s.beatOnce(limit)
-	if err == nil {
-		err = s.setClock(limit)
-	}
-	switch {
-	case ctx.Err() != nil:
-		return seen
-	case err != nil:
-		s.log.WarnContext(ctx, "cannot tell the other replicas that this one is alive; trying again", "error", err)
-		if time.Since(seen) > s.opts.Dead-2*s.opts.Heartbeat {
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.WarnContext(ctx, "cannot tell the other replicas that this one is alive; trying again", "error", err)
+		}
+		// The next try may take a while, too.
+		if time.Since(seen) > s.opts.Dead-3*s.opts.Heartbeat {
 			s.cancelRuns()
 		}
 		return seen
-	case !known:
+	}
+	if !known {
 		s.log.WarnContext(ctx, "this replica was taken for dead, and its work by others; it goes on anew")
 		s.cancelRuns()
+	}
+	if err := s.setClock(limit); err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "cannot compare clocks with the database; trying again", "error", err)
 	}
 	return began
 }

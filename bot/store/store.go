@@ -264,6 +264,8 @@ func collect[T any](ctx context.Context, q querier, scan func(row) (T, error), q
 
 // list is collect outside a transaction, with the name of what is read.
 func list[T any](ctx context.Context, s *Store, what string, scan func(row) (T, error), query string, args ...any) ([]T, error) {
+	ctx, cancel := s.db.Limit(ctx)
+	defer cancel()
 	all, err := collect(ctx, s.db, scan, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("store: %s: %w", what, err)

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -29,8 +30,14 @@ var (
 	ErrInUse = errors.New("another lockkeeper is running on this database; stop it first")
 )
 
-// undoTimeout bounds rolling back when the caller's context has ended.
-const undoTimeout = 5 * time.Second
+const (
+	// undoTimeout bounds rolling back when the caller's context has ended.
+	undoTimeout = 5 * time.Second
+	// callTimeout bounds a query, or a transaction with all that it waits for, on
+	// PostgreSQL: when its machine is gone, nobody says so. It is longer than what
+	// a process that was stopped can keep others waiting (idleInTransaction).
+	callTimeout = 20 * time.Second
+)
 
 // DB is an open database, safe for concurrent use.
 type DB struct {
@@ -79,19 +86,54 @@ func (d *DB) Close() error {
 	return err
 }
 
+// Limit bounds what is asked of the database with a context.
+func (d *DB) Limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if d.pool == nil {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, callTimeout)
+}
+
 // ExecContext runs a statement of its own transaction.
 func (d *DB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return d.sql.ExecContext(ctx, d.bind(query), args...)
+	ctx, cancel := d.Limit(ctx)
+	defer cancel()
+	return d.sql.ExecContext(ctx, d.bind(query), plain(args)...)
 }
 
-// QueryContext runs a query of its own transaction.
+// QueryContext runs a query of its own transaction. The caller bounds it by
+// Limit.
 func (d *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return d.sql.QueryContext(ctx, d.bind(query), args...)
+	return d.sql.QueryContext(ctx, d.bind(query), plain(args)...)
 }
 
-// QueryRowContext runs a query for one row.
-func (d *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return d.sql.QueryRowContext(ctx, d.bind(query), args...)
+// QueryRowContext runs a query for one row, which must be scanned.
+func (d *DB) QueryRowContext(ctx context.Context, query string, args ...any) *Row {
+	ctx, cancel := d.Limit(ctx)
+	return &Row{d.sql.QueryRowContext(ctx, d.bind(query), plain(args)...), cancel}
+}
+
+// Row is the answer to a query for one row.
+type Row struct {
+	row  *sql.Row
+	done context.CancelFunc
+}
+
+// Scan reads the row, as that of *sql.Row does.
+func (r *Row) Scan(dest ...any) error {
+	defer r.done()
+	return r.row.Scan(dest...)
+}
+
+// plain makes text storable: a subject of a commit, for one, may have any bytes,
+// and PostgreSQL takes neither zeros nor what is no UTF-8.
+func plain(args []any) []any {
+	for i, a := range args {
+		if text, ok := a.(string); ok && (!utf8.ValidString(text) || strings.Contains(text, "\x00")) {
+			args[i] = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", "\ufffd"), "\ufffd")
+		}
+	}
+	return args
 }
 
 // bind turns '?' into $1, $2 and so on for PostgreSQL. No query has a '?' that
@@ -130,17 +172,17 @@ type Tx struct {
 
 // ExecContext runs a statement.
 func (t *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return t.on.ExecContext(ctx, t.db.bind(query), args...)
+	return t.on.ExecContext(ctx, t.db.bind(query), plain(args)...)
 }
 
 // QueryContext runs a query.
 func (t *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return t.on.QueryContext(ctx, t.db.bind(query), args...)
+	return t.on.QueryContext(ctx, t.db.bind(query), plain(args)...)
 }
 
 // QueryRowContext runs a query for one row.
 func (t *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return t.on.QueryRowContext(ctx, t.db.bind(query), args...)
+	return t.on.QueryRowContext(ctx, t.db.bind(query), plain(args)...)
 }
 
 // ForUpdate is put behind a SELECT to keep others from changing its rows until

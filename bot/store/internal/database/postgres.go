@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,12 +33,19 @@ const (
 	channel = "lockkeeper"
 )
 
-func openPostgres(ctx context.Context, url string) (*DB, error) {
-	config, err := pgxpool.ParseConfig(url)
+func openPostgres(ctx context.Context, text string) (*DB, error) {
+	u, err := url.Parse(text)
+	if err != nil || strings.Contains(u.Path, "@") {
+		// Neither the URL nor what is wrong with it: parts of a password may be in both.
+		return nil, errors.New("open store: the postgres:// URL cannot be read; special characters of a password are written as %XX")
+	}
+	// pgx reads what we read: an "@" too many, for one, is where we take it to be.
+	config, err := pgxpool.ParseConfig(u.String())
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", parseError(err))
 	}
-	if !strings.Contains(url, "pool_max_conns") {
+	config.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: callTimeout, Interval: callTimeout / 4, Count: 3}, Control: noticeSilence}).DialContext
+	if !u.Query().Has("pool_max_conns") {
 		config.MaxConns = max(config.MaxConns, leastConns)
 	}
 	set := config.ConnConfig.RuntimeParams
@@ -55,6 +65,23 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 	return &DB{sql: stdlib.OpenDBFromPool(pool), pool: pool, name: name}, nil
 }
 
+// tcpUserTimeout is Linux's option for how long data that was sent may go without
+// an answer, in milliseconds; other systems have none.
+const tcpUserTimeout = 0x12
+
+// noticeSilence has the system cut a connection to a machine that is gone: else
+// it sends again for a quarter of an hour.
+func noticeSilence(network, _ string, c syscall.RawConn) error {
+	if runtime.GOOS != "linux" || !strings.HasPrefix(network, "tcp") {
+		return nil
+	}
+	var set error
+	err := c.Control(func(fd uintptr) {
+		set = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(callTimeout.Milliseconds()))
+	})
+	return errors.Join(err, set)
+}
+
 // parseError keeps the URL, which may hold a password, out of the error.
 func parseError(err error) error {
 	if bad, ok := errors.AsType[*pgconn.ParseConfigError](err); ok && bad.Unwrap() != nil {
@@ -64,6 +91,8 @@ func parseError(err error) error {
 }
 
 func (d *DB) postgresTx(ctx context.Context, lock string, fn func(*Tx) error) error {
+	ctx, cancel := d.Limit(ctx)
+	defer cancel()
 	for try := 1; ; try++ {
 		err := d.tryTx(ctx, lock, fn)
 		if try == maxTries || !lostToAnother(err) {
@@ -134,6 +163,8 @@ func (d *DB) Offset(ctx context.Context) (time.Duration, error) {
 	}
 	var there time.Time
 	before := time.Now()
+	ctx, cancel := d.Limit(ctx)
+	defer cancel()
 	if err := d.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&there); err != nil {
 		return 0, err
 	}
