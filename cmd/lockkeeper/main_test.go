@@ -41,6 +41,7 @@ func (s suite) Run() int {
 // TestMain lets scripts run the real command: this binary is it.
 func TestMain(m *testing.M) {
 	manifest.Child()
+	crashing()
 	testscript.Main(suite{m}, map[string]func(){"lockkeeper": main})
 }
 
