@@ -462,14 +462,11 @@ func (b *Bot) completed(p *reconcile.State, r audit.Record) audit.Record {
 	return r
 }
 
-// write appends to the audit trail, and says so in the log.
+// write appends to the audit trail.
 func (b *Bot) write(ctx context.Context, r audit.Record) error {
 	r.Tool, r.Time = b.version, b.now()
-	if _, err := b.store.AppendRecord(context.WithoutCancel(ctx), r); err != nil {
-		return err
-	}
-	b.log.InfoContext(ctx, "recorded", "record", r.Type, "outcome", r.Outcome, "by", r.Actor.Login, "reason", r.Reason)
-	return nil
+	_, err := b.store.AppendRecord(context.WithoutCancel(ctx), r)
+	return err
 }
 
 // actor names an account in a record.

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"lockkeeper/bot/secret"
 	"lockkeeper/cmd/internal/house"
 	"lockkeeper/forge/forgetest"
 )
@@ -61,6 +62,7 @@ func newServed(t *testing.T) *served {
 		if t.Failed() {
 			t.Logf("the log ends with\n%s", h.Log(60))
 		}
+		s.discreet()
 		if err := h.Close(); err != nil {
 			t.Error(err)
 		}
@@ -68,6 +70,30 @@ func newServed(t *testing.T) *served {
 	s.must(err)
 	s.address = strings.TrimSuffix(strings.TrimPrefix(h.Door(), "http://"), "/webhook")
 	return s
+}
+
+// discreet looks for the operator's secrets in the log and in the metrics
+// (threat 8).
+func (s *served) discreet() {
+	redact := &secret.Redactor{}
+	server, err := readServer(s.ServerFile)
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	if _, err := readCredentials(server, redact); err != nil {
+		s.t.Error(err)
+	}
+	log, err := os.ReadFile(s.Bot().Log)
+	if err != nil {
+		s.t.Error(err)
+	}
+	_, metrics := s.get("/metrics")
+	for what, text := range map[string]string{"log": string(log), "metrics": metrics} {
+		if strings.Contains(redact.Redact(strings.ReplaceAll(text, secret.Mark, "")), secret.Mark) {
+			s.t.Errorf("a secret is in the %s", what)
+		}
+	}
 }
 
 func (s *served) must(err error) {
@@ -96,7 +122,8 @@ func (s *served) open(branch string, files map[string]string) int {
 // get asks the program for a page.
 func (s *served) get(path string) (status int, body string) {
 	s.t.Helper()
-	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+s.address+path, nil)
+	// Also once the test is over.
+	r, err := http.NewRequestWithContext(context.WithoutCancel(s.t.Context()), http.MethodGet, "http://"+s.address+path, nil)
 	s.must(err)
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {

@@ -116,8 +116,9 @@ func (s *service) wire(ctx context.Context, server *config.Server, creds credent
 	if err != nil {
 		return err
 	}
-	s.metrics.Waiting(func() float64 { return s.waiting(ctx) })
-	s.metrics.Clusters(func() ([]web.ClusterState, error) { return s.standing(ctx) })
+	last := context.WithoutCancel(ctx) // metrics are asked for while draining, too
+	s.metrics.Waiting(func() float64 { return s.waiting(last) })
+	s.metrics.Clusters(func() ([]web.ClusterState, error) { return s.standing(last) })
 	h, err := s.handler(creds.webhook)
 	s.door.set(h)
 	return err
