@@ -127,6 +127,13 @@ func (r *record) Write(p []byte) (int, error) {
 	return r.text.Write(p)
 }
 
+// String is all that was written; the queue's end may be told still.
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}
+
 // planted are the secrets of a story: what the operator gave, what was minted,
 // and what Secrets hold.
 func (h *house) planted() []secret.Secret {
@@ -165,7 +172,7 @@ func (h *house) planted() []secret.Secret {
 func (h *house) told() []said {
 	h.t.Helper()
 	all := slices.Clone(h.ears.heard)
-	for line := range strings.Lines(h.said.text.String()) {
+	for line := range strings.Lines(h.said.String()) {
 		all = append(all, said{where: "log", text: line})
 	}
 	cmd := exec.Command("git", "-C", h.forge.Dir(shop), "log", "--all", "--author=lockkeeper", "--format=%an %ae%n%B")
