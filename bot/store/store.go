@@ -171,6 +171,10 @@ func (s *Store) setClock(ctx context.Context) error {
 	return nil
 }
 
+// Now is the clock that all replicas go by: what is given to WantAt is compared
+// with it.
+func (s *Store) Now() time.Time { return s.now() }
+
 func (s *Store) now() time.Time {
 	if s.opts.Now != nil {
 		return s.opts.Now()
