@@ -28,6 +28,9 @@ const (
 	// pollInterval is how soon work queued by another process is noticed.
 	pollInterval  = time.Second
 	pruneInterval = time.Hour
+	// roundTimeout bounds a round of the loop that queues work, so that a
+	// database that is silent does not pass for a process that is stuck.
+	roundTimeout = 30 * time.Second
 )
 
 // errStopped is the outcome of a run that was cut short by the end of Run.
@@ -134,7 +137,8 @@ func (s *Store) keepTime(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.beat.Store(time.Now().UnixNano())
 		wait := pollInterval
-		next, err := s.queueDue(ctx)
+		round, cancel := context.WithTimeout(ctx, roundTimeout)
+		next, err := s.queueDue(round)
 		switch {
 		case err != nil:
 			if ctx.Err() == nil {
@@ -145,10 +149,11 @@ func (s *Store) keepTime(ctx context.Context) {
 		}
 		if now := s.now(); now.Sub(pruned) >= pruneInterval {
 			pruned = now
-			if _, err := s.PruneDeliveries(ctx, now.Add(-deliveryAge)); err != nil && ctx.Err() == nil {
-				s.log.ErrorContext(ctx, "cannot prune old deliveries", "error", err)
+			if _, err := s.PruneDeliveries(round, now.Add(-deliveryAge)); err != nil && ctx.Err() == nil {
+				s.log.ErrorContext(ctx, "cannot prune old deliveries; trying again in an hour", "error", err)
 			}
 		}
+		cancel()
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

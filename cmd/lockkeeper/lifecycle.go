@@ -39,13 +39,11 @@ type lifecycle struct {
 	began time.Time
 }
 
-// ready says why no deliveries should be sent here.
+// ready says why no deliveries should be sent here. They are only stored, so
+// that work need not have begun.
 func (l *lifecycle) ready(context.Context) error {
-	switch {
-	case l.draining.Load():
+	if l.draining.Load() {
 		return errors.New("this process is about to end")
-	case !l.working.Load():
-		return errors.New("this process does not work yet")
 	}
 	return nil
 }

@@ -5,9 +5,12 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
@@ -258,6 +261,17 @@ func TestReloadOfTheServerFile(t *testing.T) {
 		s.edit("app.pem", func(string) string { return s.App.Key })
 	})
 
+	t.Run("a key that the forge refuses is not taken up", func(t *testing.T) {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		s.must(err)
+		other := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+		s.edit("app.pem", func(string) string { return string(other) })
+		if says := fmt.Sprint(s.reload(notReloaded)["error"]); !strings.Contains(says, "the forge refuses the credentials") {
+			t.Errorf("the log says %q", says)
+		}
+		s.edit("app.pem", func(string) string { return s.App.Key })
+	})
+
 	t.Run("what needs a restart is named", func(t *testing.T) {
 		s.edit("server.yaml", func(text string) string { return text + "drain: 7s\n" })
 		if names := fmt.Sprint(s.reload(halfway)["restart"]); names != "[drain]" {
@@ -384,4 +398,26 @@ func (s *served) beside(name string) string {
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(s.ServerFile), name))
 	s.must(err)
 	return string(text)
+}
+
+// A loop that stands still is past help; one that never began, or is about to
+// end, is not.
+func TestLivenessIsAboutTheLoopAlone(t *testing.T) {
+	var beat time.Time
+	l := &lifecycle{beat: func() time.Time { return beat }, began: time.Now()}
+	alive := func(want bool, when string) {
+		t.Helper()
+		if err := l.alive(t.Context()); (err == nil) != want {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	alive(true, "before it began")
+	l.working.Store(true)
+	alive(true, "just begun")
+	l.began, beat = time.Now().Add(-time.Hour), time.Now().Add(-time.Second)
+	alive(true, "going round")
+	beat = time.Now().Add(-stuckAfter - time.Second)
+	alive(false, "standing still")
+	l.draining.Store(true)
+	alive(true, "draining")
 }
