@@ -103,10 +103,14 @@ func (c *Courier) Add(d *Delivery) {
 	d.Header.Set("X-GitHub-Hook-ID", fmt.Sprint(id))
 	d.Header.Set("X-GitHub-Hook-Installation-Target-Type", target)
 	d.Header.Set("X-GitHub-Hook-Installation-Target-ID", fmt.Sprint(id))
+	d.sign()
+	c.enqueue(d)
+}
+
+func (d *Delivery) sign() {
 	if d.Secret != "" {
 		d.Header.Set("X-Hub-Signature-256", Sign(d.Secret, d.Payload))
 	}
-	c.enqueue(d)
 }
 
 func (c *Courier) enqueue(d *Delivery) {
@@ -215,8 +219,9 @@ func (c *Courier) Log() []Delivery {
 	return list
 }
 
-// Again sends a delivery once more, under its own GUID and the number newID.
-func (c *Courier) Again(id, newID int64, at time.Time) error {
+// Again sends a delivery once more, under its own GUID and the number newID, to
+// where address says.
+func (c *Courier) Again(id, newID int64, at time.Time, address func(*Delivery)) error {
 	c.mu.Lock()
 	i := slices.IndexFunc(c.log, func(d *Delivery) bool { return d.ID == id })
 	if i < 0 {
@@ -225,6 +230,9 @@ func (c *Courier) Again(id, newID int64, at time.Time) error {
 	}
 	again := *c.log[i]
 	c.mu.Unlock()
+	address(&again)
+	again.Header = again.Header.Clone()
+	again.sign()
 	again.ID, again.Redelivery, again.Dropped, again.Done, again.Status, again.At = newID, true, false, false, 0, at
 	c.enqueue(&again)
 	return nil

@@ -43,7 +43,16 @@ func (s *Hub) Redeliver(id int64) error {
 }
 
 // SendAgain is Redeliver with the lock held.
-func (s *Hub) SendAgain(id int64) error { return s.hooks.Again(id, s.NextID(), s.Last) }
+func (s *Hub) SendAgain(id int64) error { return s.hooks.Again(id, s.NextID(), s.Last, s.address) }
+
+// address points a delivery for an App at where its webhook is now.
+func (s *Hub) address(d *courier.Delivery) {
+	for _, app := range s.Apps {
+		if app.ID == d.App {
+			d.URL, d.Secret = app.WebhookURL, app.WebhookSecret
+		}
+	}
+}
 
 // emit sends an event to the Apps installed on the repository and to the
 // repository's own hooks.
