@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 )
 
 // faults breaks things, one after the other, and mends each after a while.
+// Several may do so at once.
 type faults struct {
 	world *world
 	rng   *rand.Rand
@@ -37,9 +39,30 @@ func (f *faults) live(ctx context.Context) error {
 		sum += b.weight
 	}
 	for rest(ctx, f.between(0, 2*time.Second)) {
+		if err := f.keepUp(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
 		n := f.rng.IntN(sum)
 		i := slices.IndexFunc(all, func(b breakage) bool { n -= b.weight; return n < 0 })
 		if err := all[i].run(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepUp starts replicas that ended by themselves, as an init system would: one
+// that cannot reach its database or its forge at the start does.
+func (f *faults) keepUp(ctx context.Context) error {
+	for _, r := range f.world.replicas {
+		why := r.alive()
+		if why == nil || !r.busy.TryLock() {
+			continue
+		}
+		f.world.diary.tell("%.600s", why)
+		err := errors.Join(r.end(true), r.start(ctx))
+		r.busy.Unlock()
+		if err != nil {
 			return err
 		}
 	}
@@ -158,6 +181,10 @@ func (f *faults) spoilWebhooks(ctx context.Context) error {
 // kill ends a replica as a crash does.
 func (f *faults) kill(ctx context.Context) error {
 	r, d := f.someone(), f.between(0, 6*time.Second)
+	if !r.busy.TryLock() {
+		return nil
+	}
+	defer r.busy.Unlock()
 	f.world.diary.tell("replica %s is killed, and starts again after %.1f s", r.name, d.Seconds())
 	if err := r.end(true); err != nil {
 		return err
@@ -169,6 +196,10 @@ func (f *faults) kill(ctx context.Context) error {
 // replace ends a replica as an upgrade does.
 func (f *faults) replace(ctx context.Context) error {
 	r := f.someone()
+	if !r.busy.TryLock() {
+		return nil
+	}
+	defer r.busy.Unlock()
 	f.world.diary.tell("replica %s is asked to end, and starts again", r.name)
 	if err := r.end(false); err != nil {
 		return fmt.Errorf("replica %s: %w", r.name, err)
@@ -197,6 +228,10 @@ func (f *faults) pause(ctx context.Context) error {
 // killAPIServer ends the cluster's API server as a crash does.
 func (f *faults) killAPIServer(ctx context.Context) error {
 	d := f.between(0, 5*time.Second)
+	if !f.world.busy.TryLock() {
+		return nil
+	}
+	defer f.world.busy.Unlock()
 	f.world.diary.tell("the API server is killed, and starts again after %.1f s", d.Seconds())
 	if err := f.world.plane.StopAPIServer(); err != nil {
 		return err

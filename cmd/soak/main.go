@@ -30,6 +30,9 @@ import (
 	"lockkeeper/cluster/manifest"
 )
 
+// atOnce is how many things may be broken at a time.
+const atOnce uint64 = 2
+
 // convergence bounds the time that mending and finishing may take.
 const convergence = 10 * time.Minute
 
@@ -126,8 +129,10 @@ func (w *world) trouble(ctx context.Context, o options, p *people) error {
 	g, gctx := errgroup.WithContext(ends)
 	g.Go(func() error { return p.live(gctx) })
 	if o.faults {
-		f := &faults{world: w, rng: rand.New(rand.NewPCG(o.seed, 2))}
-		g.Go(func() error { return f.live(gctx) })
+		for i := range atOnce {
+			f := &faults{world: w, rng: rand.New(rand.NewPCG(o.seed, 2+i))}
+			g.Go(func() error { return f.live(gctx) })
+		}
 	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("%w\n%s", err, w.advice(o))

@@ -47,6 +47,7 @@ type world struct {
 	door     *fault.Link // from the forge to any replica
 	store    *store.Store
 	turn     atomic.Uint64 // which replica takes the next connection
+	busy     sync.Mutex    // held while the API server is ended and started
 }
 
 // replica is one lockkeeper and its roads.
@@ -54,6 +55,7 @@ type replica struct {
 	name, config, log     string
 	binary                string
 	forge, store, cluster *fault.Link
+	busy                  sync.Mutex // held while it is ended and started
 
 	mu      sync.Mutex
 	process *child.Process // nil while there is none
@@ -251,7 +253,7 @@ func (r *replica) end(killed bool) error {
 	if err := r.wake(p); err != nil {
 		return err
 	}
-	if killed {
+	if killed || p.Ended() != nil {
 		return p.Kill()
 	}
 	return p.Stop()

@@ -129,8 +129,12 @@ func (p *Process) Kill() error {
 	return nil
 }
 
+// stopping is how long a process has to end: as long as it may drain by
+// default, and some.
+const stopping = time.Minute
+
 // Stop asks the process to end as an operator would, and makes it if it does
-// not within half a minute. It is an error if it did not end well. A nil
+// not within a minute. It is an error if it did not end well. A nil
 // Process has ended.
 func (p *Process) Stop() error {
 	if p == nil {
@@ -144,7 +148,7 @@ func (p *Process) Stop() error {
 	}
 	select {
 	case <-p.Done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(stopping):
 		return errors.Join(errors.New("lockkeeper serve did not end on SIGTERM"), p.cmd.Process.Kill())
 	}
 	if p.err != nil {
