@@ -31,7 +31,13 @@ func (s *Server) validateStore(d *document) {
 
 func (s *Server) validatePostgres(at func(field, msg string)) {
 	u, err := url.Parse(s.Store)
-	if err != nil || u.Opaque != "" || u.Host == "" && u.Query().Get("host") == "" {
+	// What a password with a plain '@' or '/' means is read in several ways, and
+	// one of them takes its rest for the name of a host or a database.
+	_, rest, _ := strings.Cut(s.Store, "://")
+	before, _, _ := strings.Cut(rest, "?")
+	authority, name, _ := strings.Cut(before, "/")
+	ambiguous := strings.Count(authority, "@") > 1 || strings.Contains(name, "@")
+	if err != nil || ambiguous || u.Opaque != "" || u.Host == "" && u.Query().Get("host") == "" {
 		at("store", "not an address of PostgreSQL; want postgres://USER@HOST/DATABASE, where special characters of a password are written as %XX, or better storePasswordFile")
 		return
 	}

@@ -111,7 +111,7 @@ func (s *service) wire(ctx context.Context, server *config.Server, creds credent
 	}
 	s.bot, err = bot.New(ctx, bot.Config{
 		Server: server, Forge: s.forge, Store: s.store, Mirrors: s.mirrors, Renderer: s.renderer,
-		Clusters: clusters, Log: s.log, Version: buildVersion(), Step: s.step,
+		Clusters: clusters, Log: s.log, Version: buildVersion(), Step: s.step, Now: s.store.Now,
 	})
 	if err != nil {
 		return err
