@@ -16,7 +16,8 @@
 // pull, the trees to compare among it, is read by bot/history; what a change of
 // trees means for clusters is bot/plan's. Who has to agree is bot/policy's,
 // which is pure as well; what it judges beside the plan, bot/evidence reads. What
-// an operation did is put into words by bot/outcome.
+// an operation did is put into words by bot/outcome. What a piece of work is about
+// travels in its context, for the logs (bot/trail).
 //
 // Base branches are watched too (bot/bypass): a commit that no merged pull
 // brought came past the gate. It is recorded, and an issue of the repository
