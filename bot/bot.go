@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -355,7 +356,7 @@ func (b *Bot) resting(ctx context.Context, key string, err error) error {
 	var fe *forge.Error
 	if errors.As(err, &fe) && fe.Code == forge.RateLimited && fe.RetryAfter.After(b.now()) {
 		b.log.WarnContext(ctx, "the forge asks to slow down: the work rests", "until", fe.RetryAfter)
-		return store.Later(err, fe.RetryAfter)
+		return store.Later(err, fe.RetryAfter.Add(rand.N(20*time.Second))) // not all at once
 	}
 	var gone *repositories.Unreachable
 	if errors.As(err, &gone) { // the log was told, and is again in an hour

@@ -16,7 +16,7 @@ import (
 func (h *house) logged(what string) int {
 	h.said.mu.Lock()
 	defer h.said.mu.Unlock()
-	return strings.Count(h.said.text.String(), what)
+	return strings.Count(h.said.String(), what)
 }
 
 // pass lets time go by while work may fail for good.
@@ -296,4 +296,71 @@ func TestWhatWasSaidTwiceIsThereOnce(t *testing.T) {
 		t.Errorf("the report is comment %d: %s", report.ID, report.Body)
 	}
 	h.chain()
+}
+
+// TestSpentLimitIsWaitedForWithoutARequest: the forge grants nothing more this
+// hour. Work is put off, not slept on, and asks for nothing until then.
+func TestSpentLimitIsWaitedForWithoutARequest(t *testing.T) {
+	h := newHouse(t, build{})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
+	h.forge.Fail(func(r *http.Request) *forgetest.Fault {
+		if !asksLockkeeper(r) || strings.Contains(r.URL.Path, ".git/") {
+			return nil
+		}
+		return &forgetest.Fault{Status: 403, Message: "API rate limit exceeded", Header: http.Header{
+			"X-Ratelimit-Limit": {"5000"}, "X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {fmt.Sprint(time.Now().Add(time.Hour).Unix())}}}
+	})
+	ids := []int64{}
+	say := func(login, body string) {
+		t.Helper()
+		id, err := h.as(login).Comment(t.Context(), shop, n, body)
+		h.must(err)
+		ids = append(ids, id)
+		h.must(h.forge.Flush(t.Context()))
+	}
+	say(reviewer, "/approve")
+	h.until("work is put off", func() bool { return h.logged("the forge asks to slow down") > 0 })
+	h.must(h.bot.WantAll(t.Context()))
+	h.pass(5 * time.Minute)
+	h.forge.ForgetCalls()
+	say(second, "/apply")
+	h.must(h.bot.WantAll(t.Context()))
+	h.pass(45 * time.Minute)
+	if reads, writes := h.botCalls(); reads+len(writes) > 0 {
+		t.Errorf("while nothing is granted: %d reads, writes %v", reads, writes)
+	}
+	h.forge.Fail(nil)
+	h.pass(15 * time.Minute)
+	h.recover()
+	expect(t, "approve", h.replyTo(n, ids[0]), "approved")
+	expect(t, "apply", h.replyTo(n, ids[1]), "Merged as")
+	if h.replies(n, ids[0]) != 1 || h.replies(n, ids[1]) != 1 || len(h.comments(n)) != 5 {
+		t.Errorf("%d comments", len(h.comments(n)))
+	}
+	h.chain()
+}
+
+// TestSweepsLeaveTheLastCallsToPeople: little is left of what the forge grants.
+// What nobody waits for is put off, and a person is answered at once.
+func TestSweepsLeaveTheLastCallsToPeople(t *testing.T) {
+	h := newHouse(t, build{})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
+	h.forge.Mu.Lock()
+	most := 0
+	for _, used := range h.forge.Used {
+		most = max(most, used)
+	}
+	h.forge.Opt.RateLimit = most + 52
+	h.forge.Mu.Unlock()
+	h.say(second, n, "/help") // the bot hears of it
+	h.must(h.bot.WantAll(t.Context()))
+	h.until("work is put off", func() bool { return h.logged("are kept for people") > 0 })
+	id, err := h.as(reviewer).Comment(t.Context(), shop, n, "/approve")
+	h.must(err)
+	h.until("a person is answered", func() bool { return strings.Contains(h.replyTo(n, id), "approved") })
+	h.forge.Mu.Lock()
+	h.forge.Opt.RateLimit = 5000
+	h.forge.Mu.Unlock()
+	h.pass(62 * time.Minute)
+	h.recover()
 }
