@@ -305,3 +305,59 @@ func TestRollingUpgradeLosesNothing(t *testing.T) {
 		r.leave(p)
 	}
 }
+
+// TestReplicasApplyToATargetOneAtATime has people apply pulls of one target at
+// once, over and over, at two replicas.
+func TestReplicasApplyToATargetOneAtATime(t *testing.T) {
+	r := newReplicas(t, build{})
+	r.start()
+	r.start()
+	var numbers []int
+	for i := range 3 {
+		n := r.openAgainst(fmt.Sprint("change-", i), map[string]string{fmt.Sprintf("deploy/c%d.yaml", i): configMap(fmt.Sprint("c", i), "two")})
+		_, err := r.as(reviewer).Review(t.Context(), shop, n, "APPROVE", "")
+		r.must(err)
+		numbers = append(numbers, n)
+	}
+	open := numbers
+	for round := 0; len(open) > 0 && round < 10; round++ {
+		asked := map[int]int64{}
+		for _, n := range open {
+			r.until("the plan may be applied", func() bool { return strings.Contains(r.sticky(n), "ready for `/apply`") })
+		}
+		for _, n := range open {
+			id, err := r.as(second).Comment(t.Context(), shop, n, "/apply")
+			r.must(err)
+			asked[n] = id
+		}
+		for n, id := range asked {
+			r.until("the command is answered", func() bool { return r.replyTo(n, id) != "" })
+		}
+		open = slices.DeleteFunc(slices.Clone(open), func(n int) bool { return r.pull(n).Merged })
+	}
+	if len(open) > 0 {
+		t.Errorf("pulls %v are not merged", open)
+	}
+	r.must(r.store.Idle(t.Context()))
+	var ops []store.Operation
+	for i, n := range numbers {
+		of, err := r.store.Operations(t.Context(), r.server.Repositories[0].ID, n)
+		r.must(err)
+		ops = append(ops, of...)
+		if got := r.value(fmt.Sprint("c", i)); got != "two" {
+			t.Errorf("c%d is %q", i, got)
+		}
+	}
+	slices.SortFunc(ops, func(a, b store.Operation) int { return a.Started.Compare(b.Started) })
+	for i, op := range ops[1:] {
+		if before := ops[i]; op.Started.Before(before.Finished) {
+			t.Errorf("operation %s began at %s, while %s went on until %s", op.ID, op.Started, before.ID, before.Finished)
+		}
+	}
+	if ends := r.records(audit.ApplyEnd); len(ends) != len(ops) || len(ops) < len(numbers) {
+		t.Errorf("%d operations with %d records of their end, for %d pulls", len(ops), len(ends), len(numbers))
+	}
+	for _, p := range slices.Clone(r.all) {
+		r.leave(p)
+	}
+}
