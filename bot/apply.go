@@ -410,6 +410,9 @@ func (b *Bot) succeeded(ctx context.Context, g *gathered, a reconcile.Apply) err
 	case last.Kind != reconcile.PlanPull || g.Operator.Apply != config.ApplyOnComment || len(a.Targets) > 0 && !b.nothingLeft(ctx, g):
 		return nil
 	}
+	if err := b.store.Check(ctx); err != nil {
+		return err
+	}
 	if err := b.passCheck(ctx, g); err != nil {
 		return err
 	}

@@ -191,8 +191,11 @@ func overridden(v policy.Verdict) string {
 }
 
 // carryOut applies a permitted plan, target after target; a failure keeps the
-// following ones from being touched, as does the end of ctx.
+// following ones from being touched, as does the end of ctx, and another replica
+// that took this run over.
 func (b *Bot) carryOut(ctx context.Context, g *gathered, p *permit, progress func([]cluster.Result)) ([]cluster.Result, error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	var done []cluster.Result
 	for _, t := range p.out.Targets {
 		switch {
@@ -213,6 +216,9 @@ func (b *Bot) carryOut(ctx context.Context, g *gathered, p *permit, progress fun
 		objects := b.following(ctx, g.work())
 		res, err := c.Apply(ctx, t.Plan, func(s cluster.Step) {
 			objects(s)
+			if err := b.store.Check(ctx); errors.Is(err, store.ErrTaken) {
+				stop(err)
+			}
 			outcome.Mark(&done[len(done)-1], s)
 			progress(done)
 		})

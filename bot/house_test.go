@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,8 @@ type house struct {
 	metrics *web.Metrics
 	page    http.Handler
 	leaky   bool
+	// at, if a story sets it, is called at every step.
+	at atomic.Pointer[func(bot.Step)]
 }
 
 // build is what a story may want otherwise.
@@ -208,6 +211,9 @@ func (h *house) start() {
 		Step: func(ctx context.Context, at bot.Step) {
 			h.log.DebugContext(ctx, "step", "key", at.Key, "step", at.Name, "done", at.Done)
 			h.metrics.Step(at.Name)
+			if told := h.at.Load(); told != nil {
+				(*told)(at)
+			}
 		},
 	})
 	h.must(err)

@@ -18,8 +18,12 @@ import (
 	"lockkeeper/cluster"
 )
 
-// run carries out one action and returns the state after it.
+// run carries out one action and returns the state after it. Nothing is begun
+// for a run that another replica has taken over.
 func (b *Bot) run(ctx context.Context, g *gathered, a reconcile.Action) (*gathered, error) {
+	if err := b.store.Check(ctx); err != nil {
+		return g, err
+	}
 	switch a := a.(type) {
 	case reconcile.Take:
 		return g, b.take(ctx, g, a.Command)

@@ -83,6 +83,16 @@ func fence(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
+// Check is ErrTaken for the context of a run that was taken over, as any write
+// with it would be: for the moment before something is written elsewhere, where
+// nothing holds an older run off. It is nil for a context that is no handler's.
+func (s *Store) Check(ctx context.Context) error {
+	if runOf(ctx) == nil {
+		return nil
+	}
+	return s.tx(ctx, "look whether the run goes on", "", func(*database.Tx) error { return nil })
+}
+
 // begin numbers a run. ErrTaken when the job was put back meanwhile.
 func (s *Store) begin(ctx context.Context, job *river.Job[jobArgs], r *run) error {
 	var wanted, number int64
