@@ -58,8 +58,9 @@ type crashHouse struct {
 	swept    int           // the life that was asked to look at everything
 	stopping bool
 	failure  error
-	between  func()  // done once, while nobody lives
-	shared   *sql.DB // a database that replicas share; nil for a file
+	between  func()        // done once, while nobody lives
+	shared   *sql.DB       // a database that replicas share; nil for a file
+	spent    time.Duration // of CPU, by all that lived
 }
 
 // crashStory says what to build.
@@ -207,6 +208,7 @@ func (h *crashHouse) outlive(cmd *exec.Cmd, gone chan struct{}) {
 	close(gone)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.spent += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if h.stopping {
 		return
 	}

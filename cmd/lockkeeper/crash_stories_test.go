@@ -194,6 +194,7 @@ func talkStory(t *testing.T) {
 	h.act("sync", func() { h.says("cho", fork, "/sync "+h.ns, "sync") }, "take", "set-sync", "answer")
 
 	// Somebody who may merges past the policy, and somebody rewrites the branch.
+	h.killAtWrites()
 	past := h.open("past", map[string]string{"deploy/a.yaml": configMap("a", "past")})
 	h.act("past the policy", func() {
 		_, err := h.as("owner").Merge(t.Context(), shop, past, "squash")
@@ -302,7 +303,6 @@ func driftStory(t *testing.T) {
 	// taken up, and not made again.
 	h.killAtWrites()
 	h.act("found again", byHand("again"), outside, "drift/adopt")
-	h.forge.Fail(nil)
 	if p := h.driftPull(2, "open"); !strings.Contains(p.Body, "again") {
 		t.Errorf("the pull does not tell of the drift:\n%s", p.Body)
 	}
@@ -320,6 +320,7 @@ func driftStory(t *testing.T) {
 	if got := h.issues("open"); len(got) != 1 {
 		t.Errorf("issues: %+v", got)
 	}
+	h.forge.Fail(nil)
 	h.act("secret gone", password("first"), "drift/close-issue")
 	if open, all := h.issues("open"), h.issues("all"); len(open) != 0 || len(all) != 1 {
 		t.Errorf("issues: %+v", all)
@@ -327,19 +328,48 @@ func driftStory(t *testing.T) {
 	h.told()
 }
 
-// healStory: what drifts is put back by itself, until somebody fights over it.
+// healStory: what drifts is put back by itself, until somebody fights over it. A
+// heal that is cut short is not tried again before a minute is over, so that there
+// is a target for each point at which the bot dies.
 func healStory(t *testing.T) {
-	h := newCrashHouse(t, crashStory{Config: crashPolicy + "    drift: {heal: auto}\n", Files: map[string]string{"deploy/a.yaml": configMap("a", "one")}})
-	h.seedLive()
-	drifts := func() { h.must(h.byHand("a", "by hand")); h.look() }
-	h.act("heal", drifts, outside, "drift/heal") // the one that was cut short counts: the next waits for a minute
+	const targets = 10 // more at once would be no drift of targets
+	config, files := "targets:\n", map[string]string{}
+	for i := range targets {
+		config += fmt.Sprintf("  - {name: NS-%d, path: t%d, cluster: main, environment: production}\n", i, i)
+		files[fmt.Sprintf("t%d/a.yaml", i)] = configMap(fmt.Sprintf("a%d", i), "one")
+	}
+	h := newCrashHouse(t, crashStory{Config: config + "environments:\n  production:\n    approvals: {required: 0}\n    drift: {heal: auto}\n", Files: map[string]string{"README.md": "shop\n"}})
+	n := h.open("all", files)
+	h.says("cho", n, "/apply", "Merged as")
+	h.act("heal", func() {
+		for i := range targets {
+			h.must(h.byHand(fmt.Sprintf("a%d", i), "by hand"))
+		}
+		h.look()
+	}, outside, "drift/heal", "lease", "intent", "apply/update", "record")
+	for _, step := range []string{"lease", "intent", "apply/update", "record"} {
+		if !h.died("heal", step) {
+			t.Errorf("the bot did not come to the step %q of a heal", step)
+		}
+	}
+	left := -1
+	for i := range targets {
+		if h.value(fmt.Sprintf("a%d", i)) == "by hand" {
+			left = i
+		}
+	}
+	if left < 0 {
+		t.Fatal("every heal succeeded, although the bot died in some")
+	}
+	h.nothingLost()
+
 	for i := range 3 {
 		h.must(h.store.AddHeal(t.Context(), store.Heal{
-			RepoID: h.repo, Cluster: "main", Target: h.ns, At: time.Now().Add(-time.Duration(30-i) * time.Minute), Outcome: "succeeded",
-			Fields: []string{"ConfigMap " + h.ns + "/a data.key"},
+			RepoID: h.repo, Cluster: "main", Target: fmt.Sprintf("%s-%d", h.ns, left), At: time.Now().Add(-time.Duration(30-i) * time.Minute), Outcome: "succeeded",
+			Fields: []string{fmt.Sprintf("ConfigMap %s/a%d data.key", h.ns, left)},
 		}))
 	}
-	h.act("fight", drifts, "drift/alarm")
+	h.act("fight", h.look, "drift/alarm")
 	if p := h.driftPull(1, "open"); !strings.Contains(p.Body, "Two parties fight") {
 		t.Errorf("nobody is told of the fight:\n%s", p.Body)
 	}

@@ -39,8 +39,15 @@ var crashStories = map[string]func(t *testing.T){
 // story reaches fails the test.
 func TestACrashAnywhereLosesNothing(t *testing.T) {
 	began, ran := time.Now(), 0
+	stories := slices.Sorted(maps.Keys(crashStories))
+	if raceDetector {
+		// Most of what a life costs is its start, which the detector makes four
+		// times as long; it finds nothing there that it does not in bot's stories.
+		stories = stories[:1]
+		t.Logf("the race detector watches only the story %q", stories[0])
+	}
 	t.Run("story", func(t *testing.T) {
-		for _, name := range slices.Sorted(maps.Keys(crashStories)) {
+		for _, name := range stories {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				crashStories[name](t)
@@ -96,5 +103,7 @@ func (h *crashHouse) told(held ...int) {
 		_, point, _ := strings.Cut(line, ": ")
 		crashed.at[point] = true
 	}
-	h.t.Logf("the bot lived %d times", h.life())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.t.Logf("the bot lived %d times, and took %s of CPU each time", h.lives, h.spent/time.Duration(h.lives))
 }
