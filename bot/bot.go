@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -222,11 +221,10 @@ func (b *Bot) Wants(e forge.Event) []string {
 
 // Handle does the work behind a key of the store's queue.
 func (b *Bot) Handle(ctx context.Context, key string) error {
-	about := b.About(key)
-	if cause := store.Cause(ctx); cause != "" {
-		about = append(about, slog.String(trail.Delivery, cause))
-	}
-	ctx, release := git.Hold(trail.With(ctx, about...))
+	ctx, release := git.Hold(trail.OfWork(ctx, key, store.Cause(ctx), func(repo int64) string {
+		op, _ := b.server.Load().Repository(repo)
+		return op.Name
+	}))
 	defer release()
 	// What no webhook wanted, nobody waits for.
 	asked := ctx
@@ -281,27 +279,6 @@ func (b *Bot) patience(background, asked context.Context, repo int64, number int
 		return asked
 	}
 	return background
-}
-
-// About is what the work behind a key is about, for the logs.
-func (b *Bot) About(key string) []slog.Attr {
-	about := []slog.Attr{slog.String(trail.Key, key)}
-	if name := drift.Cluster(key); name != "" {
-		return append(about, slog.String(trail.Cluster, name))
-	}
-	kind, rest, _ := strings.Cut(key, "/")
-	first, second, _ := strings.Cut(rest, "/")
-	id, err := strconv.ParseInt(first, 10, 64)
-	if err != nil {
-		return about
-	}
-	if op, ok := b.server.Load().Repository(id); ok {
-		about = append(about, slog.String(trail.Repo, op.Name))
-	}
-	if number, err := strconv.Atoi(second); err == nil && kind == "pull" {
-		about = append(about, slog.Int(trail.Pull, number))
-	}
-	return about
 }
 
 // lookForDrift looks at a cluster, after what a look before it left undone.

@@ -7,6 +7,8 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // The attributes by which operators follow work through the logs of all
@@ -39,6 +41,28 @@ func With(ctx context.Context, attrs ...slog.Attr) context.Context {
 func From(ctx context.Context) []slog.Attr {
 	attrs, _ := ctx.Value(contextKey{}).([]slog.Attr)
 	return attrs
+}
+
+// OfWork returns a context for the work behind a key of the queue, which a
+// delivery asked for last ("" if none did). Keys begin with a kind and the
+// repository's number, or with "drift" and a cluster.
+func OfWork(ctx context.Context, key, delivery string, repo func(id int64) string) context.Context {
+	about := []slog.Attr{slog.String(Key, key)}
+	if delivery != "" {
+		about = append(about, slog.String(Delivery, delivery))
+	}
+	kind, rest, _ := strings.Cut(key, "/")
+	if kind == "drift" {
+		return With(ctx, append(about, slog.String(Cluster, rest))...)
+	}
+	first, second, _ := strings.Cut(rest, "/")
+	if id, err := strconv.ParseInt(first, 10, 64); err == nil && repo(id) != "" {
+		about = append(about, slog.String(Repo, repo(id)))
+	}
+	if number, err := strconv.Atoi(second); err == nil && kind == "pull" {
+		about = append(about, slog.Int(Pull, number))
+	}
+	return With(ctx, about...)
 }
 
 func has(attrs []slog.Attr, key string) bool {

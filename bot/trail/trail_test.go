@@ -72,3 +72,22 @@ func TestGroupsAndLevelsAreKept(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+func TestKeysOfWorkTellWhatTheyAreAbout(t *testing.T) {
+	name := func(id int64) string { return map[int64]string{7: "acme/shop"}[id] }
+	for key, want := range map[string]map[string]any{
+		"pull/7/12":      {"repo": "acme/shop", "pull": 12.0},
+		"pull/8/12":      {"pull": 12.0},
+		"base/7/main":    {"repo": "acme/shop"},
+		"base/7/12":      {"repo": "acme/shop"}, // a branch of that name
+		"sweep/7":        {"repo": "acme/shop"},
+		"drift/main/eu1": {"cluster": "main/eu1"},
+		"odd":            {},
+	} {
+		want["key"], want["msg"], want["delivery"] = key, "m", "d-1"
+		got := record(t, func(l *slog.Logger) { l.InfoContext(trail.OfWork(t.Context(), key, "d-1", name), "m") })
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", key, got, want)
+		}
+	}
+}
