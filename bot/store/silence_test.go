@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"sync"
 	"testing"
 	"time"
 
+	"lockkeeper/bot/audit"
 	"lockkeeper/bot/store/internal/database"
 )
 
@@ -209,5 +211,30 @@ func TestTextOfAnyBytesIsStored(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Contexts end in the midst of transactions: each has happened or has not, and
+// its connection goes to nobody before it is clean.
+func TestTransactionsThatAreCutShort(t *testing.T) {
+	t.Parallel()
+	s, _ := sharedStore(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 30 {
+				ctx, cancel := context.WithTimeout(t.Context(), rand.N(8*time.Millisecond))
+				_, _ = s.AppendRecord(ctx, audit.Record{Type: audit.ApplyEnd}) // most fail
+				_, _ = s.beatOnce(ctx)
+				_, _ = s.Waiting(ctx)
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	last := must[audit.Record](t)(s.AppendRecord(t.Context(), audit.Record{Type: audit.ApplyEnd}))
+	records := must[[]audit.Record](t)(s.Records(t.Context(), Filter{}))
+	if _, err := audit.Verify(audit.Genesis, records); err != nil || int64(len(records)) != last.Seq {
+		t.Errorf("%d records up to number %d: %v", len(records), last.Seq, err)
 	}
 }

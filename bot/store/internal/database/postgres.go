@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -143,13 +144,15 @@ func (d *DB) tryTx(ctx context.Context, lock string, fn func(*Tx) error) (err er
 	if err == nil {
 		err = fn(tx)
 	}
+	// Through Raw: a connection that broke is not ours any more.
 	if err == nil {
-		return pg.Commit(ctx)
+		return conn.Raw(func(any) error { return pg.Commit(ctx) })
 	}
 	// A context that ended would break the connection instead of undoing.
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	if back := pg.Rollback(undo); back != nil && !errors.Is(back, pgx.ErrTxClosed) && ctx.Err() == nil {
+	back := conn.Raw(func(any) error { return pg.Rollback(undo) })
+	if back != nil && !errors.Is(back, pgx.ErrTxClosed) && !errors.Is(back, sql.ErrConnDone) && ctx.Err() == nil {
 		err = errors.Join(err, back)
 	}
 	return err
