@@ -228,7 +228,7 @@ func (b *Bot) intend(ctx context.Context, g *gathered, a reconcile.Apply, p *per
 		PlanDigest: g.PlanDigest(p.out), Target: strings.Join(targets, ","), Facts: facts(g.ChangeDigests(p.out)),
 	}
 	if a.Resume {
-		r.Outcome, r.Reason = "resumed", "the process that had begun was stopped"
+		r.Type, r.Outcome, r.Reason = audit.System, "resumed", "the process that had begun was stopped"
 		return b.record(ctx, g.State, r)
 	}
 	return b.store.StartOperation(ctx, store.Operation{

@@ -57,7 +57,7 @@ func (h *crashHouse) operationsEnded(records []audit.Record) {
 	starts, ends, merges := map[string]int{}, map[string]int{}, map[string]int{}
 	for _, r := range records {
 		switch {
-		case r.Type == audit.ApplyStart && r.Outcome == "":
+		case r.Type == audit.ApplyStart:
 			starts[r.Operation]++
 		case r.Type == audit.ApplyEnd:
 			ends[r.Operation]++
