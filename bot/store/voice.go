@@ -10,9 +10,9 @@ import (
 const (
 	// sayTimeout bounds telling other replicas, who find it out anyway.
 	sayTimeout = 5 * time.Second
-	// sayMost is how many lines go into one message, which has a limit. Who
-	// has more to say says lookAround.
-	sayMost = 40
+	// sayMost is how many bytes go into one message beside the replica's name:
+	// PostgreSQL takes fewer than 8000. Who has more to say says lookAround.
+	sayMost = 7000
 
 	// What is said: that work changed, with the key that was wanted if it was
 	// for that; that a lease was released; that it is too much to say.
@@ -87,10 +87,10 @@ func (s *Store) say(ctx context.Context, line string) {
 func (m *mouth) next() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.lines) > sayMost {
-		m.lines = []string{lookAround}
-	}
 	message := strings.Join(m.lines, "\n")
+	if len(message) > sayMost {
+		message = lookAround
+	}
 	m.lines, m.speaking = nil, message != ""
 	return message
 }
