@@ -50,9 +50,12 @@ func (s *service) reloaded(ctx context.Context) (restart []string, err error) {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(creds.clusters)) {
-		if creds.clusters[name] != s.lent[name] {
+		if creds.clusters[name] != s.lent.clusters[name] {
 			restart = append(restart, "clusters."+name+" (its kubeconfig has changed)")
 		}
+	}
+	if creds.store != s.lent.store {
+		restart = append(restart, "storePasswordFile (the password has changed)")
 	}
 	if err := s.tried(ctx, creds); err != nil {
 		return nil, err

@@ -71,8 +71,9 @@ type service struct {
 	door     door
 	state    lifecycle
 	log      *slog.Logger
-	// lent are the credentials of clusters as they were at start.
-	lent kubeconfigs
+	// lent are the credentials that are used until the end: of clusters and of
+	// the store, as they were at start.
+	lent credentials
 }
 
 func open(ctx context.Context, file string, redact *secret.Redactor, log *slog.Logger) (*service, error) {
@@ -84,7 +85,7 @@ func open(ctx context.Context, file string, redact *secret.Redactor, log *slog.L
 	if err != nil {
 		return nil, err
 	}
-	s := &service{file: file, redact: redact, log: log, metrics: web.NewMetrics(), renderer: manifest.New(manifest.Limits{}), lent: creds.clusters}
+	s := &service{file: file, redact: redact, log: log, metrics: web.NewMetrics(), renderer: manifest.New(manifest.Limits{}), lent: creds}
 	if s.forge, err = github.New(ctx, s.github(creds)); err != nil {
 		return nil, err
 	}
