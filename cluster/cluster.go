@@ -292,7 +292,9 @@ type Cluster interface {
 	// Apply carries out a plan made by this Cluster's Plan moments ago. It
 	// writes exactly the plan's changes, each with the uid and resourceVersion
 	// the plan saw, and reports every step through progress (which may be nil
-	// and must not block). When ctx ends it stops between objects and reports.
+	// and must not block). When ctx ends it stops between objects, and the steps
+	// that were not tried name its cause. What became of a write whose answer was
+	// lost is read from the cluster.
 	Apply(ctx context.Context, p *Plan, progress func(Step)) (*Result, error)
 	// Applied says which revision of each target the inventory holds.
 	Applied(ctx context.Context) (map[Owner]AppliedTarget, error)

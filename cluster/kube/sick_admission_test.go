@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/client-go/rest"
+
 	"lockkeeper/cluster"
 )
 
@@ -157,6 +159,54 @@ func TestQuotaExceeded(t *testing.T) {
 	}
 	synced(t, c, target, nil, merge)
 	settled(t, c, target, merge)
+}
+
+// An API server whose priority and fairness gives lockkeeper's account one seat,
+// and refuses what comes beside, is asked in its own time: the plan is whole.
+func TestAPIPriorityThatLeavesLittleRoom(t *testing.T) {
+	ns := shared.Get(t).Namespace(t)
+	connected(t)
+	kubectl(t, "", "create", "clusterrolebinding", ns, "--clusterrole=cluster-admin", "--user="+ns)
+	kubectl(t, strings.ReplaceAll(`
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: PriorityLevelConfiguration
+metadata: {name: %NS%}
+spec: {type: Limited, limited: {nominalConcurrencyShares: 0, lendablePercent: 0, borrowingLimitPercent: 0, limitResponse: {type: Reject}}}
+---
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: FlowSchema
+metadata: {name: %NS%}
+spec:
+  matchingPrecedence: 2
+  priorityLevelConfiguration: {name: %NS%}
+  rules:
+  - subjects: [{kind: User, user: {name: %NS%}}]
+    resourceRules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*'], namespaces: ['*'], clusterScope: true}]
+    nonResourceRules: [{nonResourceURLs: ['*'], verbs: ['*']}]
+`, "%NS%", ns), "apply", "-f", "-")
+	rc := shared.Get(t).RESTConfig()
+	rc.Impersonate = rest.ImpersonationConfig{UserName: ns}
+	c, err := New(Config{Name: "test", REST: rc})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var docs []string
+	for i := range 4 {
+		docs = append(docs, inFile(configMap, "settings", fmt.Sprint("c-", i)))
+	}
+	rejected := `apiserver_flowcontrol_rejected_requests_total{flow_schema="` + ns + `"`
+	for deadline := time.Now().Add(time.Minute); ; { // until it is in force
+		p := planned(t, c, targetIn(ns), nil, objects(t, ns, docs...))
+		if len(p.Changes) != len(docs) {
+			t.Fatalf("%d changes", len(p.Changes))
+		}
+		if strings.Contains(kubectl(t, "", "get", "--raw", "/metrics"), rejected) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no request was refused")
+		}
+	}
 }
 
 const gadgets = `

@@ -40,6 +40,9 @@ type Config struct {
 	// Timeout bounds single requests, and how long a watch may take to begin; 0
 	// means 45 seconds, as the server itself gives a webhook up to 30.
 	Timeout time.Duration
+	// Asked, if not nil, is told of each request: its HTTP method, and the status
+	// of the answer, 0 for none.
+	Asked func(method string, status int)
 }
 
 // Client is a connection to one Kubernetes cluster, for concurrent use. Its
@@ -80,9 +83,9 @@ func New(cfg Config) (*Client, error) {
 	if c.timeout == 0 {
 		c.timeout = 45 * time.Second
 	}
-	rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return meter{next} })
+	rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return meter{next, cfg.Asked} })
 	rc.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		c.patience = &patience{next: next, c: c}
+		c.patience = &patience{next: next, c: c, one: make(chan struct{}, 1)}
 		return c.patience
 	})
 	hc, err := rest.HTTPClientFor(rc)

@@ -17,18 +17,23 @@ import (
 
 // patience bounds what requests take, and keeps all of a client's requests from
 // a server that asked one of them to wait (429 or 503 with Retry-After, as its
-// API priority and fairness does): else each of many would try for itself.
+// API priority and fairness does): else each of many would try for itself. For a
+// while after, they go one at a time, or all would come at once again.
 type patience struct {
 	next http.RoundTripper
 	c    *Client
+	one  chan struct{} // holds who goes, while they go one at a time
 
 	mu    sync.Mutex
 	until time.Time // nothing is sent before
-	asked time.Time // when the server asked last
 }
 
-// longestRest bounds how long is waited for because a server says so.
-const longestRest = time.Minute
+// longestRest bounds how long is waited for because a server says so, and
+// oneByOne is how long after that requests go one at a time.
+const (
+	longestRest = time.Minute
+	oneByOne    = 5 * time.Second
+)
 
 // RestingError says that a request was not sent, because the server had asked
 // for a rest that lasts longer than the request may.
@@ -40,6 +45,14 @@ func (e *RestingError) Error() string {
 
 // RoundTrip implements http.RoundTripper.
 func (p *patience) RoundTrip(r *http.Request) (*http.Response, error) {
+	if p.busy(time.Now()) {
+		select {
+		case p.one <- struct{}{}:
+			defer func() { <-p.one }()
+		case <-r.Context().Done():
+			return nil, context.Cause(r.Context())
+		}
+	}
 	if err := p.rest(r.Context()); err != nil {
 		return nil, err
 	}
@@ -99,17 +112,17 @@ func (p *patience) heed(resp *http.Response) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.asked = time.Now()
-	if at := p.asked.Add(min(time.Duration(n)*time.Second, longestRest)); at.After(p.until) {
+	if at := time.Now().Add(min(time.Duration(n)*time.Second, longestRest)); at.After(p.until) {
 		p.until = at
 	}
 }
 
-// busy reports whether the server asked for a rest since a moment.
-func (p *patience) busy(since time.Time) bool {
+// busy reports whether the server asked for a rest that was not over long before
+// a moment.
+func (p *patience) busy(at time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.asked.Before(since)
+	return p.until.Add(oneByOne).After(at)
 }
 
 // watched ends a watch that lasts longer than the server was told to let it: the

@@ -63,18 +63,28 @@ func (warningCollector) HandleWarningHeaderWithContext(ctx context.Context, code
 	}
 }
 
-// meter counts requests and bytes of response bodies into the tally in ctx.
-type meter struct{ next http.RoundTripper }
+// meter tells of requests, and counts them and the bytes of response bodies into
+// the tally in ctx.
+type meter struct {
+	next  http.RoundTripper
+	asked func(method string, status int)
+}
 
 // RoundTrip implements http.RoundTripper.
 func (m meter) RoundTrip(r *http.Request) (*http.Response, error) {
-	t, ok := r.Context().Value(tallyKey{}).(*Tally)
-	if !ok {
-		return m.next.RoundTrip(r)
+	t, counted := r.Context().Value(tallyKey{}).(*Tally)
+	if counted {
+		t.requests.Add(1)
 	}
-	t.requests.Add(1)
 	resp, err := m.next.RoundTrip(r)
-	if resp != nil && resp.Body != nil {
+	if m.asked != nil {
+		status := 0
+		if resp != nil {
+			status = resp.StatusCode
+		}
+		m.asked(r.Method, status)
+	}
+	if counted && resp != nil && resp.Body != nil {
 		resp.Body = meteredBody{resp.Body, t}
 	}
 	return resp, err
