@@ -10,6 +10,9 @@
 //  3. runs them (run.go; applying is in apply.go, behind the gate in gate.go);
 //  4. and asks again, until there is nothing left to do.
 //
+// What is said or pushed while that takes its time is heeded by the run itself
+// (cancel.go): /cancel stops an apply, a newer push a plan.
+//
 // What is decided is in bot/reconcile, what is done about it here. What is said
 // to people is a view of the state, written by bot/report and put on the forge by
 // bot/talk. What lost webhooks would have told, bot/sweep finds. What Git knows of a
