@@ -92,7 +92,13 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	defer diary.close()
 	diary.tell("seed %d: %g minutes, %d replicas", o.seed, o.minutes, o.replicas)
 	w, err := build(ctx, o, diary)
-	defer func() { err = errors.Join(err, w.close(err == nil)) }()
+	defer func() {
+		if ctx.Err() != nil { // nothing is wrong, and nothing proven
+			err = errors.Join(errors.New("interrupted"), w.close(false), os.RemoveAll(w.dir))
+			return
+		}
+		err = errors.Join(err, w.close(err == nil))
+	}()
 	if err != nil {
 		return err
 	}
@@ -103,22 +109,30 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	if err := w.trouble(ctx, o, people); err != nil {
 		return err
 	}
+	if err := w.judge(ctx, people); err != nil {
+		return fmt.Errorf("%w\n%s", err, w.advice(o))
+	}
+	diary.tell("%s; every invariant holds", people.summary())
+	return nil
+}
+
+// judge has the people finish, and tells what does not hold then.
+func (w *world) judge(ctx context.Context, p *people) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, convergence, fmt.Errorf("not done %s after everything was mended", convergence))
 	defer cancel()
-	if err := people.finish(ctx); err != nil {
-		return fmt.Errorf("after everything was mended: %w\n%s", err, w.advice(o))
+	if err := p.finish(ctx); err != nil {
+		return fmt.Errorf("after everything was mended: %w", err)
 	}
-	broken, err := w.inspect(ctx, people)
+	broken, err := w.inspect(ctx, p)
 	if err != nil {
 		return err
 	}
-	if len(broken) > 0 {
-		for _, b := range broken {
-			diary.tell("BROKEN: %s", b)
-		}
-		return fmt.Errorf("%d invariants are broken\n%s", len(broken), w.advice(o))
+	for _, b := range broken {
+		w.diary.tell("BROKEN: %s", b)
 	}
-	diary.tell("%s; every invariant holds", people.summary())
+	if len(broken) > 0 {
+		return fmt.Errorf("%d invariants are broken", len(broken))
+	}
 	return nil
 }
 
