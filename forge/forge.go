@@ -465,6 +465,7 @@ type Event struct {
 	Commit string
 	// Sender is the account that caused the event, 0 if the forge does not say.
 	Sender int64
-	// Installation changes (added, removed, suspended repositories).
+	// Installation is set when repositories may be reached or found in another way
+	// than before: they were added, removed, renamed, archived; the App suspended.
 	Installation bool
 }

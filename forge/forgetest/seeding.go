@@ -1,7 +1,6 @@
 package forgetest
 
 import (
-	"strings"
 	"time"
 
 	"lockkeeper/forge/forgetest/internal/courier"
@@ -72,19 +71,4 @@ func (s *Server) Advance(d time.Duration) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	s.Last = s.Last.Add(d.Truncate(time.Second))
-}
-
-// DeleteRepo removes a repository; pulls that came from it keep their commits.
-func (s *Server) DeleteRepo(fullName string) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	gone := s.MustRepo(fullName)
-	delete(s.Repos, strings.ToLower(fullName))
-	for _, r := range s.Repos {
-		for _, p := range r.Pulls {
-			if p.HeadRepo == gone {
-				p.HeadRepo = nil
-			}
-		}
-	}
 }

@@ -34,7 +34,7 @@ var permissions = map[string]string{
 // installation_repositories to every App unasked.
 var events = []string{
 	"check_run", "check_suite", "issue_comment", "merge_group",
-	"pull_request", "pull_request_review", "push", "status",
+	"pull_request", "pull_request_review", "push", "repository", "status",
 }
 
 // AppManifest describes the App that GitHub is asked to create.

@@ -126,6 +126,7 @@ var fillers = map[string]func(*forge.Event, []byte) error{
 	"check_suite":               fillCheck,
 	"status":                    fillStatus,
 	"merge_group":               fillMergeGroup,
+	"repository":                fillRepository,
 	"installation":              fillInstallation,
 	"installation_repositories": fillInstallation,
 }
@@ -238,6 +239,27 @@ func fillMergeGroup(ev *forge.Event, body []byte) error {
 	}
 	ev.HeadSHA = p.MergeGroup.HeadSHA
 	ev.Branch = strings.TrimPrefix(p.MergeGroup.BaseRef, "refs/heads/")
+	return nil
+}
+
+// fillRepository takes what changes how a repository is found and what may be done
+// there.
+func fillRepository(ev *forge.Event, body []byte) error {
+	var p struct {
+		Action  string `json:"action"`
+		Changes struct {
+			DefaultBranch *struct{} `json:"default_branch"`
+		} `json:"changes"`
+	}
+	if err := json.Unmarshal(body, &p); err != nil {
+		return err
+	}
+	switch p.Action {
+	case "renamed", "transferred", "archived", "unarchived", "deleted":
+		ev.Installation = true
+	case "edited":
+		ev.Installation = p.Changes.DefaultBranch != nil
+	}
 	return nil
 }
 

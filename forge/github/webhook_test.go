@@ -114,6 +114,10 @@ func TestEventsBecomeHints(t *testing.T) {
 			func(e *forge.Event) { e.Branch, e.HeadSHA = "main", shaHead }},
 		{"merge_group", `{"action":"destroyed","merge_group":{"head_sha":"` + shaHead + `","base_ref":"refs/heads/main"},` + repo + `}`, none},
 		{"installation_repositories", `{"action":"added",` + repo + `}`, func(e *forge.Event) { e.Installation = true }},
+		{"repository", `{"action":"renamed",` + repo + `}`, func(e *forge.Event) { e.Installation = true }},
+		{"repository", `{"action":"unarchived",` + repo + `}`, func(e *forge.Event) { e.Installation = true }},
+		{"repository", `{"action":"edited","changes":{"default_branch":{"from":"x"}},` + repo + `}`, func(e *forge.Event) { e.Installation = true }},
+		{"repository", `{"action":"edited","changes":{"description":{"from":"x"}},` + repo + `}`, func(*forge.Event) {}},
 		{"ping", `{"zen":"x",` + repo + `}`, none},
 		{"an_event_of_tomorrow", `{"pull_request":"not even an object",` + repo + `}`, none},
 	} {

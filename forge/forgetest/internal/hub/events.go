@@ -17,7 +17,7 @@ import (
 func (s *Hub) EmitPull(ctx context.Context, p *Pull, action string, by *Account, extra obj) {
 	payload := obj{"action": action, "number": p.Number, "pull_request": s.pullEvent(p, s.PullFull(ctx, p)), "sender": s.UserJSON(by)}
 	maps.Copy(payload, extra)
-	s.emit(p.Repo, "pull_request", action, payload)
+	s.Emit(p.Repo, "pull_request", action, payload)
 }
 
 // EmitComment sends an issue_comment event.
@@ -26,7 +26,7 @@ func (s *Hub) EmitComment(m *Comment, action string, by *Account, changes obj) {
 	if changes != nil {
 		payload["changes"] = changes
 	}
-	s.emit(m.Pull.Repo, "issue_comment", action, payload)
+	s.Emit(m.Pull.Repo, "issue_comment", action, payload)
 }
 
 // EmitReview sends a review; its state is in lower case there, unlike in REST.
@@ -34,7 +34,7 @@ func (s *Hub) EmitReview(p *Pull, v *Review, action string, by *Account) {
 	r := s.ReviewJSON(p, v)
 	r["state"] = strings.ToLower(v.State)
 	r["body"] = OrNil(v.Body)
-	s.emit(p.Repo, "pull_request_review", action, obj{
+	s.Emit(p.Repo, "pull_request_review", action, obj{
 		"action": action, "review": r, "pull_request": s.pullEvent(p, s.PullSimple(p)), "sender": s.UserJSON(by)})
 }
 
@@ -52,7 +52,7 @@ func (s *Hub) emitPush(ctx context.Context, r *Repo, ref, before, after string, 
 		} else {
 			payload["master_branch"], payload["description"] = r.DefaultBranch, nil
 		}
-		s.emit(r, event, "", payload)
+		s.Emit(r, event, "", payload)
 	}
 	var commits []bare.Commit
 	var head any
@@ -73,7 +73,7 @@ func (s *Hub) emitPush(ctx context.Context, r *Repo, ref, before, after string, 
 		}
 	}
 	repoJSON := s.RepoJSON(r)
-	s.emit(r, "push", "", obj{
+	s.Emit(r, "push", "", obj{
 		"ref": ref, "before": before, "after": after, "created": before == zeroSHA, "deleted": after == zeroSHA,
 		"forced":   before != zeroSHA && after != zeroSHA && !r.Git.IsAncestor(ctx, before, after),
 		"base_ref": nil, "compare": repoJSON["html_url"].(string) + "/compare/" + before[:12] + "..." + after[:12],
@@ -130,7 +130,7 @@ func (s *Hub) EmitCheck(ctx context.Context, r *Repo, k *Check, action string, b
 		"url": s.APIRepo(r) + "/check-suites/1", "before": nil, "after": nil, "pull_requests": s.minimalPulls(r, k.SHA), "app": app,
 		"created_at": Stamp(k.Started), "updated_at": Stamp(s.Last),
 	}
-	s.emit(r, "check_run", action, obj{"action": action, "check_run": o, "sender": s.UserJSON(by)})
+	s.Emit(r, "check_run", action, obj{"action": action, "check_run": o, "sender": s.UserJSON(by)})
 }
 
 // EmitStatus sends a status event.
@@ -148,7 +148,7 @@ func (s *Hub) EmitStatus(ctx context.Context, r *Repo, t *Status, by *Account) {
 				"name": name, "commit": obj{"sha": t.SHA, "url": s.APIRepo(r) + "/commits/" + t.SHA}, "protected": r.Protected(name)})
 		}
 	}
-	s.emit(r, "status", "", obj{
+	s.Emit(r, "status", "", obj{
 		"id": t.ID, "sha": t.SHA, "name": r.Full(), "target_url": OrNil(t.Target), "context": t.Context, "description": OrNil(t.Description),
 		"state": t.State, "commit": cj, "branches": branches, "created_at": Stamp(t.Created), "updated_at": Stamp(t.Created),
 		"sender": s.UserJSON(by),
@@ -210,7 +210,7 @@ func (s *Hub) Enqueue(ctx context.Context, fullName string, number int) (string,
 		return "", err
 	}
 	who := obj{"name": c.Author.Name, "email": c.Author.Email}
-	s.emit(r, "merge_group", "checks_requested", obj{
+	s.Emit(r, "merge_group", "checks_requested", obj{
 		"action": "checks_requested", "sender": s.UserJSON(p.Author),
 		"merge_group": obj{
 			"head_sha": sha, "head_ref": ref, "base_ref": "refs/heads/" + p.BaseRef, "base_sha": base,

@@ -295,24 +295,6 @@ func (s *Hub) fill(ctx context.Context, r *Repo, n NewRepo) error {
 	return r.Git.SetRef(ctx, ref, sha, "")
 }
 
-// RenameRepo gives a repository a new name; the old one redirects to its id.
-func (s *Hub) RenameRepo(fullName, name string) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	r := s.MustRepo(fullName)
-	delete(s.Repos, strings.ToLower(fullName))
-	s.Moved[strings.ToLower(fullName)] = r
-	r.Name = name
-	s.Repos[strings.ToLower(r.Full())] = r
-}
-
-// ArchiveRepo makes a repository read-only.
-func (s *Hub) ArchiveRepo(fullName string) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	s.MustRepo(fullName).Archived = true
-}
-
 // AddApp registers a GitHub App with a fresh key. Install it to let it act.
 func (s *Hub) AddApp(owner, slug string, permissions map[string]string, events ...string) (*App, error) {
 	s.Mu.Lock()

@@ -54,9 +54,9 @@ func (s *Hub) address(d *courier.Delivery) {
 	}
 }
 
-// emit sends an event to the Apps installed on the repository and to the
+// Emit sends an event to the Apps installed on the repository and to the
 // repository's own hooks.
-func (s *Hub) emit(r *Repo, event, action string, payload obj) {
+func (s *Hub) Emit(r *Repo, event, action string, payload obj) {
 	payload["repository"] = s.RepoJSON(r)
 	if r.Owner.Kind == "Organization" {
 		payload["organization"] = s.OrgJSON(r.Owner)
