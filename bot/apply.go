@@ -60,7 +60,7 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathe
 		return g, err
 	}
 	progress, wait := b.follow(ctx, g, a)
-	heeding, stop := b.heeding(ctx, g.key.String(), b.cancelling(g, a))
+	heeding, stop := b.heeding(ctx, b.cancelling(g, a))
 	results, err := b.carryOut(heeding, g, p, progress)
 	stop()
 	wait()

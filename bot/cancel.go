@@ -4,18 +4,13 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
-	"time"
 
 	"lockkeeper/bot/command"
+	"lockkeeper/bot/heed"
 	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/forge"
 )
-
-// lookAgain is how long to wait after the forge could not be asked whether
-// running work is still wanted.
-const lookAgain = 5 * time.Second
 
 // cancelled is why an apply is stopped: somebody no longer wants it.
 type cancelled struct{ command reconcile.Command }
@@ -25,50 +20,15 @@ func (c *cancelled) Error() string { return "cancelled by @" + c.command.Comment
 // errMoved is why a plan is stopped: it would be of a head that is gone.
 var errMoved = errors.New("the pull has another head or base now")
 
-// heeding derives a context for work that holds the pull's run, which keeps
-// others from looking at the pull: whenever something is said or pushed
-// meanwhile, look is asked for a reason to stop. If there is one, the context
-// ends with it as its cause. What was new before is looked at before heeding
-// returns. stop ends the looking, and has to be called.
-func (b *Bot) heeding(ctx context.Context, key string, look func(context.Context) (why, err error)) (heeding context.Context, stop func()) {
-	heeding, cancel := context.WithCancelCause(ctx)
-	news := b.store.News(heeding)
-	ask := func() (again <-chan time.Time) {
-		why, err := look(heeding)
-		if why != nil {
-			cancel(why)
-		}
-		if err == nil || heeding.Err() != nil {
-			return nil
-		}
-		b.log.WarnContext(ctx, "whether running work is still wanted cannot be asked; trying again", "key", key, "error", err)
-		return time.After(lookAgain)
-	}
-	var again <-chan time.Time
-	select {
-	case <-news:
-		again = ask()
-	default:
-	}
-	var looking sync.WaitGroup
-	looking.Go(func() {
-		for {
-			select {
-			case <-heeding.Done():
-				return
-			case <-news:
-			case <-again:
-			}
-			again = ask()
-		}
-	})
-	return heeding, func() { cancel(context.Canceled); looking.Wait() }
+// heeding derives a context for work that holds the pull's run: see heed.While.
+func (b *Bot) heeding(ctx context.Context, look heed.Look) (heeding context.Context, stop func()) {
+	return heed.While(ctx, b.store.News, b.log, look)
 }
 
 // cancelling looks, each time it is asked, whether somebody who may cancels a
 // running operation. The comments are read anew, and so is what their authors
 // may do.
-func (b *Bot) cancelling(g *gathered, a reconcile.Apply) func(context.Context) (why, err error) {
+func (b *Bot) cancelling(g *gathered, a reconcile.Apply) heed.Look {
 	before := *g.State // the operation changes the original when it ends
 	return func(ctx context.Context) (why, err error) {
 		state := before
@@ -97,7 +57,7 @@ func (b *Bot) cancelling(g *gathered, a reconcile.Apply) func(context.Context) (
 
 // moved looks, each time it is asked, whether the pull that is being planned has
 // another head or base by now.
-func (b *Bot) moved(g *gathered) func(context.Context) (why, err error) {
+func (b *Bot) moved(g *gathered) heed.Look {
 	ref, was := g.Operator.Ref(), g.Pull
 	return func(ctx context.Context) (why, err error) {
 		p, err := b.forge.Pull(ctx, ref, was.Number)

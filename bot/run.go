@@ -169,7 +169,7 @@ func (b *Bot) take(ctx context.Context, g *gathered, c reconcile.Command) error 
 // makePlan plans what the pull wants now and stores the outcome. A newer push
 // cuts it short: then the pull is read anew, and still has to be planned.
 func (b *Bot) makePlan(ctx context.Context, g *gathered) (*gathered, error) {
-	heeding, stop := b.heeding(ctx, g.key.String(), b.moved(g))
+	heeding, stop := b.heeding(ctx, b.moved(g))
 	out, err := b.plan(heeding, g, nil)
 	stop()
 	if errors.Is(context.Cause(heeding), errMoved) && ctx.Err() == nil {
