@@ -157,7 +157,7 @@ func ok(t *testing.T, err error) {
 // idle waits until all work is done, and fails instead of hanging.
 func idle(t *testing.T, s *Store) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	ok(t, s.Idle(ctx))
 }

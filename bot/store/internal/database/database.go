@@ -216,6 +216,13 @@ func (t *Tx) onShared(clause string) string {
 // and is run again when the database gave it up in favour of another
 // transaction.
 func (d *DB) Tx(ctx context.Context, lock string, fn func(*Tx) error) error {
+	ctx, cancel := d.Limit(ctx)
+	defer cancel()
+	return d.longTx(ctx, lock, fn)
+}
+
+// longTx is Tx for as long as it takes.
+func (d *DB) longTx(ctx context.Context, lock string, fn func(*Tx) error) error {
 	if d.pool != nil {
 		return d.postgresTx(ctx, lock, fn)
 	}

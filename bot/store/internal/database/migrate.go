@@ -17,7 +17,10 @@ import (
 
 // The migrations of both databases have the same numbers and names. One only
 // adds (tables, columns with a default, indexes), so that the release before it
-// goes on working on the new schema while replicas are exchanged one by one.
+// goes on working on the new schema while replicas are exchanged one by one. What
+// a release adds to what is known of a drift or of a cluster (drifts.doc,
+// watches.unknown, watches.issues) goes into columns of its own: the release
+// before writes those documents anew, without what it does not know.
 //
 //go:embed migrations
 var migrationFiles embed.FS
@@ -42,7 +45,10 @@ func (d *DB) Migrate(ctx context.Context, now func() time.Time, log *slog.Logger
 	if err != nil {
 		return fmt.Errorf("job queue migrations: %w", err)
 	}
-	err = d.Tx(ctx, "schema", func(tx *Tx) error {
+	err = d.longTx(ctx, "schema", func(tx *Tx) error {
+		if err := tx.giveWay(ctx); err != nil {
+			return err
+		}
 		have, err := schemaVersion(ctx, tx)
 		if err != nil {
 			return err
@@ -78,6 +84,17 @@ func (d *DB) migrations() ([]migration, error) {
 		return nil, err
 	}
 	return readMigrations(dir)
+}
+
+// giveWay has a migration fail, and be tried again, that waits for somebody who
+// reads a table for long, such as a backup: whoever asks for the table meanwhile
+// would queue up behind it, the replicas at work included.
+func (t *Tx) giveWay(ctx context.Context) error {
+	if t.pg == nil {
+		return nil
+	}
+	_, err := t.ExecContext(ctx, "SET LOCAL lock_timeout = '5s'")
+	return err
 }
 
 func schemaVersion(ctx context.Context, tx *Tx) (int, error) {

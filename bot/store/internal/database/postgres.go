@@ -92,8 +92,6 @@ func parseError(err error) error {
 }
 
 func (d *DB) postgresTx(ctx context.Context, lock string, fn func(*Tx) error) error {
-	ctx, cancel := d.Limit(ctx)
-	defer cancel()
 	for try := 1; ; try++ {
 		err := d.tryTx(ctx, lock, fn)
 		if try == maxTries || !lostToAnother(err) {
@@ -110,11 +108,12 @@ func (d *DB) postgresTx(ctx context.Context, lock string, fn func(*Tx) error) er
 	}
 }
 
-// lostToAnother recognises serialization_failure and deadlock_detected, after
-// which a transaction has had no effect and may be run again.
+// lostToAnother recognises serialization_failure, deadlock_detected and
+// lock_not_available, after which a transaction has had no effect and may be run
+// again.
 func lostToAnother(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (e.Code == "40001" || e.Code == "40P01")
+	return ok && (e.Code == "40001" || e.Code == "40P01" || e.Code == "55P03")
 }
 
 // tryTx begins the transaction on pgx's connection, where River can take part,
