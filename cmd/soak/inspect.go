@@ -275,7 +275,9 @@ func (in *inspection) base(ctx context.Context) (map[string]string, error) {
 		if err := yaml.Unmarshal([]byte(text), &o); err != nil {
 			return nil, fmt.Errorf("%s of the base branch: %w", name, err)
 		}
-		want[o.Metadata.Name] = fmt.Sprint(o.Data)
+		if o.Metadata.Name != "" { // a file whose only object was taken out stays, empty
+			want[o.Metadata.Name] = fmt.Sprint(o.Data)
+		}
 	}
 	return want, nil
 }
