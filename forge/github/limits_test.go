@@ -375,3 +375,51 @@ func TestForgeThatIsDownIsNotAskedThreeTimesForEach(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// To a credential that is not accepted GitHub tells what strangers may ask, 60
+// calls an hour. That says nothing of the one that takes its place.
+func TestRefusedCredentialLeavesTheBudgetAlone(t *testing.T) {
+	c := newClock()
+	f := withClock(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "Bearer new" {
+			say(200, pull3)(w, r)
+			return
+		}
+		w.Header().Set("X-RateLimit-Limit", "60")
+		w.Header().Set("X-RateLimit-Remaining", "0")
+		w.Header().Set("X-RateLimit-Resource", "core")
+		w.Header().Set("X-RateLimit-Reset", fmt.Sprint(time.Now().Add(time.Hour).Unix()))
+		say(401, `{"message":"Bad credentials"}`)(w, r)
+	}), c)
+	for range 2 {
+		if _, err := f.Pull(t.Context(), shop, 3); forge.CodeOf(err) != forge.Unauthorized {
+			t.Errorf("with a token that expired: %v", err)
+		}
+	}
+	if err := f.Rotate(Config{Token: "new"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Pull(t.Context(), shop, 3); err != nil {
+		t.Errorf("with the new token: %v", err)
+	}
+}
+
+// GraphQL answers 200 to what comes too fast, and says for how long to wait.
+func TestGraphQLTellsOfASecondaryLimitBy200(t *testing.T) {
+	c := newClock()
+	f := withClock(t, answers{
+		"POST /graphql": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "120")
+			say(200, `{"message":"You have exceeded a secondary rate limit."}`)(w, r)
+		},
+		"GET /repos/acme/shop/pulls/3": say(200, pull3),
+	}, c)
+	_, err := f.Commit(t.Context(), shop, forge.NewCommit{Branch: "b", Parent: shaHead, Message: "x", Edits: map[string]forge.FileEdit{"a": {}}})
+	if wait := limited(t, err, c); wait != 2*time.Minute {
+		t.Errorf("wait %s", wait)
+	}
+	_, err = f.Pull(t.Context(), shop, 3)
+	if limited(t, err, c); f.Calls()["GET /repos/{name}/{name}/pulls/{id}"] != 0 {
+		t.Error("GitHub was asked meanwhile")
+	}
+}

@@ -142,7 +142,11 @@ func (b *Budget) learn(resource string, resp *http.Response) (*http.Response, er
 	}
 	win := b.window(resource)
 	if reset, ok := resetOf(resp, b.w.now()); ok {
-		win.hear(h, reset)
+		// A credential that is not accepted is not the one that was counted for:
+		// GitHub tells what strangers at our address may ask, 60 calls an hour.
+		if resp.StatusCode != http.StatusUnauthorized {
+			win.hear(h, reset)
+		}
 		// go-github keeps such a count for every client, by the machine's clock.
 		// Ours is shared by all clients of a credential, so that it is never told
 		// that nothing is left.
@@ -151,7 +155,9 @@ func (b *Budget) learn(resource string, resp *http.Response) (*http.Response, er
 			h.Set("X-RateLimit-Remaining", "1")
 		}
 	}
-	if resp.StatusCode != http.StatusForbidden && resp.StatusCode != http.StatusTooManyRequests {
+	// GraphQL tells of a secondary limit by 200, too.
+	asked := resource == graphQL && h.Get("Retry-After") != ""
+	if resp.StatusCode != http.StatusForbidden && resp.StatusCode != http.StatusTooManyRequests && !asked {
 		b.strikes = 0
 		return resp, nil
 	}
