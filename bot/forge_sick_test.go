@@ -14,8 +14,6 @@ import (
 
 // logged counts the lines of the bot's log that say something.
 func (h *house) logged(what string) int {
-	h.said.mu.Lock()
-	defer h.said.mu.Unlock()
 	return strings.Count(h.said.String(), what)
 }
 
@@ -163,8 +161,8 @@ func TestRepositoryIsFollowedWhereverItGoes(t *testing.T) {
 	apply := func(what string, i int) {
 		t.Helper()
 		n, name := pulls[i], string(rune('b'+i))
-		mustContain(t, h.say(reviewer, n, "/approve"), "approved")
-		mustContain(t, h.say(second, n, "/apply"), "Merged as")
+		mustContain(t, h.unsettled(reviewer, n, "/approve"), "approved")
+		mustContain(t, h.unsettled(second, n, "/apply"), "Merged as")
 		// The report, two commands and their replies; one more command came while
 		// nobody listened to the last pull.
 		if h.value(name) != "new" || len(h.comments(n)) < 5 || len(h.comments(n)) > 7 {
@@ -195,22 +193,22 @@ func TestRepositoryIsFollowedWhereverItGoes(t *testing.T) {
 
 	h.must(h.as("owner").CreateBranch(t.Context(), "umbrella/store", "trunk", "main"))
 	h.forge.SetDefaultBranch("umbrella/store", "trunk")
-	h.settle()
+	h.recover()
 	h.must(h.as(opener).Retarget(t.Context(), "umbrella/store", pulls[2], "trunk"))
-	h.settle()
-	mustContain(t, h.say(reviewer, pulls[2], "/approve"), "approved")
-	if got := h.say(reviewer, pulls[3], "/approve"); got != "" {
+	h.recover()
+	mustContain(t, h.unsettled(reviewer, pulls[2], "/approve"), "approved")
+	if got := h.unsettled(reviewer, pulls[3], "/approve"); got != "" {
 		t.Errorf("a pull against what is no longer a base branch of ours is answered: %s", got)
 	}
 	h.forge.SetDefaultBranch("umbrella/store", "main")
 
 	h.forge.ArchiveRepo("umbrella/store")
-	h.settle()
+	h.recover()
 	h.forge.ForgetCalls()
 	for range 5 {
 		h.forge.Advance(time.Hour)
 		h.must(h.bot.WantAll(t.Context()))
-		h.settle()
+		h.recover()
 	}
 	if reads, writes := h.botCalls(); len(writes) > 0 || reads > 60 {
 		t.Errorf("archived: %d reads, writes %v", reads, writes)
@@ -219,7 +217,7 @@ func TestRepositoryIsFollowedWhereverItGoes(t *testing.T) {
 		t.Errorf("the log tells of the archive %d times", n)
 	}
 	h.forge.UnarchiveRepo("umbrella/store") // a webhook tells
-	h.settle()
+	h.recover()
 	apply("unarchived", 3)
 
 	h.forge.Revoke(h.app.BotLogin())
@@ -235,8 +233,8 @@ func TestRepositoryIsFollowedWhereverItGoes(t *testing.T) {
 	}
 	h.forge.Install(h.app, "umbrella")
 	h.recover()
-	mustContain(t, h.say(reviewer, pulls[4], "/unhold"), "lifted")
-	mustContain(t, h.say(reviewer, pulls[4], "/approve"), "approved")
+	mustContain(t, h.unsettled(reviewer, pulls[4], "/unhold"), "lifted")
+	mustContain(t, h.unsettled(reviewer, pulls[4], "/approve"), "approved")
 	h.chain()
 }
 
