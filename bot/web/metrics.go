@@ -39,7 +39,7 @@ func NewMetrics() *Metrics {
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900},
 		}, []string{"kind", "outcome"}),
 		forge:   counter("forge_requests_total", "Requests to the forge by method and HTTP status (0: no answer).", "method", "status"),
-		cluster: counter("cluster_requests_total", "Requests to clusters by verb and HTTP status (0: no answer).", "verb", "status"),
+		cluster: counter("cluster_requests_total", "Requests to clusters by method and HTTP status (0: no answer).", "method", "status"),
 		steps:   counter("steps_total", "Steps that were carried out, by name.", "step"),
 		events:  map[string]bool{},
 	}
@@ -73,9 +73,9 @@ func (m *Metrics) ForgeRequest(method string, status int) {
 }
 
 // ClusterRequest counts a request to a cluster.
-func (m *Metrics) ClusterRequest(verb string, status int) {
+func (m *Metrics) ClusterRequest(method string, status int) {
 	if m != nil {
-		m.cluster.WithLabelValues(verb, strconv.Itoa(status)).Inc()
+		m.cluster.WithLabelValues(method, strconv.Itoa(status)).Inc()
 	}
 }
 

@@ -447,7 +447,7 @@ func TestMetricsNameNoPullAndStayBounded(t *testing.T) {
 		`lockkeeper_deliveries_total{event="none",outcome="unsigned"} 1`,
 		`lockkeeper_job_duration_seconds_count{kind="pull",outcome="done"} 1`,
 		`lockkeeper_forge_requests_total{method="GET",status="200"} 1`,
-		`lockkeeper_cluster_requests_total{status="0",verb="PATCH"} 1`,
+		`lockkeeper_cluster_requests_total{method="PATCH",status="0"} 1`,
 		`lockkeeper_work_waiting 3`, `go_goroutines`,
 		`lockkeeper_drifting_targets{cluster="main"} 2`, `lockkeeper_drift_looked_timestamp_seconds{cluster="main"} 1.7e+09`,
 		`lockkeeper_drift_unknown_since_timestamp_seconds{cluster="main"} 0`,

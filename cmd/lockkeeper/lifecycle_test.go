@@ -370,7 +370,7 @@ spec:
 	s.address = strings.TrimSuffix(strings.TrimPrefix(s.Door(), "http://"), "/webhook")
 	s.until("the next one goes on with it", func() bool {
 		_, metrics := s.get("/metrics")
-		return strings.Contains(metrics, `lockkeeper_steps_total{step="gate"}`)
+		return strings.Contains(metrics, `lockkeeper_steps_total{step="gate"}`) && strings.Contains(metrics, `lockkeeper_cluster_requests_total{method="PATCH",status="200"}`)
 	})
 }
 

@@ -106,7 +106,7 @@ func (s *service) wire(ctx context.Context, server *config.Server, creds credent
 	if s.mirrors, err = git.OpenCache(ctx, server.Cache, git.Options{Limit: int64(server.CacheLimit)}); err != nil {
 		return err
 	}
-	clusters, err := connect(server)
+	clusters, err := s.connect(server)
 	if err != nil {
 		return err
 	}
@@ -185,10 +185,10 @@ func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-func connect(server *config.Server) (map[string]cluster.Cluster, error) {
+func (s *service) connect(server *config.Server) (map[string]cluster.Cluster, error) {
 	out := map[string]cluster.Cluster{}
 	for name, k := range server.Clusters {
-		c, err := kube.New(kube.Config{Name: name, Kubeconfig: k.Kubeconfig, Context: k.Context})
+		c, err := kube.New(kube.Config{Name: name, Kubeconfig: k.Kubeconfig, Context: k.Context, Asked: s.metrics.ClusterRequest})
 		if err != nil {
 			return nil, err
 		}
