@@ -38,7 +38,7 @@ func (s *Store) AddDelivery(ctx context.Context, d Delivery, wants []string) (fr
 		fresh = false
 		res, err := tx.ExecContext(ctx, `INSERT INTO deliveries (forge, id, event, repo_id, repo, number, received)
 			VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (forge, id) DO NOTHING`,
-			d.Forge, d.ID, d.Event, d.Repo.ID, d.Repo.String(), d.Pull, micros(d.Received))
+			d.Forge, d.ID, d.Event, d.Repo.ID, d.Repo.String(), d.Pull, database.Micros(d.Received))
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +58,7 @@ func (s *Store) AddDelivery(ctx context.Context, d Delivery, wants []string) (fr
 // PruneDeliveries forgets deliveries received before a time and returns how
 // many they were. Run does it by itself.
 func (s *Store) PruneDeliveries(ctx context.Context, before time.Time) (int64, error) {
-	n, err := s.exec(ctx, "DELETE FROM deliveries WHERE received < ?", micros(before))
+	n, err := s.db.Exec(ctx, "DELETE FROM deliveries WHERE received < ?", database.Micros(before))
 	if err != nil {
 		return 0, fmt.Errorf("store: prune deliveries: %w", err)
 	}

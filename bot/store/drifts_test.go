@@ -63,7 +63,7 @@ func testHeals(t *testing.T, open opener) {
 	if all := must[[]Heal](t)(s.Heals(t.Context(), 1, "main", "shop")); !reflect.DeepEqual(all, []Heal{first, second}) {
 		t.Errorf("heals: %+v", all)
 	}
-	c.Advance(healAge)
+	c.Advance(24 * time.Hour)
 	third := heal("succeeded")
 	ok(t, s.AddHeal(t.Context(), third))
 	if all := must[[]Heal](t)(s.Heals(t.Context(), 1, "main", "shop")); !reflect.DeepEqual(all, []Heal{second, third}) {

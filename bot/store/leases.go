@@ -43,16 +43,16 @@ func (s *Store) Acquire(ctx context.Context, key, holder, purpose string, ttl ti
 		}
 		lease = Lease{Key: key, Holder: holder, Purpose: purpose, Token: token + 1, Acquired: held.Acquired}
 		if held.Holder == "" {
-			lease.Acquired = fromMicros(micros(s.now()))
+			lease.Acquired = database.FromMicros(database.Micros(s.now()))
 		}
 		if sticky := held.Holder != "" && held.Expires.IsZero(); ttl > 0 && !sticky {
-			lease.Expires = fromMicros(micros(s.now().Add(ttl)))
+			lease.Expires = database.FromMicros(database.Micros(s.now().Add(ttl)))
 		}
 		ok, current = true, lease
 		_, err = tx.ExecContext(ctx, `INSERT INTO leases (key, holder, purpose, token, acquired, expires) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT (key) DO UPDATE SET holder = excluded.holder, purpose = excluded.purpose, token = excluded.token,
 			acquired = excluded.acquired, expires = excluded.expires`,
-			key, holder, purpose, lease.Token, micros(lease.Acquired), micros(lease.Expires))
+			key, holder, purpose, lease.Token, database.Micros(lease.Acquired), database.Micros(lease.Expires))
 		return err
 	})
 	if err != nil {
@@ -75,11 +75,11 @@ func readLease(ctx context.Context, tx *database.Tx, key string, now time.Time) 
 
 const leaseColumns = "key, holder, purpose, token, acquired, expires"
 
-func scanLease(r row) (Lease, error) {
+func scanLease(r database.Scanner) (Lease, error) {
 	var l Lease
 	var acquired, expires int64
 	err := r.Scan(&l.Key, &l.Holder, &l.Purpose, &l.Token, &acquired, &expires)
-	l.Acquired, l.Expires = fromMicros(acquired), fromMicros(expires)
+	l.Acquired, l.Expires = database.FromMicros(acquired), database.FromMicros(expires)
 	return l, err
 }
 
@@ -102,8 +102,8 @@ func (s *Store) Renew(ctx context.Context, lease Lease, ttl time.Duration) (Leas
 		if renewed = held; held.Expires.IsZero() {
 			return nil
 		}
-		renewed.Expires = fromMicros(micros(s.now().Add(ttl)))
-		_, err = tx.ExecContext(ctx, "UPDATE leases SET expires = ? WHERE key = ?", micros(renewed.Expires), lease.Key)
+		renewed.Expires = database.FromMicros(database.Micros(s.now().Add(ttl)))
+		_, err = tx.ExecContext(ctx, "UPDATE leases SET expires = ? WHERE key = ?", database.Micros(renewed.Expires), lease.Key)
 		return err
 	})
 	if err != nil {
@@ -115,8 +115,11 @@ func (s *Store) Renew(ctx context.Context, lease Lease, ttl time.Duration) (Leas
 // Release gives up a lease, or takes away one that Lease returned. It is
 // ErrLeaseLost when the key's lease is another by now.
 func (s *Store) Release(ctx context.Context, lease Lease) error {
-	err := s.change(ctx, "UPDATE leases SET holder = '', purpose = '', expires = 0 WHERE key = ? AND token = ? AND holder <> ''",
-		[]any{lease.Key, lease.Token}, ErrLeaseLost)
+	n, err := s.db.Exec(ctx, "UPDATE leases SET holder = '', purpose = '', expires = 0 WHERE key = ? AND token = ? AND holder <> ''",
+		lease.Key, lease.Token)
+	if err == nil && n == 0 {
+		err = ErrLeaseLost
+	}
 	if err != nil {
 		return fmt.Errorf("store: release the lease on %s: %w", lease.Key, err)
 	}
@@ -138,6 +141,6 @@ func (s *Store) Lease(ctx context.Context, key string) (Lease, error) {
 
 // Leases lists the leases held now, by key.
 func (s *Store) Leases(ctx context.Context) ([]Lease, error) {
-	return list(ctx, s, "list leases", scanLease,
-		"SELECT "+leaseColumns+" FROM leases WHERE holder <> '' AND (expires = 0 OR expires > ?) ORDER BY key", micros(s.now()))
+	return database.List(ctx, s.db.DB, "list leases", scanLease,
+		"SELECT "+leaseColumns+" FROM leases WHERE holder <> '' AND (expires = 0 OR expires > ?) ORDER BY key", database.Micros(s.now()))
 }

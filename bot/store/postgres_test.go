@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"lockkeeper/bot/store/internal/database"
 	"lockkeeper/bot/store/pgtest"
 )
 
@@ -43,7 +44,7 @@ func TestBothDatabasesHaveTheSameSchema(t *testing.T) {
 	lite := sqliteOpener(t)(t, Options{})
 	pg := postgresOpener(t)(t, Options{})
 	columns := func(s *Store, query string) []string {
-		return must[[]string](t)(list(t.Context(), s, "read the schema", func(r row) (c string, err error) { return c, r.Scan(&c) }, query))
+		return must[[]string](t)(database.List(t.Context(), s.db.DB, "read the schema", func(r database.Scanner) (c string, err error) { return c, r.Scan(&c) }, query))
 	}
 	want := columns(lite, `SELECT m.name || '.' || c.name || ' ' || CASE c.type WHEN 'INTEGER' THEN 'bigint' WHEN 'BLOB' THEN 'bytea' ELSE lower(c.type) END
 		|| ' ' || c."notnull" || ' ' || c.pk || ' ' || coalesce(c.dflt_value, '')

@@ -49,7 +49,7 @@ func (s *Store) putBackStrays(ctx context.Context, strays map[int64]time.Time) e
 	if s.db.Shared() {
 		query, args = query+" AND attempted_by[array_upper(attempted_by, 1)] = ?", []any{s.Replica()}
 	}
-	jobs, err := list(ctx, s, "look for jobs gone astray", func(r row) (j job, err error) { return j, r.Scan(&j.id, &j.key) }, query, args...)
+	jobs, err := database.List(ctx, s.db.DB, "look for jobs gone astray", func(r database.Scanner) (j job, err error) { return j, r.Scan(&j.id, &j.key) }, query, args...)
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (s *Store) putBackJobs(ctx context.Context, tx *database.Tx, left []string,
 		return nil, err
 	}
 	for _, key := range gone {
-		_, err := tx.ExecContext(ctx, "UPDATE work SET run = run + 1, due = ? WHERE key = ?", micros(s.now()), key)
+		_, err := tx.ExecContext(ctx, "UPDATE work SET run = run + 1, due = ? WHERE key = ?", database.Micros(s.now()), key)
 		if err != nil {
 			return nil, err
 		}
@@ -229,11 +229,11 @@ type Replica struct {
 // Replicas lists the processes that run jobs on a PostgreSQL, by name: those
 // that were alive when that was looked at last.
 func (s *Store) Replicas(ctx context.Context) ([]Replica, error) {
-	return list(ctx, s, "list replicas", func(r row) (Replica, error) {
+	return database.List(ctx, s.db.DB, "list replicas", func(r database.Scanner) (Replica, error) {
 		var p Replica
 		var started, seen int64
 		err := r.Scan(&p.Name, &started, &seen, &p.Version)
-		p.Started, p.Seen = fromMicros(started), fromMicros(seen)
+		p.Started, p.Seen = database.FromMicros(started), database.FromMicros(seen)
 		return p, err
 	}, "SELECT name, started, seen, version FROM replicas ORDER BY name")
 }
@@ -253,7 +253,7 @@ func (s *Store) takeUp(ctx context.Context) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM river_job WHERE finalized_at IS NULL"); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE work SET due = ? WHERE wanted > done AND due = 0", micros(s.now())); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE work SET due = ? WHERE wanted > done AND due = 0", database.Micros(s.now())); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "UPDATE leases SET holder = '', purpose = '', expires = 0 WHERE holder LIKE 'replica/%' AND holder <> ?", keeper(s.Replica()))

@@ -167,10 +167,10 @@ func (s *Store) keepTime(ctx context.Context) {
 // queueDue queues the keys whose time has come and returns when the next one's
 // will, zero if there is none.
 func (s *Store) queueDue(ctx context.Context) (time.Time, error) {
-	now := micros(s.now())
+	now := database.Micros(s.now())
 	next, err := s.nextDue(ctx)
 	if err != nil || next == 0 || next > now {
-		return fromMicros(next), err
+		return database.FromMicros(next), err
 	}
 	err = s.wantTx(ctx, "queue due work", "due", func(tx *database.Tx) ([]string, error) {
 		due, err := keys(ctx, tx, "UPDATE work SET due = 0 WHERE due > 0 AND due <= ? RETURNING key", now)
@@ -188,7 +188,7 @@ func (s *Store) queueDue(ctx context.Context) (time.Time, error) {
 		return time.Time{}, err
 	}
 	next, err = s.nextDue(ctx)
-	return fromMicros(next), err
+	return database.FromMicros(next), err
 }
 
 func (s *Store) nextDue(ctx context.Context) (int64, error) {
@@ -202,7 +202,7 @@ func (s *Store) nextDue(ctx context.Context) (int64, error) {
 }
 
 func keys(ctx context.Context, tx *database.Tx, query string, args ...any) ([]string, error) {
-	return collect(ctx, tx, func(r row) (key string, err error) { return key, r.Scan(&key) }, query, args...)
+	return database.Collect(ctx, tx, func(r database.Scanner) (key string, err error) { return key, r.Scan(&key) }, query, args...)
 }
 
 // worker runs the handler for one job.

@@ -180,7 +180,7 @@ func (s *Store) lookForNews(ctx context.Context) error {
 		key    string
 		wanted int64
 	}
-	wishes, err := list(ctx, s, "look for news", func(r row) (w wish, err error) { return w, r.Scan(&w.key, &w.wanted) },
+	wishes, err := database.List(ctx, s.db.DB, "look for news", func(r database.Scanner) (w wish, err error) { return w, r.Scan(&w.key, &w.wanted) },
 		"SELECT key, wanted FROM work WHERE key IN (?"+strings.Repeat(", ?", len(keys)-1)+")", keys...)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/store/internal/database"
 )
 
 func TestDatabaseIsForItsOwnerOnly(t *testing.T) {
@@ -110,8 +111,8 @@ func TestMigrationsRunOnceAndInOrder(t *testing.T) {
 	var applied, last int
 	var latest int64
 	ok(t, s.db.QueryRowContext(t.Context(), "SELECT count(*), max(version), max(applied) FROM schema_version").Scan(&applied, &last, &latest))
-	if applied < 5 || last != applied || fromMicros(latest).Equal(c.Now()) {
-		t.Errorf("%d migrations applied up to %d at %s, want each once", applied, last, fromMicros(latest))
+	if applied < 5 || last != applied || database.FromMicros(latest).Equal(c.Now()) {
+		t.Errorf("%d migrations applied up to %d at %s, want each once", applied, last, database.FromMicros(latest))
 	}
 }
 

@@ -33,7 +33,6 @@ package store
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,21 +44,22 @@ import (
 	"github.com/riverqueue/river"
 
 	"lockkeeper/bot/store/internal/database"
+	"lockkeeper/bot/store/tables"
 	"lockkeeper/bot/trail"
 )
 
 // The errors that callers tell apart.
 var (
 	// ErrNotFound: there is no such row.
-	ErrNotFound = errors.New("not found")
+	ErrNotFound = tables.ErrNotFound
 	// ErrStale: somebody else saved the document since it was loaded.
-	ErrStale = errors.New("changed since it was loaded; load it again")
+	ErrStale = tables.ErrStale
 	// ErrLeaseLost: the lease was released, expired and taken, or taken over.
 	ErrLeaseLost = errors.New("the lease is no longer ours")
 	// ErrExists: the id is taken.
-	ErrExists = errors.New("already exists")
+	ErrExists = tables.ErrExists
 	// ErrFinished: the command or operation has its outcome already.
-	ErrFinished = errors.New("already finished")
+	ErrFinished = tables.ErrFinished
 	// ErrTaken: this run's replica was taken for dead, and its work is another's.
 	ErrTaken = errors.New("this run was taken over by another replica")
 	// ErrNewer: a later lockkeeper has changed the database's schema.
@@ -67,6 +67,27 @@ var (
 	// ErrInUse: another process runs jobs on this SQLite database.
 	ErrInUse = database.ErrInUse
 )
+
+// What the tables keep: see there.
+type (
+	Tables       = tables.Tables
+	Branch       = tables.Branch
+	Bypass       = tables.Bypass
+	Command      = tables.Command
+	Drift        = tables.Drift
+	DriftFinding = tables.DriftFinding
+	Quiet        = tables.Quiet
+	Heal         = tables.Heal
+	Watch        = tables.Watch
+	Duty         = tables.Duty
+	Operation    = tables.Operation
+	PlanRow      = tables.PlanRow
+	Filter       = tables.Filter
+	Render       = tables.Render
+)
+
+// Running is the state of an operation that has no outcome yet.
+const Running = tables.Running
 
 // Options are what a Store takes from outside. The zero value is ready for use.
 type Options struct {
@@ -90,7 +111,8 @@ type Options struct {
 
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
-	db   *database.DB
+	*Tables
+	db   *database.Fenced
 	opts Options // with defaults in place
 	log  *slog.Logger
 	// offset is from this machine's clock to the database's, in nanoseconds.
@@ -142,7 +164,8 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.db = db
+	s.db = &database.Fenced{DB: db, Fence: fence}
+	s.Tables = tables.New(s.db, s.now, s.log)
 	if err := s.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", db.Name(), errors.Join(err, db.Close()))
 	}
@@ -205,91 +228,11 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// tx is fencedTx with the name of what is done.
+// tx runs fn in a transaction that is about what lock names (see database.Tx),
+// unless ctx is of a run that was taken over. fn must use tx only, and may be
+// run more than once.
 func (s *Store) tx(ctx context.Context, what, lock string, fn func(tx *database.Tx) error) error {
-	if err := s.fencedTx(ctx, lock, fn); err != nil {
-		return fmt.Errorf("store: %s: %w", what, err)
-	}
-	return nil
-}
-
-// fencedTx runs fn in a transaction that is about what lock names (see
-// database.Tx), unless ctx is of a run that was taken over. fn must use tx
-// only, and may be run more than once.
-func (s *Store) fencedTx(ctx context.Context, lock string, fn func(tx *database.Tx) error) error {
-	return s.db.Tx(ctx, lock, func(tx *database.Tx) error {
-		if err := fence(ctx, tx); err != nil {
-			return err
-		}
-		return fn(tx)
-	})
-}
-
-// exec is one statement in a transaction of its own. It returns how many rows
-// it touched.
-func (s *Store) exec(ctx context.Context, query string, args ...any) (n int64, err error) {
-	err = s.fencedTx(ctx, "", func(tx *database.Tx) error {
-		res, err := tx.ExecContext(ctx, query, args...)
-		if err != nil {
-			return err
-		}
-		n, err = res.RowsAffected()
-		return err
-	})
-	return n, err
-}
-
-// row is what *sql.Row and *sql.Rows have in common.
-type row interface{ Scan(dest ...any) error }
-
-// querier is what a database and its transactions have in common.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-// collect reads all rows of a query and closes it before returning, since an
-// open cursor would hold the one connection.
-func collect[T any](ctx context.Context, q querier, scan func(row) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, v)
-	}
-	return all, rows.Err()
-}
-
-// list is collect outside a transaction, with the name of what is read.
-func list[T any](ctx context.Context, s *Store, what string, scan func(row) (T, error), query string, args ...any) ([]T, error) {
-	ctx, cancel := s.db.Limit(ctx)
-	defer cancel()
-	all, err := collect(ctx, s.db, scan, query, args...)
-	if err != nil {
-		return nil, fmt.Errorf("store: %s: %w", what, err)
-	}
-	return all, nil
-}
-
-// micros is how times are stored: UTC, microseconds, 0 for the zero time.
-func micros(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
-
-func fromMicros(us int64) time.Time {
-	if us == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(us).UTC()
+	return s.db.Named(ctx, what, lock, fn)
 }
 
 // nudge wakes whoever waits on a channel of capacity 1.

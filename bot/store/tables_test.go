@@ -76,7 +76,7 @@ func testPlans(t *testing.T, open opener) {
 	c := newClock()
 	s := open(t, Options{Now: c.Now})
 	id := func(i int) string { return fmt.Sprint("plan-", i) }
-	for i := range keepPlans + 2 {
+	for i := range 20 + 2 {
 		ok(t, s.SavePlan(t.Context(), PlanRow{ID: id(i), RepoID: 1, Number: 7, Head: "h", Digest: "d", Body: []byte{0, byte(i)}}))
 	}
 	ok(t, s.SavePlan(t.Context(), PlanRow{ID: "other", RepoID: 1, Number: 8}))

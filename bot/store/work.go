@@ -40,7 +40,7 @@ func (s *Store) WantAt(ctx context.Context, key string, at time.Time) error {
 	err := s.tx(ctx, "want "+key+" later", "", func(tx *database.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO work (key, again) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET
 			again = CASE WHEN work.again = 0 OR excluded.again < work.again THEN excluded.again ELSE work.again END`,
-			key, micros(at))
+			key, database.Micros(at))
 		return err
 	})
 	if err == nil {
@@ -113,7 +113,7 @@ func (s *Store) want(ctx context.Context, tx *database.Tx, key, cause string) er
 	if key == "" {
 		return errors.New("the key is empty")
 	}
-	now := micros(s.now())
+	now := database.Micros(s.now())
 	var wanted, done, notBefore, due int64
 	err := tx.QueryRowContext(ctx, `INSERT INTO work (key, wanted, cause) VALUES (?, 1, ?)
 		ON CONFLICT (key) DO UPDATE SET wanted = work.wanted + 1,
@@ -208,11 +208,11 @@ func (s *Store) postpone(ctx context.Context, tx *database.Tx, key string, outco
 	var later *LaterError
 	switch {
 	case errors.Is(outcome, errStopped):
-		_, err := tx.ExecContext(ctx, "UPDATE work SET due = ? WHERE key = ?", micros(now), key)
+		_, err := tx.ExecContext(ctx, "UPDATE work SET due = ? WHERE key = ?", database.Micros(now), key)
 		return err
 	case errors.As(outcome, &later) && later.At.After(now):
 		_, err := tx.ExecContext(ctx, "UPDATE work SET failures = 0, not_before = ?, due = ? WHERE key = ?",
-			micros(later.At), micros(later.At), key)
+			database.Micros(later.At), database.Micros(later.At), key)
 		return err
 	}
 	var failures int
@@ -221,7 +221,7 @@ func (s *Store) postpone(ctx context.Context, tx *database.Tx, key string, outco
 	}
 	wait := backoff(failures + 1)
 	_, err := tx.ExecContext(ctx, "UPDATE work SET failures = failures + 1, not_before = ?, due = ? WHERE key = ?",
-		micros(now.Add(min(wait, retryHaste))), micros(now.Add(wait)), key)
+		database.Micros(now.Add(min(wait, retryHaste))), database.Micros(now.Add(wait)), key)
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/store/internal/database"
 	"lockkeeper/forge"
 )
 
@@ -184,7 +185,7 @@ func testRetry(t *testing.T, open opener) {
 			t.Fatalf("after failure %d, %d keys wait, want 1", n, waiting)
 		}
 		waitFor(t, s, func() bool { return field(t, s, "pull/1/1", "failures") == int64(n) })
-		if due := fromMicros(field(t, s, "pull/1/1", "due")); !due.Equal(c.Now().Add(backoff(n))) {
+		if due := database.FromMicros(field(t, s, "pull/1/1", "due")); !due.Equal(c.Now().Add(backoff(n))) {
 			t.Errorf("after failure %d the next try is at %s, want %s from now", n, due, backoff(n))
 		}
 		c.Advance(backoff(n))
@@ -274,7 +275,7 @@ func testFailingKeyRests(t *testing.T, open opener) {
 	if n := runs.Load(); n != failures {
 		t.Errorf("ran %d times, want %d", n, failures)
 	}
-	if due := fromMicros(field(t, s, "pull/1/1", "due")); !due.Equal(c.Now().Add(retryHaste)) {
+	if due := database.FromMicros(field(t, s, "pull/1/1", "due")); !due.Equal(c.Now().Add(retryHaste)) {
 		t.Errorf("a new event moved the next try to %s, want %s from now", due.Sub(c.Now()), retryHaste)
 	}
 }
@@ -298,10 +299,10 @@ func testLater(t *testing.T, open opener) {
 	})
 	ok(t, s.Want(t.Context(), "pull/1/1"))
 	receive(t, ran, "the limited run")
-	waitFor(t, s, func() bool { return field(t, s, "pull/1/1", "due") == micros(at) })
+	waitFor(t, s, func() bool { return field(t, s, "pull/1/1", "due") == database.Micros(at) })
 	ok(t, s.Want(t.Context(), "pull/1/1")) // an event does not wake it
-	if due := field(t, s, "pull/1/1", "due"); due != micros(at) {
-		t.Errorf("an event moved the next try to %s", fromMicros(due))
+	if due := field(t, s, "pull/1/1", "due"); due != database.Micros(at) {
+		t.Errorf("an event moved the next try to %s", database.FromMicros(due))
 	}
 	c.Advance(time.Hour)
 	nudge(s.planned)
@@ -334,7 +335,7 @@ func testWantAt(t *testing.T, open opener) {
 	}
 	idle(t, s)
 	if again := field(t, s, "sweep/1", "again"); again != 0 {
-		t.Errorf("is planned again at %s", fromMicros(again))
+		t.Errorf("is planned again at %s", database.FromMicros(again))
 	}
 }
 

@@ -1,4 +1,4 @@
-package store
+package tables
 
 import (
 	"context"
@@ -30,7 +30,7 @@ type Duty struct {
 
 // OpenDuty stores a duty. Opening an ID again, as after a crash, changes
 // nothing, and does not reopen a closed one.
-func (s *Store) OpenDuty(ctx context.Context, d Duty) error {
+func (s *Tables) OpenDuty(ctx context.Context, d Duty) error {
 	by, err := json.Marshal(d.By)
 	if err != nil {
 		return fmt.Errorf("store: open duty %s: %w", d.ID, err)
@@ -38,9 +38,9 @@ func (s *Store) OpenDuty(ctx context.Context, d Duty) error {
 	if d.Opened.IsZero() {
 		d.Opened = s.now()
 	}
-	_, err = s.exec(ctx, `INSERT INTO duties (id, repo_id, environment, number, actor, reason, comment_id, opened, due)
+	_, err = s.db.Exec(ctx, `INSERT INTO duties (id, repo_id, environment, number, actor, reason, comment_id, opened, due)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
-		d.ID, d.RepoID, d.Environment, d.Number, string(by), d.Reason, d.CommentID, micros(d.Opened), micros(d.Due))
+		d.ID, d.RepoID, d.Environment, d.Number, string(by), d.Reason, d.CommentID, database.Micros(d.Opened), database.Micros(d.Due))
 	if err != nil {
 		return fmt.Errorf("store: open duty %s: %w", d.ID, err)
 	}
@@ -50,7 +50,7 @@ func (s *Store) OpenDuty(ctx context.Context, d Duty) error {
 // CloseDuty records who closed a duty, once: ErrFinished when somebody did
 // before, ErrNotFound when there is no such duty. The records of it are appended
 // with it.
-func (s *Store) CloseDuty(ctx context.Context, id string, by forge.User, records ...audit.Record) error {
+func (s *Tables) CloseDuty(ctx context.Context, id string, by forge.User, records ...audit.Record) error {
 	return s.tx(ctx, "close duty "+id, "duty/"+id, func(tx *database.Tx) error {
 		var closed int64
 		err := tx.QueryRowContext(ctx, "SELECT closed FROM duties WHERE id = ?", id).Scan(&closed)
@@ -66,7 +66,7 @@ func (s *Store) CloseDuty(ctx context.Context, id string, by forge.User, records
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE duties SET closed = ?, closed_by = ? WHERE id = ?", micros(s.now()), string(who), id)
+		_, err = tx.ExecContext(ctx, "UPDATE duties SET closed = ?, closed_by = ? WHERE id = ?", database.Micros(s.now()), string(who), id)
 		if err != nil {
 			return err
 		}
@@ -77,13 +77,13 @@ func (s *Store) CloseDuty(ctx context.Context, id string, by forge.User, records
 const dutyColumns = "id, repo_id, environment, number, actor, reason, comment_id, opened, due, closed, closed_by"
 
 // Duties lists what is owed in a repository, oldest first.
-func (s *Store) Duties(ctx context.Context, repoID int64) ([]Duty, error) {
-	return list(ctx, s, fmt.Sprintf("list duties of repository %d", repoID), scanDuty,
+func (s *Tables) Duties(ctx context.Context, repoID int64) ([]Duty, error) {
+	return database.List(ctx, s.db.DB, fmt.Sprintf("list duties of repository %d", repoID), scanDuty,
 		"SELECT "+dutyColumns+" FROM duties WHERE repo_id = ? AND closed = 0 ORDER BY opened, id", repoID)
 }
 
 // Duty returns a duty, closed or not, or ErrNotFound.
-func (s *Store) Duty(ctx context.Context, id string) (Duty, error) {
+func (s *Tables) Duty(ctx context.Context, id string) (Duty, error) {
 	d, err := scanDuty(s.db.QueryRowContext(ctx, "SELECT "+dutyColumns+" FROM duties WHERE id = ?", id))
 	if errors.Is(err, sql.ErrNoRows) {
 		err = ErrNotFound
@@ -94,7 +94,7 @@ func (s *Store) Duty(ctx context.Context, id string) (Duty, error) {
 	return d, nil
 }
 
-func scanDuty(r row) (Duty, error) {
+func scanDuty(r database.Scanner) (Duty, error) {
 	var d Duty
 	var by, closedBy string
 	var opened, due, closed int64
@@ -102,7 +102,7 @@ func scanDuty(r row) (Duty, error) {
 	if err != nil {
 		return d, err
 	}
-	d.Opened, d.Due, d.Closed = fromMicros(opened), fromMicros(due), fromMicros(closed)
+	d.Opened, d.Due, d.Closed = database.FromMicros(opened), database.FromMicros(due), database.FromMicros(closed)
 	if closedBy != "" {
 		err = json.Unmarshal([]byte(closedBy), &d.ClosedBy)
 	}

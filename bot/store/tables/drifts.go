@@ -1,4 +1,4 @@
-package store
+package tables
 
 import (
 	"context"
@@ -61,12 +61,12 @@ type Quiet struct {
 }
 
 // SaveDrift stores a drift over what was known of it.
-func (s *Store) SaveDrift(ctx context.Context, d Drift) error {
+func (s *Tables) SaveDrift(ctx context.Context, d Drift) error {
 	doc, err := json.Marshal(d)
 	if err == nil {
-		_, err = s.exec(ctx, `INSERT INTO drifts (repo_id, cluster, target, number, since, doc) VALUES (?, ?, ?, ?, ?, ?)
+		_, err = s.db.Exec(ctx, `INSERT INTO drifts (repo_id, cluster, target, number, since, doc) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT (repo_id, cluster, target) DO UPDATE SET number = excluded.number, since = excluded.since, doc = excluded.doc`,
-			d.RepoID, d.Cluster, d.Target, d.Number, micros(d.Since), string(doc))
+			d.RepoID, d.Cluster, d.Target, d.Number, database.Micros(d.Since), string(doc))
 	}
 	if err != nil {
 		return fmt.Errorf("store: save the drift of %s on %s: %w", d.Target, d.Cluster, err)
@@ -75,8 +75,8 @@ func (s *Store) SaveDrift(ctx context.Context, d Drift) error {
 }
 
 // DropDrift forgets a drift that is over; one that is not there is no error.
-func (s *Store) DropDrift(ctx context.Context, repoID int64, clusterName, target string) error {
-	_, err := s.exec(ctx, "DELETE FROM drifts WHERE repo_id = ? AND cluster = ? AND target = ?", repoID, clusterName, target)
+func (s *Tables) DropDrift(ctx context.Context, repoID int64, clusterName, target string) error {
+	_, err := s.db.Exec(ctx, "DELETE FROM drifts WHERE repo_id = ? AND cluster = ? AND target = ?", repoID, clusterName, target)
 	if err != nil {
 		return fmt.Errorf("store: forget the drift of %s on %s: %w", target, clusterName, err)
 	}
@@ -86,13 +86,13 @@ func (s *Store) DropDrift(ctx context.Context, repoID int64, clusterName, target
 const driftColumns = "repo_id, cluster, target, number, since, doc"
 
 // Drifts lists what drifts on a cluster, by repository and target.
-func (s *Store) Drifts(ctx context.Context, clusterName string) ([]Drift, error) {
-	return list(ctx, s, "list the drifts of cluster "+clusterName, scanDrift,
+func (s *Tables) Drifts(ctx context.Context, clusterName string) ([]Drift, error) {
+	return database.List(ctx, s.db.DB, "list the drifts of cluster "+clusterName, scanDrift,
 		"SELECT "+driftColumns+" FROM drifts WHERE cluster = ? ORDER BY repo_id, target", clusterName)
 }
 
 // DriftOfPull returns the drift that a pull proposes, or ErrNotFound.
-func (s *Store) DriftOfPull(ctx context.Context, repoID int64, number int) (Drift, error) {
+func (s *Tables) DriftOfPull(ctx context.Context, repoID int64, number int) (Drift, error) {
 	d, err := scanDrift(s.db.QueryRowContext(ctx, "SELECT "+driftColumns+" FROM drifts WHERE repo_id = ? AND number = ? AND number > 0", repoID, number))
 	if errors.Is(err, sql.ErrNoRows) {
 		err = ErrNotFound
@@ -103,14 +103,14 @@ func (s *Store) DriftOfPull(ctx context.Context, repoID int64, number int) (Drif
 	return d, nil
 }
 
-func scanDrift(r row) (Drift, error) {
+func scanDrift(r database.Scanner) (Drift, error) {
 	var d Drift
 	var since int64
 	var doc string
 	if err := r.Scan(&d.RepoID, &d.Cluster, &d.Target, &d.Number, &since, &doc); err != nil {
 		return d, err
 	}
-	d.Since = fromMicros(since)
+	d.Since = database.FromMicros(since)
 	return d, json.Unmarshal([]byte(doc), &d)
 }
 
@@ -127,36 +127,36 @@ type Heal struct {
 const healAge = 24 * time.Hour
 
 // AddHeal notes a heal, and forgets those that are more than a day older.
-func (s *Store) AddHeal(ctx context.Context, h Heal) error {
+func (s *Tables) AddHeal(ctx context.Context, h Heal) error {
 	fields, err := json.Marshal(h.Fields)
 	if err != nil {
 		return fmt.Errorf("store: note a heal of %s: %w", h.Target, err)
 	}
 	return s.tx(ctx, "note a heal of "+h.Target, "heals", func(tx *database.Tx) error {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM heals WHERE at < ?", micros(h.At.Add(-healAge))); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM heals WHERE at < ?", database.Micros(h.At.Add(-healAge))); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO heals (repo_id, cluster, target, at, outcome, fields) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT (repo_id, cluster, target, at) DO UPDATE SET outcome = excluded.outcome, fields = excluded.fields`,
-			h.RepoID, h.Cluster, h.Target, micros(h.At), h.Outcome, string(fields))
+			h.RepoID, h.Cluster, h.Target, database.Micros(h.At), h.Outcome, string(fields))
 		return err
 	})
 }
 
 // Heals lists the heals of a target that are remembered, oldest first.
-func (s *Store) Heals(ctx context.Context, repoID int64, clusterName, target string) ([]Heal, error) {
-	return list(ctx, s, "list the heals of "+target, scanHeal, `SELECT repo_id, cluster, target, at, outcome, fields FROM heals
+func (s *Tables) Heals(ctx context.Context, repoID int64, clusterName, target string) ([]Heal, error) {
+	return database.List(ctx, s.db.DB, "list the heals of "+target, scanHeal, `SELECT repo_id, cluster, target, at, outcome, fields FROM heals
 		WHERE repo_id = ? AND cluster = ? AND target = ? ORDER BY at`, repoID, clusterName, target)
 }
 
-func scanHeal(r row) (Heal, error) {
+func scanHeal(r database.Scanner) (Heal, error) {
 	var h Heal
 	var at int64
 	var fields string
 	if err := r.Scan(&h.RepoID, &h.Cluster, &h.Target, &at, &h.Outcome, &fields); err != nil {
 		return h, err
 	}
-	h.At = fromMicros(at)
+	h.At = database.FromMicros(at)
 	return h, json.Unmarshal([]byte(fields), &h.Fields)
 }
 
@@ -175,7 +175,7 @@ type Watch struct {
 
 // Watch returns what is known of a cluster: a zero Watch of one that never was
 // looked at.
-func (s *Store) Watch(ctx context.Context, clusterName string) (Watch, error) {
+func (s *Tables) Watch(ctx context.Context, clusterName string) (Watch, error) {
 	w := Watch{Cluster: clusterName}
 	var full, looked, mass int64
 	var unknown, issues string
@@ -185,7 +185,7 @@ func (s *Store) Watch(ctx context.Context, clusterName string) (Watch, error) {
 		return w, nil
 	}
 	if err == nil {
-		w.Full, w.Looked, w.Mass = fromMicros(full), fromMicros(looked), fromMicros(mass)
+		w.Full, w.Looked, w.Mass = database.FromMicros(full), database.FromMicros(looked), database.FromMicros(mass)
 		err = errors.Join(json.Unmarshal([]byte(unknown), &w.Unknown), json.Unmarshal([]byte(issues), &w.Issues))
 	}
 	if err != nil {
@@ -195,17 +195,17 @@ func (s *Store) Watch(ctx context.Context, clusterName string) (Watch, error) {
 }
 
 // SaveWatch stores what is known of a cluster over what was.
-func (s *Store) SaveWatch(ctx context.Context, w Watch) error {
+func (s *Tables) SaveWatch(ctx context.Context, w Watch) error {
 	unknown, err := json.Marshal(w.Unknown)
 	if err != nil {
 		return fmt.Errorf("store: note what is known of cluster %s: %w", w.Cluster, err)
 	}
 	issues, err := json.Marshal(w.Issues)
 	if err == nil {
-		_, err = s.exec(ctx, `INSERT INTO watches (cluster, checked, looked, unknown, mass, issues) VALUES (?, ?, ?, ?, ?, ?)
+		_, err = s.db.Exec(ctx, `INSERT INTO watches (cluster, checked, looked, unknown, mass, issues) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT (cluster) DO UPDATE SET checked = excluded.checked, looked = excluded.looked, unknown = excluded.unknown,
 			mass = excluded.mass, issues = excluded.issues`,
-			w.Cluster, micros(w.Full), micros(w.Looked), string(unknown), micros(w.Mass), string(issues))
+			w.Cluster, database.Micros(w.Full), database.Micros(w.Looked), string(unknown), database.Micros(w.Mass), string(issues))
 	}
 	if err != nil {
 		return fmt.Errorf("store: note what is known of cluster %s: %w", w.Cluster, err)

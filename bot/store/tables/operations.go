@@ -1,4 +1,4 @@
-package store
+package tables
 
 import (
 	"context"
@@ -40,7 +40,7 @@ type Operation struct {
 // StartOperation stores a running operation. When it returns nil, the
 // operation survives a power cut, and so do its records. An ID that was used
 // before is ErrExists.
-func (s *Store) StartOperation(ctx context.Context, op Operation, records ...audit.Record) error {
+func (s *Tables) StartOperation(ctx context.Context, op Operation, records ...audit.Record) error {
 	targets, err := json.Marshal(op.Targets)
 	if err != nil {
 		return fmt.Errorf("store: start operation %s: %w", op.ID, err)
@@ -56,7 +56,7 @@ func (s *Store) StartOperation(ctx context.Context, op Operation, records ...aud
 	err = s.change(ctx, `INSERT INTO operations (id, kind, repo_id, number, targets, head, plan_digest, comment_id, actor,
 		state, started, updated, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 		[]any{op.ID, op.Kind, op.RepoID, op.Number, string(targets), op.Head, op.PlanDigest, op.CommentID, string(actor),
-			Running, micros(op.Started), micros(now), string(op.Detail)}, ErrExists, records...)
+			Running, database.Micros(op.Started), database.Micros(now), string(op.Detail)}, ErrExists, records...)
 	if err != nil {
 		return fmt.Errorf("store: start operation %s: %w", op.ID, err)
 	}
@@ -65,21 +65,21 @@ func (s *Store) StartOperation(ctx context.Context, op Operation, records ...aud
 
 // UpdateOperation replaces the detail of a running operation; ErrFinished when
 // it has its outcome.
-func (s *Store) UpdateOperation(ctx context.Context, id string, detail json.RawMessage) error {
+func (s *Tables) UpdateOperation(ctx context.Context, id string, detail json.RawMessage) error {
 	return s.setOperation(ctx, "update", id, Running, detail)
 }
 
 // FinishOperation records the outcome of a running operation, once: its state
 // (any word but Running) and detail, nil keeping the last one. The records of it
 // are appended with it.
-func (s *Store) FinishOperation(ctx context.Context, id, state string, detail json.RawMessage, records ...audit.Record) error {
+func (s *Tables) FinishOperation(ctx context.Context, id, state string, detail json.RawMessage, records ...audit.Record) error {
 	if state == Running || state == "" {
 		return fmt.Errorf("store: finish operation %s: %q is not an outcome", id, state)
 	}
 	return s.setOperation(ctx, "finish", id, state, detail, records...)
 }
 
-func (s *Store) setOperation(ctx context.Context, verb, id, state string, detail json.RawMessage, records ...audit.Record) error {
+func (s *Tables) setOperation(ctx context.Context, verb, id, state string, detail json.RawMessage, records ...audit.Record) error {
 	return s.tx(ctx, verb+" operation "+id, "operation/"+id, func(tx *database.Tx) error {
 		var was, old string
 		err := tx.QueryRowContext(ctx, "SELECT state, detail FROM operations WHERE id = ?", id).Scan(&was, &old)
@@ -95,7 +95,7 @@ func (s *Store) setOperation(ctx context.Context, verb, id, state string, detail
 		if detail == nil {
 			text = old
 		}
-		now := micros(s.now())
+		now := database.Micros(s.now())
 		finished := now
 		if state == Running {
 			finished = 0
@@ -112,18 +112,18 @@ func (s *Store) setOperation(ctx context.Context, verb, id, state string, detail
 const operationColumns = "id, kind, repo_id, number, targets, head, plan_digest, comment_id, actor, state, started, updated, finished, detail"
 
 // RunningOperations lists the operations without an outcome, oldest first.
-func (s *Store) RunningOperations(ctx context.Context) ([]Operation, error) {
-	return list(ctx, s, "list running operations", scanOperation,
+func (s *Tables) RunningOperations(ctx context.Context) ([]Operation, error) {
+	return database.List(ctx, s.db.DB, "list running operations", scanOperation,
 		"SELECT "+operationColumns+" FROM operations WHERE state = 'running' ORDER BY started, id")
 }
 
 // Operations lists the operations of a pull, oldest first.
-func (s *Store) Operations(ctx context.Context, repoID int64, number int) ([]Operation, error) {
-	return list(ctx, s, fmt.Sprintf("list operations of pull %d of repository %d", number, repoID), scanOperation,
+func (s *Tables) Operations(ctx context.Context, repoID int64, number int) ([]Operation, error) {
+	return database.List(ctx, s.db.DB, fmt.Sprintf("list operations of pull %d of repository %d", number, repoID), scanOperation,
 		"SELECT "+operationColumns+" FROM operations WHERE repo_id = ? AND number = ? ORDER BY started, id", repoID, number)
 }
 
-func scanOperation(r row) (Operation, error) {
+func scanOperation(r database.Scanner) (Operation, error) {
 	var op Operation
 	var targets, actor, detail string
 	var started, updated, finished int64
@@ -132,6 +132,6 @@ func scanOperation(r row) (Operation, error) {
 	if err != nil {
 		return op, err
 	}
-	op.Started, op.Updated, op.Finished, op.Detail = fromMicros(started), fromMicros(updated), fromMicros(finished), rawJSON(detail)
+	op.Started, op.Updated, op.Finished, op.Detail = database.FromMicros(started), database.FromMicros(updated), database.FromMicros(finished), rawJSON(detail)
 	return op, errors.Join(json.Unmarshal([]byte(targets), &op.Targets), json.Unmarshal([]byte(actor), &op.Actor))
 }

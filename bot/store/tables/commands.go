@@ -1,4 +1,4 @@
-package store
+package tables
 
 import (
 	"context"
@@ -38,7 +38,7 @@ type Command struct {
 // was claimed before, by this process or one that died: then nothing may be
 // done for it anew, and a command that has no outcome has to be established
 // from the operation it began.
-func (s *Store) ClaimCommand(ctx context.Context, c Command) (fresh bool, err error) {
+func (s *Tables) ClaimCommand(ctx context.Context, c Command) (fresh bool, err error) {
 	args, err := json.Marshal(c.Args)
 	if err != nil {
 		return false, fmt.Errorf("store: claim command: %w", err)
@@ -49,7 +49,7 @@ func (s *Store) ClaimCommand(ctx context.Context, c Command) (fresh bool, err er
 	}
 	err = s.change(ctx, `INSERT INTO commands (source, comment_id, idx, repo_id, number, name, args, actor, head, claimed)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, comment_id, idx) DO NOTHING`,
-		[]any{c.Source, c.CommentID, c.Index, c.RepoID, c.Number, c.Name, string(args), string(actor), c.Head, micros(s.now())},
+		[]any{c.Source, c.CommentID, c.Index, c.RepoID, c.Number, c.Name, string(args), string(actor), c.Head, database.Micros(s.now())},
 		errClaimed)
 	switch {
 	case errors.Is(err, errClaimed):
@@ -65,7 +65,7 @@ var errClaimed = errors.New("claimed before")
 // FinishCommand records the outcome of a claimed command, once: ErrFinished
 // when it has one, ErrNotFound when it was never claimed. The records of it are
 // appended with it.
-func (s *Store) FinishCommand(ctx context.Context, source string, commentID int64, index int, outcome string, detail json.RawMessage, records ...audit.Record) error {
+func (s *Tables) FinishCommand(ctx context.Context, source string, commentID int64, index int, outcome string, detail json.RawMessage, records ...audit.Record) error {
 	return s.tx(ctx, fmt.Sprintf("finish command %d of comment %d", index, commentID), fmt.Sprintf("comment/%s/%d", source, commentID), func(tx *database.Tx) error {
 		var finished int64
 		err := tx.QueryRowContext(ctx, "SELECT finished FROM commands WHERE source = ? AND comment_id = ? AND idx = ?",
@@ -79,7 +79,7 @@ func (s *Store) FinishCommand(ctx context.Context, source string, commentID int6
 			return ErrFinished
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE commands SET finished = ?, outcome = ?, detail = ?
-			WHERE source = ? AND comment_id = ? AND idx = ?`, micros(s.now()), outcome, string(detail), source, commentID, index)
+			WHERE source = ? AND comment_id = ? AND idx = ?`, database.Micros(s.now()), outcome, string(detail), source, commentID, index)
 		if err != nil {
 			return err
 		}
@@ -88,13 +88,13 @@ func (s *Store) FinishCommand(ctx context.Context, source string, commentID int6
 }
 
 // Commands lists the commands of a pull in the order they were claimed.
-func (s *Store) Commands(ctx context.Context, repoID int64, number int) ([]Command, error) {
-	return list(ctx, s, fmt.Sprintf("list commands of pull %d of repository %d", number, repoID), scanCommand,
+func (s *Tables) Commands(ctx context.Context, repoID int64, number int) ([]Command, error) {
+	return database.List(ctx, s.db.DB, fmt.Sprintf("list commands of pull %d of repository %d", number, repoID), scanCommand,
 		`SELECT source, comment_id, idx, repo_id, number, name, args, actor, head, claimed, finished, outcome, detail
 		FROM commands WHERE repo_id = ? AND number = ? ORDER BY claimed, comment_id, idx`, repoID, number)
 }
 
-func scanCommand(r row) (Command, error) {
+func scanCommand(r database.Scanner) (Command, error) {
 	var c Command
 	var args, actor, detail string
 	var claimed, finished int64
@@ -103,7 +103,7 @@ func scanCommand(r row) (Command, error) {
 	if err != nil {
 		return c, err
 	}
-	c.Claimed, c.Finished, c.Detail = fromMicros(claimed), fromMicros(finished), rawJSON(detail)
+	c.Claimed, c.Finished, c.Detail = database.FromMicros(claimed), database.FromMicros(finished), rawJSON(detail)
 	return c, errors.Join(json.Unmarshal([]byte(args), &c.Args), json.Unmarshal([]byte(actor), &c.Actor))
 }
 

@@ -1,4 +1,4 @@
-package store
+package tables
 
 import (
 	"context"
@@ -16,7 +16,7 @@ const keepPlans = 20
 
 // LoadPull returns the bot's document about a pull and its version. A pull
 // never saved is a nil document of version 0, not an error.
-func (s *Store) LoadPull(ctx context.Context, repoID int64, number int) (doc []byte, version int64, err error) {
+func (s *Tables) LoadPull(ctx context.Context, repoID int64, number int) (doc []byte, version int64, err error) {
 	var text string
 	err = s.db.QueryRowContext(ctx, "SELECT doc, version FROM pulls WHERE repo_id = ? AND number = ?", repoID, number).
 		Scan(&text, &version)
@@ -32,8 +32,8 @@ func (s *Store) LoadPull(ctx context.Context, repoID int64, number int) (doc []b
 // SavePull replaces the document if its version is still the given one (0: it
 // does not exist yet) and returns the new version, else ErrStale. The records
 // of what the document tells are appended with it.
-func (s *Store) SavePull(ctx context.Context, repoID int64, number int, doc []byte, version int64, records ...audit.Record) (int64, error) {
-	now := micros(s.now())
+func (s *Tables) SavePull(ctx context.Context, repoID int64, number int, doc []byte, version int64, records ...audit.Record) (int64, error) {
+	now := database.Micros(s.now())
 	query, args := `UPDATE pulls SET doc = ?, version = version + 1, updated = ? WHERE repo_id = ? AND number = ? AND version = ?`,
 		[]any{string(doc), now, repoID, number, version}
 	if version == 0 {
@@ -49,8 +49,8 @@ func (s *Store) SavePull(ctx context.Context, repoID int64, number int, doc []by
 
 // change runs a statement that should touch one row; none is the error given.
 // The records that belong to it are appended with it.
-func (s *Store) change(ctx context.Context, query string, args []any, none error, records ...audit.Record) error {
-	return s.fencedTx(ctx, "", func(tx *database.Tx) error {
+func (s *Tables) change(ctx context.Context, query string, args []any, none error, records ...audit.Record) error {
+	return s.db.Write(ctx, "", func(tx *database.Tx) error {
 		res, err := tx.ExecContext(ctx, query, args...)
 		if err != nil {
 			return err
@@ -67,18 +67,18 @@ func (s *Store) change(ctx context.Context, query string, args []any, none error
 }
 
 // ListPulls returns the numbers of the pulls saved for a repository, rising.
-func (s *Store) ListPulls(ctx context.Context, repoID int64) ([]int, error) {
-	return list(ctx, s, fmt.Sprintf("list pulls of repository %d", repoID),
-		func(r row) (n int, err error) { return n, r.Scan(&n) },
+func (s *Tables) ListPulls(ctx context.Context, repoID int64) ([]int, error) {
+	return database.List(ctx, s.db.DB, fmt.Sprintf("list pulls of repository %d", repoID),
+		func(r database.Scanner) (n int, err error) { return n, r.Scan(&n) },
 		"SELECT number FROM pulls WHERE repo_id = ? ORDER BY number", repoID)
 }
 
 // ListPullsNaming returns the numbers of the pulls of a repository whose
 // document has a text in it, rising: a few letters and digits, such as a
 // commit's SHA.
-func (s *Store) ListPullsNaming(ctx context.Context, repoID int64, text string) ([]int, error) {
-	return list(ctx, s, fmt.Sprintf("list the pulls of repository %d that name %s", repoID, text),
-		func(r row) (n int, err error) { return n, r.Scan(&n) },
+func (s *Tables) ListPullsNaming(ctx context.Context, repoID int64, text string) ([]int, error) {
+	return database.List(ctx, s.db.DB, fmt.Sprintf("list the pulls of repository %d that name %s", repoID, text),
+		func(r database.Scanner) (n int, err error) { return n, r.Scan(&n) },
 		"SELECT number FROM pulls WHERE repo_id = ? AND doc LIKE '%' || CAST(? AS TEXT) || '%' ORDER BY number", repoID, text)
 }
 
@@ -95,7 +95,7 @@ type PlanRow struct {
 
 // SavePlan stores a plan and forgets all but the newest 20 of its pull. Saving
 // an ID again replaces the plan and makes it the newest.
-func (s *Store) SavePlan(ctx context.Context, p PlanRow) error {
+func (s *Tables) SavePlan(ctx context.Context, p PlanRow) error {
 	if p.Created.IsZero() {
 		p.Created = s.now()
 	}
@@ -112,7 +112,7 @@ func (s *Store) SavePlan(ctx context.Context, p PlanRow) error {
 		_, err = tx.ExecContext(ctx, `INSERT INTO plans (id, repo_id, number, head, digest, created, saved, body)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET repo_id = excluded.repo_id, number = excluded.number,
 			head = excluded.head, digest = excluded.digest, created = excluded.created, saved = excluded.saved, body = excluded.body`,
-			p.ID, p.RepoID, p.Number, p.Head, p.Digest, micros(p.Created), saved, p.Body)
+			p.ID, p.RepoID, p.Number, p.Head, p.Digest, database.Micros(p.Created), saved, p.Body)
 		if err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func (s *Store) SavePlan(ctx context.Context, p PlanRow) error {
 
 // Plan returns a stored plan, or ErrNotFound when it never was or has made
 // room for newer ones.
-func (s *Store) Plan(ctx context.Context, id string) (PlanRow, error) {
+func (s *Tables) Plan(ctx context.Context, id string) (PlanRow, error) {
 	var p PlanRow
 	var created int64
 	err := s.db.QueryRowContext(ctx, "SELECT id, repo_id, number, head, digest, created, body FROM plans WHERE id = ?", id).
@@ -136,6 +136,6 @@ func (s *Store) Plan(ctx context.Context, id string) (PlanRow, error) {
 	if err != nil {
 		return PlanRow{}, fmt.Errorf("store: plan %s: %w", id, err)
 	}
-	p.Created = fromMicros(created)
+	p.Created = database.FromMicros(created)
 	return p, nil
 }

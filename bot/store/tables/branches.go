@@ -1,4 +1,4 @@
-package store
+package tables
 
 import (
 	"context"
@@ -47,7 +47,7 @@ type Bypass struct {
 
 // Branch returns how far a branch was looked at, or ErrNotFound for one that
 // never was.
-func (s *Store) Branch(ctx context.Context, repoID int64, name string) (Branch, error) {
+func (s *Tables) Branch(ctx context.Context, repoID int64, name string) (Branch, error) {
 	b := Branch{RepoID: repoID, Name: name}
 	var looked int64
 	err := s.db.QueryRowContext(ctx, "SELECT sha, first, looked FROM branches WHERE repo_id = ? AND branch = ?", repoID, name).
@@ -58,7 +58,7 @@ func (s *Store) Branch(ctx context.Context, repoID int64, name string) (Branch, 
 	if err != nil {
 		return Branch{}, fmt.Errorf("store: branch %s of repository %d: %w", name, repoID, err)
 	}
-	b.Looked = fromMicros(looked)
+	b.Looked = database.FromMicros(looked)
 	return b, nil
 }
 
@@ -66,10 +66,10 @@ func (s *Store) Branch(ctx context.Context, repoID int64, name string) (Branch, 
 // never was) to b.SHA and stores what was found on the way, all or nothing. It
 // is ErrStale when somebody else moved it since. What is found again, because
 // the branch was set back and forth, is open again.
-func (s *Store) SetBranch(ctx context.Context, b Branch, old string, found []Bypass) error {
+func (s *Tables) SetBranch(ctx context.Context, b Branch, old string, found []Bypass) error {
 	return s.tx(ctx, fmt.Sprintf("note %s of branch %s", b.SHA, b.Name), branchLock(b.RepoID, b.Name), func(tx *database.Tx) error {
 		query, args := "UPDATE branches SET sha = ?, looked = ? WHERE repo_id = ? AND branch = ? AND sha = ?",
-			[]any{b.SHA, micros(s.now()), b.RepoID, b.Name, old}
+			[]any{b.SHA, database.Micros(s.now()), b.RepoID, b.Name, old}
 		if old == "" {
 			query, args = `INSERT INTO branches (sha, looked, repo_id, branch, first) VALUES (?, ?, ?, ?, ?)
 				ON CONFLICT (repo_id, branch) DO NOTHING`, append(args[:4], b.SHA)
@@ -97,7 +97,7 @@ func (s *Store) SetBranch(ctx context.Context, b Branch, old string, found []Byp
 
 func branchLock(repoID int64, name string) string { return fmt.Sprintf("branch/%d/%s", repoID, name) }
 
-func (s *Store) addBypass(ctx context.Context, tx *database.Tx, b Bypass, place int) error {
+func (s *Tables) addBypass(ctx context.Context, tx *database.Tx, b Bypass, place int) error {
 	if b.Found.IsZero() {
 		b.Found = s.now()
 	}
@@ -118,18 +118,18 @@ func (s *Store) addBypass(ctx context.Context, tx *database.Tx, b Bypass, place 
 		actor = excluded.actor, number = excluded.number, lost = excluded.lost, files = excluded.files, targets = excluded.targets,
 		since = excluded.since, found = excluded.found, place = excluded.place, issue = 0, settled = 0, how = ''`,
 		b.RepoID, b.Branch, b.SHA, b.Kind, string(by), b.Number, b.Lost, b.Subject, string(files), string(targets),
-		micros(b.Since), micros(b.Found), place)
+		database.Micros(b.Since), database.Micros(b.Found), place)
 	return err
 }
 
 // Bypasses lists the open ones of a branch in the order they were found.
-func (s *Store) Bypasses(ctx context.Context, repoID int64, branch string) ([]Bypass, error) {
-	return list(ctx, s, fmt.Sprintf("list what bypassed branch %s of repository %d", branch, repoID), scanBypass,
+func (s *Tables) Bypasses(ctx context.Context, repoID int64, branch string) ([]Bypass, error) {
+	return database.List(ctx, s.db.DB, fmt.Sprintf("list what bypassed branch %s of repository %d", branch, repoID), scanBypass,
 		`SELECT repo_id, branch, sha, kind, actor, number, lost, subject, files, targets, since, found, issue, settled, how
 		FROM bypasses WHERE repo_id = ? AND branch = ? AND settled = 0 ORDER BY found, place`, repoID, branch)
 }
 
-func scanBypass(r row) (Bypass, error) {
+func scanBypass(r database.Scanner) (Bypass, error) {
 	var b Bypass
 	var by, files, targets string
 	var since, found, settled int64
@@ -137,12 +137,12 @@ func scanBypass(r row) (Bypass, error) {
 	if err != nil {
 		return b, err
 	}
-	b.Since, b.Found, b.Settled = fromMicros(since), fromMicros(found), fromMicros(settled)
+	b.Since, b.Found, b.Settled = database.FromMicros(since), database.FromMicros(found), database.FromMicros(settled)
 	return b, errors.Join(json.Unmarshal([]byte(by), &b.By), json.Unmarshal([]byte(files), &b.Files), json.Unmarshal([]byte(targets), &b.Targets))
 }
 
 // SetBypassActor stores who brought a commit, which forges may tell late.
-func (s *Store) SetBypassActor(ctx context.Context, repoID int64, branch, sha string, by forge.User) error {
+func (s *Tables) SetBypassActor(ctx context.Context, repoID int64, branch, sha string, by forge.User) error {
 	who, err := json.Marshal(by)
 	if err != nil {
 		return fmt.Errorf("store: name who brought %s: %w", sha, err)
@@ -151,12 +151,12 @@ func (s *Store) SetBypassActor(ctx context.Context, repoID int64, branch, sha st
 }
 
 // SetBypassIssue stores which issue reports a commit.
-func (s *Store) SetBypassIssue(ctx context.Context, repoID int64, branch, sha string, issue int) error {
+func (s *Tables) SetBypassIssue(ctx context.Context, repoID int64, branch, sha string, issue int) error {
 	return s.setBypass(ctx, "note the issue about", repoID, branch, sha, "issue = ?", issue)
 }
 
 // SetBypassTargets stores for which targets a commit still has to be settled.
-func (s *Store) SetBypassTargets(ctx context.Context, repoID int64, branch, sha string, targets []string) error {
+func (s *Tables) SetBypassTargets(ctx context.Context, repoID int64, branch, sha string, targets []string) error {
 	left, err := json.Marshal(targets)
 	if err != nil {
 		return fmt.Errorf("store: note what is left of %s: %w", sha, err)
@@ -165,13 +165,13 @@ func (s *Store) SetBypassTargets(ctx context.Context, repoID int64, branch, sha 
 }
 
 // SettleBypass closes a commit with the sentence that says why.
-func (s *Store) SettleBypass(ctx context.Context, repoID int64, branch, sha, how string) error {
-	return s.setBypass(ctx, "settle", repoID, branch, sha, "settled = ?, how = ?", micros(s.now()), how)
+func (s *Tables) SettleBypass(ctx context.Context, repoID int64, branch, sha, how string) error {
+	return s.setBypass(ctx, "settle", repoID, branch, sha, "settled = ?, how = ?", database.Micros(s.now()), how)
 }
 
 // setBypass changes an open commit: ErrFinished when it is settled, ErrNotFound
 // when it never was found.
-func (s *Store) setBypass(ctx context.Context, verb string, repoID int64, branch, sha, set string, args ...any) error {
+func (s *Tables) setBypass(ctx context.Context, verb string, repoID int64, branch, sha, set string, args ...any) error {
 	return s.tx(ctx, verb+" "+sha, branchLock(repoID, branch), func(tx *database.Tx) error {
 		var settled int64
 		err := tx.QueryRowContext(ctx, "SELECT settled FROM bypasses WHERE repo_id = ? AND branch = ? AND sha = ?", repoID, branch, sha).

@@ -1,4 +1,4 @@
-package store
+package tables
 
 import (
 	"context"
@@ -27,11 +27,11 @@ const keptRenders = 200
 
 // NoteRender remembers a state that stands now, and forgets the oldest ones of
 // the target.
-func (s *Store) NoteRender(ctx context.Context, r Render) error {
+func (s *Tables) NoteRender(ctx context.Context, r Render) error {
 	return s.tx(ctx, "note what "+r.Target+" was applied as", fmt.Sprintf("renders/%d/%s/%s", r.RepoID, r.Cluster, r.Target), func(tx *database.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO applied_renders (repo_id, cluster, target, render, revision, at) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT (repo_id, cluster, target, render) DO UPDATE SET revision = excluded.revision, at = excluded.at`,
-			r.RepoID, r.Cluster, r.Target, r.Digest, r.Revision, micros(r.At))
+			r.RepoID, r.Cluster, r.Target, r.Digest, r.Revision, database.Micros(r.At))
 		if err != nil {
 			return err
 		}
@@ -44,15 +44,15 @@ func (s *Store) NoteRender(ctx context.Context, r Render) error {
 
 // AppliedTo lists the targets that were ever applied to a cluster, with approval
 // and well.
-func (s *Store) AppliedTo(ctx context.Context, clusterName string) ([]cluster.Owner, error) {
-	scan := func(r row) (o cluster.Owner, err error) { return o, r.Scan(&o.RepoID, &o.Target) }
-	return list(ctx, s, "list the targets applied to cluster "+clusterName, scan,
+func (s *Tables) AppliedTo(ctx context.Context, clusterName string) ([]cluster.Owner, error) {
+	scan := func(r database.Scanner) (o cluster.Owner, err error) { return o, r.Scan(&o.RepoID, &o.Target) }
+	return database.List(ctx, s.db.DB, "list the targets applied to cluster "+clusterName, scan,
 		"SELECT DISTINCT repo_id, target FROM applied_renders WHERE cluster = ? ORDER BY repo_id, target", clusterName)
 }
 
 // Rendered returns when a target was last applied as a digest says, or
 // ErrNotFound if it never was, with approval and well.
-func (s *Store) Rendered(ctx context.Context, repoID int64, clusterName, target, digest string) (Render, error) {
+func (s *Tables) Rendered(ctx context.Context, repoID int64, clusterName, target, digest string) (Render, error) {
 	r := Render{RepoID: repoID, Cluster: clusterName, Target: target, Digest: digest}
 	var at int64
 	err := s.db.QueryRowContext(ctx, "SELECT revision, at FROM applied_renders WHERE repo_id = ? AND cluster = ? AND target = ? AND render = ?",
@@ -63,6 +63,6 @@ func (s *Store) Rendered(ctx context.Context, repoID int64, clusterName, target,
 	if err != nil {
 		return Render{}, fmt.Errorf("store: what %s was applied as: %w", target, err)
 	}
-	r.At = fromMicros(at)
+	r.At = database.FromMicros(at)
 	return r, nil
 }

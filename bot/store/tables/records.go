@@ -1,4 +1,4 @@
-package store
+package tables
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 
 // AppendRecord seals a record as the next of the chain and stores it. A zero
 // Time is the Store's clock. The record returned has its number and hash.
-func (s *Store) AppendRecord(ctx context.Context, r audit.Record) (audit.Record, error) {
+func (s *Tables) AppendRecord(ctx context.Context, r audit.Record) (audit.Record, error) {
 	if r.Time.IsZero() {
 		r.Time = s.now()
 	}
@@ -30,7 +30,7 @@ func (s *Store) AppendRecord(ctx context.Context, r audit.Record) (audit.Record,
 
 // appendRecord also tells the log. A transaction that then fails is told there
 // as well, by whoever began it, and one that is repeated is told twice.
-func (s *Store) appendRecord(ctx context.Context, tx *database.Tx, r audit.Record) (audit.Record, error) {
+func (s *Tables) appendRecord(ctx context.Context, tx *database.Tx, r audit.Record) (audit.Record, error) {
 	if err := tx.Lock(ctx, "audit"); err != nil {
 		return audit.Record{}, err
 	}
@@ -47,7 +47,7 @@ func (s *Store) appendRecord(ctx context.Context, tx *database.Tx, r audit.Recor
 		return audit.Record{}, err
 	}
 	_, err = tx.ExecContext(ctx, "INSERT INTO records (seq, hash, time, repo_id, number, body) VALUES (?, ?, ?, ?, ?, ?)",
-		sealed.Seq, sealed.Hash, micros(sealed.Time), sealed.Repo.ID, sealed.Pull, string(body))
+		sealed.Seq, sealed.Hash, database.Micros(sealed.Time), sealed.Repo.ID, sealed.Pull, string(body))
 	if err != nil {
 		return audit.Record{}, err
 	}
@@ -58,7 +58,7 @@ func (s *Store) appendRecord(ctx context.Context, tx *database.Tx, r audit.Recor
 // appendRecords appends what belongs to another write, in its transaction: a
 // process that dies loses neither of them, and doubles neither. A zero Time is
 // the Store's clock.
-func (s *Store) appendRecords(ctx context.Context, tx *database.Tx, records []audit.Record) error {
+func (s *Tables) appendRecords(ctx context.Context, tx *database.Tx, records []audit.Record) error {
 	for _, r := range records {
 		if r.Time.IsZero() {
 			r.Time = s.now()
@@ -72,7 +72,7 @@ func (s *Store) appendRecords(ctx context.Context, tx *database.Tx, records []au
 
 const headQuery = "SELECT seq, hash FROM records ORDER BY seq DESC LIMIT 1"
 
-func auditHead(r row) (audit.Head, error) {
+func auditHead(r database.Scanner) (audit.Head, error) {
 	var head audit.Head
 	err := r.Scan(&head.Seq, &head.Hash)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -82,7 +82,7 @@ func auditHead(r row) (audit.Head, error) {
 }
 
 // AuditHead returns the number and hash of the newest record.
-func (s *Store) AuditHead(ctx context.Context) (audit.Head, error) {
+func (s *Tables) AuditHead(ctx context.Context) (audit.Head, error) {
 	head, err := auditHead(s.db.QueryRowContext(ctx, headQuery))
 	if err != nil {
 		return audit.Head{}, fmt.Errorf("store: newest audit record: %w", err)
@@ -101,7 +101,7 @@ type Filter struct {
 
 // Records lists audit records in the order they were written. Only an
 // unfiltered list is a chain that audit.Verify can follow.
-func (s *Store) Records(ctx context.Context, f Filter) ([]audit.Record, error) {
+func (s *Tables) Records(ctx context.Context, f Filter) ([]audit.Record, error) {
 	query, args := "SELECT body FROM records WHERE seq > ?", []any{f.After}
 	if f.RepoID != 0 {
 		query, args = query+" AND repo_id = ?", append(args, f.RepoID)
@@ -110,13 +110,13 @@ func (s *Store) Records(ctx context.Context, f Filter) ([]audit.Record, error) {
 		query, args = query+" AND number = ?", append(args, f.Number)
 	}
 	if !f.Since.IsZero() {
-		query, args = query+" AND time >= ?", append(args, micros(f.Since))
+		query, args = query+" AND time >= ?", append(args, database.Micros(f.Since))
 	}
 	query += " ORDER BY seq"
 	if f.Limit > 0 {
 		query, args = query+" LIMIT ?", append(args, f.Limit)
 	}
-	return list(ctx, s, "list audit records", func(r row) (audit.Record, error) {
+	return database.List(ctx, s.db.DB, "list audit records", func(r database.Scanner) (audit.Record, error) {
 		var body string
 		if err := r.Scan(&body); err != nil {
 			return audit.Record{}, err
