@@ -183,6 +183,7 @@ repositories:
 	h.must(err)
 	cmd.Stdout, cmd.Stderr = log, log
 	h.must(cmd.Start())
+	h.programs = append(h.programs, process{log.Name(), store})
 	h.must(log.Close())
 	h.t.Cleanup(func() {
 		_ = cmd.Process.Kill() // may have ended before

@@ -78,6 +78,8 @@ type house struct {
 	metrics *web.Metrics
 	page    http.Handler
 	leaky   bool
+	// programs are bots in processes of their own.
+	programs []process
 	// at, if a story sets it, is called at every step.
 	at atomic.Pointer[func(bot.Step)]
 }

@@ -23,6 +23,8 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/secret"
+	"lockkeeper/bot/store"
+	"lockkeeper/bot/store/pgtest"
 	"lockkeeper/forge"
 )
 
@@ -138,7 +140,8 @@ func (r *record) String() string {
 // and what Secrets hold.
 func (h *house) planted() []secret.Secret {
 	h.t.Helper()
-	all := []secret.Secret{hookSecret, secret.Secret(h.app.Key), liveMark}
+	// How the tokens of a program are handed to Git, whatever they are.
+	all := []secret.Secret{hookSecret, secret.Secret(h.app.Key), liveMark, "x-access-token:ghs_"}
 	for _, t := range h.ears.tokens {
 		all = append(all, secret.Secret(t))
 	}
@@ -181,13 +184,50 @@ func (h *house) told() []said {
 	all = append(all, said{where: "commit message", text: string(out)})
 	w := httptest.NewRecorder()
 	h.page.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	return append(append(all, said{where: "metrics", text: w.Body.String()}), h.rows()...)
+	all = append(all, said{where: "metrics", text: w.Body.String()})
+	all = append(all, h.rows("sqlite", h.dir+"/lockkeeper.db", "SELECT name FROM sqlite_master WHERE type = 'table'")...)
+	return append(all, h.toldByPrograms()...)
 }
 
-// rows are all rows of all tables of the bot's database, which must be closed.
-func (h *house) rows() []said {
+// process is a bot in a process of its own: where its log is, and its database.
+type process struct{ log, store string }
+
+// toldByPrograms is what got out of them: nobody listened to what they sent, so
+// that what stands on the forge in the end counts.
+func (h *house) toldByPrograms() (all []said) {
 	h.t.Helper()
-	db, err := sql.Open("sqlite", h.dir+"/lockkeeper.db")
+	seen := map[string]bool{}
+	for _, p := range h.programs {
+		if !seen[p.log] {
+			text, err := os.ReadFile(p.log)
+			h.must(err)
+			all = append(all, said{where: "log of a program", text: string(text)})
+		}
+		if strings.HasPrefix(p.store, "postgres") && !seen[p.store] {
+			all = append(all, h.rows("pgx", p.store, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")...)
+		}
+		seen[p.log], seen[p.store] = true, true
+	}
+	if len(h.programs) == 0 {
+		return all
+	}
+	var pulls []struct{ Number int }
+	ctx := context.WithoutCancel(h.t.Context())
+	h.must(h.as(opener).Do(ctx, "GET", "/repos/"+shop+"/issues?state=all&per_page=100", nil, &pulls))
+	for _, p := range pulls {
+		var page []comment
+		h.must(h.as(opener).Do(ctx, "GET", fmt.Sprintf("/repos/%s/issues/%d/comments?per_page=100", shop, p.Number), nil, &page))
+		for _, c := range page {
+			all = append(all, said{where: fmt.Sprintf("a comment on #%d", p.Number), text: c.Body})
+		}
+	}
+	return all
+}
+
+// rows are all rows of all tables of a database of the bot's, which must be closed.
+func (h *house) rows(driver, source, tablesOf string) []said {
+	h.t.Helper()
+	db, err := sql.Open(driver, source)
 	h.must(err)
 	defer db.Close()
 	query := func(q string, each func(rows *sql.Rows) error) {
@@ -200,7 +240,7 @@ func (h *house) rows() []said {
 		h.must(rows.Err())
 	}
 	var tables []string
-	query("SELECT name FROM sqlite_master WHERE type = 'table'", func(rows *sql.Rows) error {
+	query(tablesOf, func(rows *sql.Rows) error {
 		tables = append(tables, "")
 		return rows.Scan(&tables[len(tables)-1])
 	})
@@ -223,7 +263,7 @@ func (h *house) rows() []said {
 				if b, ok := (*v.(*any)).([]byte); ok {
 					text = string(b)
 				}
-				all = append(all, said{where: "table " + table + ", " + columns[i], text: text})
+				all = append(all, said{where: driver + " table " + table + ", " + columns[i], text: text})
 			}
 			return nil
 		})
@@ -282,9 +322,28 @@ func TestLeaksAreFoundWhereverTheyAre(t *testing.T) {
 	h.must(err)
 	h.metrics.Step(liveMark + "step")
 	h.stop()
+	h.programs = append(h.programs, h.tattler())
 	found := strings.Join(h.leaks(), "\n")
-	mustContain(t, found, "log: ", "/comments body: ", "/check-runs title: ", "table records, ", "metrics: ")
+	mustContain(t, found, "log: ", "/comments body: ", "/check-runs title: ", "sqlite table records, ", "metrics: ", "log of a program: ", "pgx table records, ", "a comment on #")
 	mustNotContain(t, found, hookSecret, gitMark, liveMark, key, h.ears.tokens[0])
+}
+
+// tattler is a program that tells, in its log and in a database that replicas
+// share.
+func (h *house) tattler() process {
+	h.t.Helper()
+	p := process{log: h.dir + "/serve.log"}
+	h.must(os.WriteFile(p.log, []byte("the secret is "+hookSecret+"\n"), 0o600))
+	server, err := pgtest.Shared()
+	h.must(err)
+	p.store, err = server.Database(h.t.Context())
+	h.must(err)
+	s, err := store.Open(h.t.Context(), p.store, store.Options{})
+	h.must(err)
+	_, err = s.AppendRecord(h.t.Context(), audit.Record{Type: audit.Hold, Reason: hookSecret, Time: h.forge.Now()})
+	h.must(err)
+	h.must(s.Close())
+	return p
 }
 
 // Secrets through their whole life: what they hold is in Git and on the cluster,
