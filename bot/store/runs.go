@@ -37,10 +37,18 @@ func runOf(ctx context.Context) *run {
 	return r
 }
 
+type unaskedKey struct{}
+
+// Unasked is ctx for wishes that follow from what a handler does, and that nobody
+// waits for: they do not count as the delivery's that the handler works for.
+func Unasked(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unaskedKey{}, true)
+}
+
 // Cause is the id of the delivery that wanted the key of a handler's context
 // last before the run began, "" if it was no delivery's.
 func Cause(ctx context.Context) string {
-	if r := runOf(ctx); r != nil {
+	if r := runOf(ctx); r != nil && ctx.Value(unaskedKey{}) == nil {
 		return r.cause
 	}
 	return ""

@@ -80,6 +80,7 @@ var suite = map[string]func(t *testing.T, open opener){
 	"PanicIsAnErrorOfTheRun":          testPanic,
 	"EventsDoNotSpinAFailingKey":      testFailingKeyRests,
 	"LaterRestsUntilItsTime":          testLater,
+	"RestEndsForWhoeverAsks":          testLaterUnlessWanted,
 	"WantAtRunsAtItsTime":             testWantAt,
 	"QueuedWorkSurvivesRestart":       testRestart,
 	"JobGoneAstrayIsPutBack":          testStray,

@@ -157,6 +157,8 @@ func (s *Store) enqueue(ctx context.Context, tx *database.Tx, key string) error 
 type LaterError struct {
 	At  time.Time
 	Err error
+	// UnlessWanted is whether a wish ends the wait.
+	UnlessWanted bool
 }
 
 // Error is the cause and the time of the next try.
@@ -171,6 +173,12 @@ func (e *LaterError) Unwrap() error { return e.Err }
 // or not: the forge asked to be left alone, for example.
 func Later(err error, at time.Time) error { return &LaterError{At: at, Err: err} }
 
+// LaterUnlessWanted is Later for what may be done sooner if somebody asks for it:
+// the key rests until a time, or until it is wanted again.
+func LaterUnlessWanted(err error, at time.Time) error {
+	return &LaterError{At: at, Err: err, UnlessWanted: true}
+}
+
 // finish records how a run ended and completes its job, in one transaction.
 // taken is what wanted was when the run began.
 func (s *Store) finish(ctx context.Context, job *river.Job[jobArgs], taken int64, outcome error) error {
@@ -179,7 +187,7 @@ func (s *Store) finish(ctx context.Context, job *river.Job[jobArgs], taken int64
 		wanted := taken
 		var err error
 		if outcome != nil {
-			err = s.postpone(ctx, tx, key, outcome)
+			err = s.postpone(ctx, tx, key, taken, outcome)
 		} else {
 			err = tx.QueryRowContext(ctx, `UPDATE work SET done = ?, failures = 0, not_before = 0 WHERE key = ?
 				RETURNING wanted`, taken, key).Scan(&wanted)
@@ -202,8 +210,9 @@ func (s *Store) finish(ctx context.Context, job *river.Job[jobArgs], taken int64
 	return err
 }
 
-// postpone sets when a key whose run failed is tried again.
-func (s *Store) postpone(ctx context.Context, tx *database.Tx, key string, outcome error) error {
+// postpone sets when a key whose run failed is tried again. taken is what wanted
+// was when the run began.
+func (s *Store) postpone(ctx context.Context, tx *database.Tx, key string, taken int64, outcome error) error {
 	now := s.now()
 	var later *LaterError
 	switch {
@@ -211,8 +220,12 @@ func (s *Store) postpone(ctx context.Context, tx *database.Tx, key string, outco
 		_, err := tx.ExecContext(ctx, "UPDATE work SET due = ? WHERE key = ?", database.Micros(now), key)
 		return err
 	case errors.As(outcome, &later) && later.At.After(now):
-		_, err := tx.ExecContext(ctx, "UPDATE work SET failures = 0, not_before = ?, due = ? WHERE key = ?",
-			database.Micros(later.At), database.Micros(later.At), key)
+		notBefore, dueIfWanted := database.Micros(later.At), database.Micros(later.At)
+		if later.UnlessWanted {
+			notBefore, dueIfWanted = 0, database.Micros(now)
+		}
+		_, err := tx.ExecContext(ctx, `UPDATE work SET failures = 0, not_before = ?,
+			due = CASE WHEN wanted > ? THEN CAST(? AS BIGINT) ELSE CAST(? AS BIGINT) END WHERE key = ?`, notBefore, taken, dueIfWanted, database.Micros(later.At), key)
 		return err
 	}
 	var failures int

@@ -315,6 +315,56 @@ func testLater(t *testing.T, open opener) {
 	}
 }
 
+// What nobody waited for rests until a time, and begins at once for whoever asks,
+// also if that was while it was found out that there is no time for it now.
+func testLaterUnlessWanted(t *testing.T, open opener) {
+	c := newClock()
+	s := open(t, Options{Now: c.Now})
+	ran, end := make(chan string, 9), make(chan bool)
+	start(t, s, 1, func(ctx context.Context, key string) error {
+		ran <- Cause(ctx)
+		<-end
+		if Cause(ctx) == "" {
+			return LaterUnlessWanted(errors.New("kept for people"), c.Now().Add(time.Hour))
+		}
+		if key == "pull/1/1" {
+			return s.Want(Unasked(ctx), "pull/1/2") // what follows from it is nobody's wish
+		}
+		return nil
+	})
+	deliver := func(id, key string) {
+		t.Helper()
+		_, err := s.AddDelivery(t.Context(), Delivery{ID: id, Forge: "github"}, []string{key})
+		ok(t, err)
+	}
+	run := func(want string) {
+		t.Helper()
+		if cause := receive(t, ran, "a run"); cause != want {
+			t.Errorf("a run because of %q, want %q", cause, want)
+		}
+	}
+	ok(t, s.Want(t.Context(), "pull/1/1"))
+	run("")
+	end <- true
+	rests := func(key string) func() bool {
+		return func() bool { return field(t, s, key, "due") == database.Micros(c.Now().Add(time.Hour)) }
+	}
+	waitFor(t, s, rests("pull/1/1"))
+	deliver("said", "pull/1/1")
+	run("said")
+	end <- true
+	run("") // of the other pull
+	end <- true
+	waitFor(t, s, rests("pull/1/2"))
+	ok(t, s.Want(t.Context(), "pull/1/2"))
+	run("")
+	deliver("meanwhile", "pull/1/2")
+	end <- true
+	run("meanwhile")
+	end <- true
+	idle(t, s)
+}
+
 func testWantAt(t *testing.T, open opener) {
 	c := newClock()
 	s := open(t, Options{Now: c.Now})
