@@ -12,6 +12,7 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
@@ -31,7 +32,7 @@ func (b *Bot) apply(ctx context.Context, g *gathered, a reconcile.Apply) (*gathe
 			targets = append(targets, t)
 		}
 	}
-	held, reasons, err := b.lease(ctx, g, targets, "apply of "+reconcile.Short(g.Pull.Head.SHA))
+	held, reasons, err := b.lease(ctx, g, targets, "apply of "+names.Short(g.Pull.Head.SHA))
 	if err != nil {
 		return g, err
 	}
@@ -112,13 +113,13 @@ func clusterNames(g *gathered) []string {
 func (b *Bot) lease(ctx context.Context, g *gathered, targets []cluster.Target, purpose string) (taken []string, reasons []string, err error) {
 	defer b.step(ctx, g.work(), "lease")()
 	for _, t := range targets {
-		key := reconcile.TargetKey(t)
+		key := names.TargetKey(t)
 		_, ok, current, err := b.store.Acquire(ctx, key, g.holder(), purpose, 0)
 		if err != nil {
 			return taken, nil, err
 		}
 		if !ok {
-			reasons = append(reasons, fmt.Sprintf("%s is held by %s since %s (%s)", t.Name, reconcile.HolderName(current.Holder),
+			reasons = append(reasons, fmt.Sprintf("%s is held by %s since %s (%s)", t.Name, names.HolderName(current.Holder),
 				current.Acquired.UTC().Format("15:04 MST"), current.Purpose))
 			continue
 		}
@@ -244,7 +245,7 @@ func (b *Bot) start(ctx context.Context, g *gathered, a reconcile.Apply, p *perm
 		return err
 	}
 	for _, t := range p.out.Targets {
-		if k := reconcile.TargetKey(t.Plan.Target); !slices.Contains(g.Memory.Leases, k) {
+		if k := names.TargetKey(t.Plan.Target); !slices.Contains(g.Memory.Leases, k) {
 			g.Memory.Leases = append(g.Memory.Leases, k)
 		}
 	}
@@ -296,7 +297,7 @@ func (b *Bot) follow(ctx context.Context, g *gathered, a reconcile.Apply) (progr
 // showProgress edits the report in place. A report that cannot be edited now is no
 // reason to stop applying.
 func (b *Bot) showProgress(ctx context.Context, state reconcile.State, a reconcile.Apply, results []cluster.Result) {
-	key := reconcile.PullKey{Repo: state.Operator.ID, Number: state.Pull.Number}.String()
+	key := names.PullKey{Repo: state.Operator.ID, Number: state.Pull.Number}.String()
 	if err := b.store.UpdateOperation(ctx, a.ID, facts(results)); err != nil {
 		b.log.WarnContext(ctx, "the progress of an operation could not be stored; its outcome will be", "key", key, "error", err)
 	}
@@ -425,7 +426,7 @@ func (b *Bot) succeeded(ctx context.Context, g *gathered, a reconcile.Apply) err
 		return nil
 	}
 	last.Merged = true
-	last.Message += " Merged as " + reconcile.Short(sha) + "."
+	last.Message += " Merged as " + names.Short(sha) + "."
 	return nil
 }
 
@@ -433,7 +434,7 @@ func (b *Bot) succeeded(ctx context.Context, g *gathered, a reconcile.Apply) err
 // after it.
 func (b *Bot) mergedBefore(g *gathered, a reconcile.Apply) {
 	last := g.Memory.Last
-	last.Message += " Merged as " + reconcile.Short(g.Pull.MergeSHA) + "."
+	last.Message += " Merged as " + names.Short(g.Pull.MergeSHA) + "."
 	if last.Merged = g.Pull.MergedBy.ID == g.Self.ID; last.Merged {
 		b.note(g, audit.Record{Type: audit.Merge, Actor: b.actor(a.Actor), Operation: a.ID, Outcome: "merged", Reason: "as " + g.Pull.MergeSHA})
 	}

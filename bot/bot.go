@@ -17,6 +17,7 @@ import (
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/drift"
 	"lockkeeper/bot/evidence"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/repositories"
@@ -167,7 +168,7 @@ func (b *Bot) Server() *config.Server { return b.server.Load() }
 // approver reports whether an account's approval could count for a pull in an
 // environment.
 func (b *Bot) approver(ctx context.Context, repo int64, number int, environment string, who forge.User) (bool, error) {
-	g, err := b.gather(ctx, reconcile.PullKey{Repo: repo, Number: number})
+	g, err := b.gather(ctx, names.PullKey{Repo: repo, Number: number})
 	if err != nil || g == nil {
 		return false, err
 	}
@@ -350,7 +351,7 @@ func (b *Bot) resting(ctx context.Context, key string, err error) error {
 
 // Reconcile leads one pull to the state it should be in.
 func (b *Bot) Reconcile(ctx context.Context, repo int64, number int) error {
-	g, err := b.gather(ctx, reconcile.PullKey{Repo: repo, Number: number})
+	g, err := b.gather(ctx, names.PullKey{Repo: repo, Number: number})
 	if err != nil || g == nil {
 		return err
 	}

@@ -13,9 +13,11 @@
 // What is said or pushed while that takes its time is heeded by the run itself
 // (cancel.go): /cancel stops an apply, a newer push a plan.
 //
-// What is decided is in bot/reconcile, what is done about it here. What is said
-// to people is a view of the state, written by bot/report and put on the forge by
-// bot/talk. What lost webhooks would have told, bot/sweep finds. What Git knows of a
+// What is decided is in bot/reconcile, what is done about it here; how pulls and
+// leases are called is bot/names'. What is said to people is a view of the state,
+// written by bot/report and put on the forge by bot/talk. What lost webhooks would
+// have told, bot/sweep finds; which repositories there are, and whether they can be
+// reached, bot/repositories keeps. What Git knows of a
 // pull, the trees to compare among it, is read by bot/history; what a change of
 // trees means for clusters is bot/plan's. Who has to agree is bot/policy's,
 // which is pure as well; what it judges beside the plan, bot/evidence reads. What

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/policy"
-	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 )
 
@@ -16,7 +16,7 @@ import (
 func (b *Bot) reviewDuties(ctx context.Context, g *gathered, operation string, uses []policy.Use) error {
 	for _, u := range uses {
 		d := store.Duty{
-			ID: reconcile.Hash("duty", operation, u.Environment, fmt.Sprint(u.ID)), RepoID: g.key.Repo, Number: g.key.Number,
+			ID: names.Hash("duty", operation, u.Environment, fmt.Sprint(u.ID)), RepoID: g.key.Repo, Number: g.key.Number,
 			Environment: u.Environment, By: u.By, Reason: u.Reason, CommentID: u.ID, Opened: b.now(), Due: u.Due,
 		}
 		if err := b.store.OpenDuty(ctx, d); err != nil {

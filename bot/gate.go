@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
@@ -138,7 +139,7 @@ func unseen(g *gathered, out *plan.Output) []string {
 func (b *Bot) unleased(ctx context.Context, g *gathered, out *plan.Output) ([]string, error) {
 	var reasons []string
 	for _, t := range out.Targets {
-		l, err := b.store.Lease(ctx, reconcile.TargetKey(t.Plan.Target))
+		l, err := b.store.Lease(ctx, names.TargetKey(t.Plan.Target))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return nil, err
 		}

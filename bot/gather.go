@@ -16,6 +16,7 @@ import (
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/drift"
 	"lockkeeper/bot/history"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
@@ -32,7 +33,7 @@ const lateCommand = 2 * time.Hour
 // gathered is a State with what only the runner needs.
 type gathered struct {
 	*reconcile.State
-	key     reconcile.PullKey
+	key     names.PullKey
 	version int64          // of the stored memory
 	notes   []audit.Record // of what the memory tells since it was stored
 	src     *history.Trees
@@ -59,7 +60,7 @@ func (g *gathered) work() string {
 
 // gather reads everything about a pull. It returns nil when the pull is not
 // ours to handle.
-func (b *Bot) gather(ctx context.Context, key reconcile.PullKey) (*gathered, error) {
+func (b *Bot) gather(ctx context.Context, key names.PullKey) (*gathered, error) {
 	op, ok := b.server.Load().Repository(key.Repo)
 	if !ok {
 		return nil, nil
@@ -92,7 +93,7 @@ func (b *Bot) gather(ctx context.Context, key reconcile.PullKey) (*gathered, err
 
 // leftBase notes that a pull that is known aims at a branch that is not ours to
 // handle: what was said before is void when it comes back (threat 29).
-func (b *Bot) leftBase(ctx context.Context, key reconcile.PullKey, base string) error {
+func (b *Bot) leftBase(ctx context.Context, key names.PullKey, base string) error {
 	doc, version, err := b.store.LoadPull(ctx, key.Repo, key.Number)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
@@ -270,7 +271,7 @@ func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
 		return err
 	}
 	if g.src.Merge != nil {
-		g.PlanKey = reconcile.Hash(string(g.Kind), g.Memory.Sync, g.Pull.Head.SHA, g.src.BaseSHA, g.src.Tree, b.operatorDigest(g.Operator), g.Drift.Key())
+		g.PlanKey = names.Hash(string(g.Kind), g.Memory.Sync, g.Pull.Head.SHA, g.src.BaseSHA, g.src.Tree, b.operatorDigest(g.Operator), g.Drift.Key())
 	}
 	if err := b.wayBack(ctx, g, g.Plan); err != nil {
 		return err
@@ -301,7 +302,7 @@ func (b *Bot) operatorDigest(op config.Repository) string {
 	if err != nil { // plain data cannot fail to marshal
 		return ""
 	}
-	return reconcile.Hash(string(doc), fmt.Sprint(b.server.Load().MaxDeletes))
+	return names.Hash(string(doc), fmt.Sprint(b.server.Load().MaxDeletes))
 }
 
 // holders finds out who holds which target.

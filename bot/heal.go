@@ -13,6 +13,7 @@ import (
 	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/drift"
 	"lockkeeper/bot/history"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
@@ -48,9 +49,9 @@ func (h *healing) refs() []cluster.Ref {
 // lease, everything read anew, gate, record, apply, record. No pull is concerned,
 // so that nobody is told here.
 func (b *Bot) heal(ctx context.Context, r drift.HealRequest) (drift.HealResult, error) {
-	h := &healing{r, reconcile.Hash("heal", reconcile.TargetKey(r.Target), b.now().UTC().String())}
+	h := &healing{r, names.Hash("heal", names.TargetKey(r.Target), b.now().UTC().String())}
 	ctx = trail.With(ctx, slog.String(trail.Operation, h.id), slog.String(trail.Repo, r.Repository.Name))
-	g := &gathered{key: reconcile.PullKey{Repo: r.Repository.ID}, heal: h, State: &reconcile.State{
+	g := &gathered{key: names.PullKey{Repo: r.Repository.ID}, heal: h, State: &reconcile.State{
 		Now: b.now(), Self: b.self, Operator: r.Repository, CheckName: b.checkName, Limits: b.forge.Limits(),
 		Heal: true, Kind: reconcile.PlanHeal, Memory: &reconcile.Memory{},
 	}}
@@ -200,7 +201,7 @@ func (b *Bot) endHeals(ctx context.Context, clusterName string) error {
 	}
 	for _, l := range leases {
 		id, isHeal := strings.CutPrefix(l.Holder, healHolder)
-		if !isHeal || !strings.HasPrefix(l.Key, reconcile.TargetKeys(clusterName)) {
+		if !isHeal || !strings.HasPrefix(l.Key, names.TargetKeys(clusterName)) {
 			continue
 		}
 		if err := b.endHeal(ctx, id); err != nil {
@@ -257,5 +258,5 @@ func healReason(facts policy.Facts) string {
 	if !facts.Heal {
 		return ""
 	}
-	return "healed without being asked for, by the approvals of " + reconcile.Short(facts.Pull.Head.SHA)
+	return "healed without being asked for, by the approvals of " + names.Short(facts.Pull.Head.SHA)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/reconcile"
@@ -42,7 +43,7 @@ func approvedAs(t plan.Target) string {
 	if t.Render == "" || len(t.Also) > 0 {
 		return ""
 	}
-	return reconcile.Hash(t.Render, t.Plan.Target.Environment)
+	return names.Hash(t.Render, t.Plan.Target.Environment)
 }
 
 // noteRenders remembers what a permitted plan left its targets as, if somebody
@@ -77,7 +78,7 @@ func (b *Bot) rollBack(ctx context.Context, g *gathered, c reconcile.Command) er
 	if made.Refused != "" {
 		return b.runAll(ctx, g, g.Refuse(c, append([]string{made.Refused}, made.Reasons...)...))
 	}
-	if err := b.askedFor(ctx, reconcile.PullKey{Repo: g.key.Repo, Number: made.Pull.Number}, c.Comment.Author); err != nil {
+	if err := b.askedFor(ctx, names.PullKey{Repo: g.key.Repo, Number: made.Pull.Number}, c.Comment.Author); err != nil {
 		return err
 	}
 	text := "undoes it, and is planned, judged and applied like any other pull."
@@ -92,7 +93,7 @@ func (b *Bot) rollBack(ctx context.Context, g *gathered, c reconcile.Command) er
 
 // askedFor notes who asked for a rollback, and so may not approve it. The new
 // pull may be looked at by now.
-func (b *Bot) askedFor(ctx context.Context, key reconcile.PullKey, by forge.User) error {
+func (b *Bot) askedFor(ctx context.Context, key names.PullKey, by forge.User) error {
 	for {
 		doc, version, err := b.store.LoadPull(ctx, key.Repo, key.Number)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
@@ -215,7 +216,7 @@ func (b *Bot) liveChanges(g *gathered, out *plan.Output) {
 		}
 	}
 	doc := facts(found)
-	sum := reconcile.Hash(string(doc))
+	sum := names.Hash(string(doc))
 	if len(found) == 0 || sum == g.Memory.LiveChanges {
 		return
 	}
@@ -232,7 +233,7 @@ func (b *Bot) plan(ctx context.Context, g *gathered, only []string) (*plan.Outpu
 		Humans: g.Policy.Watching.Humans,
 		// What this pull applied and did not see merged is part of its plan,
 		// even if a push since then left the target alone.
-		Held: func(t cluster.Target) bool { return slices.Contains(g.Memory.Leases, reconcile.TargetKey(t)) },
+		Held: func(t cluster.Target) bool { return slices.Contains(g.Memory.Leases, names.TargetKey(t)) },
 	}
 	switch g.Kind {
 	case reconcile.PlanSync, reconcile.PlanReset:
@@ -242,7 +243,7 @@ func (b *Bot) plan(ctx context.Context, g *gathered, only []string) (*plan.Outpu
 	}
 	out, err := b.planner.Run(ctx, in)
 	if err != nil {
-		return nil, fmt.Errorf("plan %s at %s: %w", g.key, reconcile.Short(g.Pull.Head.SHA), err)
+		return nil, fmt.Errorf("plan %s at %s: %w", g.key, names.Short(g.Pull.Head.SHA), err)
 	}
 	return out, nil
 }
@@ -260,7 +261,7 @@ func (b *Bot) keep(ctx context.Context, g *gathered, out *plan.Output) error {
 	if slices.ContainsFunc(out.Targets, func(t plan.Target) bool { return t.Unasked }) {
 		p.Remake(g.Memory.Plan)
 	}
-	p.ID = reconcile.Hash(g.key.String(), p.Key, p.Digest, p.At.String())
+	p.ID = names.Hash(g.key.String(), p.Key, p.Digest, p.At.String())
 	row := store.PlanRow{ID: p.ID, RepoID: g.key.Repo, Number: g.key.Number, Head: p.Head, Digest: p.Digest, Body: body}
 	if err := b.store.SavePlan(ctx, row); err != nil {
 		return err
@@ -272,7 +273,7 @@ func (b *Bot) keep(ctx context.Context, g *gathered, out *plan.Output) error {
 	if g.Kind == reconcile.PlanMerged && len(g.PlanChanges(out)) > 0 {
 		g.Memory.PendingMerge, g.Memory.PendingTargets = g.Pull.MergeSHA, nil
 		for _, t := range g.Targets() {
-			g.Memory.PendingTargets = append(g.Memory.PendingTargets, reconcile.TargetKey(t))
+			g.Memory.PendingTargets = append(g.Memory.PendingTargets, names.TargetKey(t))
 		}
 	}
 	return nil

@@ -12,10 +12,10 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/policy/owners"
-	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/forge"
 	"lockkeeper/forge/git"
@@ -160,7 +160,7 @@ func (w *Watcher) unexplained(ctx context.Context, at *watched, line []git.Commi
 			out = append(out, i)
 			continue
 		}
-		if err := w.meet(ctx, reconcile.PullKey{Repo: at.op.ID, Number: number}); err != nil {
+		if err := w.meet(ctx, names.PullKey{Repo: at.op.ID, Number: number}); err != nil {
 			return nil, err
 		}
 	}
@@ -169,7 +169,7 @@ func (w *Watcher) unexplained(ctx context.Context, at *watched, line []git.Commi
 
 // meet has a pull looked at that was merged before the bot ever saw it: its
 // webhooks were lost, and nothing else would tell of it.
-func (w *Watcher) meet(ctx context.Context, key reconcile.PullKey) error {
+func (w *Watcher) meet(ctx context.Context, key names.PullKey) error {
 	_, version, err := w.Store.LoadPull(ctx, key.Repo, key.Number)
 	if err != nil && !errors.Is(err, store.ErrNotFound) || version != 0 {
 		return err

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"lockkeeper/bot/reconcile"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
 )
@@ -68,7 +68,7 @@ func undecided(report *cluster.DriftReport, known []store.DriftFinding, suspects
 
 // identity is which difference a finding is, whatever the values are now.
 func identity(f cluster.Finding) string {
-	return reconcile.Hash(string(f.Kind), f.Ref.String(), f.Field.Path)
+	return names.Hash(string(f.Kind), f.Ref.String(), f.Field.Path)
 }
 
 // digestOf is over what is different, and how: not over when it was found, nor
@@ -91,7 +91,7 @@ func digestOf(all []store.DriftFinding) (string, error) {
 		}
 		parts = append(parts, string(doc))
 	}
-	return reconcile.Hash(parts...), nil
+	return names.Hash(parts...), nil
 }
 
 // loud are the findings that people are told of. That a value is another

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
-	"lockkeeper/bot/reconcile"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
@@ -216,7 +216,7 @@ func (l *look) owners(rows []store.Drift) []cluster.Owner {
 // held reports whether somebody holds the target: what happens there now is
 // theirs. It is looked at when they let go, at the latest after a while.
 func (l *look) held(ctx context.Context, o cluster.Owner) (bool, error) {
-	key := reconcile.TargetKey(cluster.Target{RepoID: o.RepoID, Name: o.Target, Cluster: l.name})
+	key := names.TargetKey(cluster.Target{RepoID: o.RepoID, Name: o.Target, Cluster: l.name})
 	l.leave(key, true) // before it is asked, or else its end may be missed
 	_, err := l.Store.Lease(ctx, key)
 	if err == nil {

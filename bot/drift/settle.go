@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strconv"
 
-	"lockkeeper/bot/reconcile"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/report"
 	"lockkeeper/bot/store"
 	"lockkeeper/forge"
@@ -139,7 +139,7 @@ func (l *look) keep(ctx context.Context, t *target) error {
 // judge has the target's pull planned and judged: the forge's webhooks about
 // what we do ourselves are no news to the bot.
 func (l *look) judge(ctx context.Context, t *target) error {
-	return l.Store.Want(context.WithoutCancel(ctx), reconcile.PullKey{Repo: t.op.ID, Number: t.row.Number}.String())
+	return l.Store.Want(context.WithoutCancel(ctx), names.PullKey{Repo: t.op.ID, Number: t.row.Number}.String())
 }
 
 func (l *look) hush(ctx context.Context, t *target, s hush) error {

@@ -20,8 +20,8 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/plan"
-	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
 	"lockkeeper/cluster/manifest/writeback"
@@ -172,7 +172,7 @@ func (w *Watcher) follow(ctx context.Context, name string, c cluster.Cluster) {
 
 // Released has the clusters looked at of whose targets a lease was given up,
 // where that matters: they were left alone meanwhile, or drifted before. keys
-// are those of the leases (reconcile.TargetKey).
+// are those of the leases (names.TargetKey).
 func (w *Watcher) Released(ctx context.Context, keys ...string) error {
 	for name := range w.Clusters {
 		matters, err := w.matters(ctx, name, keys)
@@ -190,7 +190,7 @@ func (w *Watcher) Released(ctx context.Context, keys ...string) error {
 }
 
 func (w *Watcher) matters(ctx context.Context, name string, keys []string) (bool, error) {
-	keys = slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !strings.HasPrefix(k, reconcile.TargetKeys(name)) })
+	keys = slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !strings.HasPrefix(k, names.TargetKeys(name)) })
 	if len(keys) == 0 {
 		return false, nil
 	}
@@ -203,7 +203,7 @@ func (w *Watcher) matters(ctx context.Context, name string, keys []string) (bool
 	}
 	known, err := w.Store.Drifts(ctx, name)
 	return slices.ContainsFunc(known, func(d store.Drift) bool {
-		return slices.Contains(keys, reconcile.TargetKey(cluster.Target{RepoID: d.RepoID, Name: d.Target, Cluster: d.Cluster}))
+		return slices.Contains(keys, names.TargetKey(cluster.Target{RepoID: d.RepoID, Name: d.Target, Cluster: d.Cluster}))
 	}), err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/history"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/reconcile"
 )
 
@@ -98,7 +99,7 @@ func (r *Reader) waitsFor(ctx context.Context, s *reconcile.State, t *history.Tr
 	}
 	var shared []string
 	for _, target := range s.Targets() {
-		if slices.Contains(m.PendingTargets, reconcile.TargetKey(target)) {
+		if slices.Contains(m.PendingTargets, names.TargetKey(target)) {
 			shared = append(shared, target.Name)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/forge"
 	"lockkeeper/forge/git"
@@ -96,7 +97,7 @@ func (t *Trees) merged(ctx context.Context, s *reconcile.State) error {
 		}
 	}
 	if before == "" {
-		s.Blocked = append(s.Blocked, fmt.Sprintf("%s was rewritten: what the merge %s added to it cannot be told any more", s.Pull.Base.Name, reconcile.Short(merge)))
+		s.Blocked = append(s.Blocked, fmt.Sprintf("%s was rewritten: what the merge %s added to it cannot be told any more", s.Pull.Base.Name, names.Short(merge)))
 		return t.set(ctx, s.BaseSHA, "", "")
 	}
 	return t.set(ctx, before, merge, merge)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/command"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/report"
 	"lockkeeper/cluster"
@@ -96,9 +97,9 @@ func answerPlan(s *State, c Command) []Action {
 	case s.history():
 		return s.Refuse(c, s.pastTense())
 	case sha != "" && !strings.HasPrefix(s.Pull.Head.SHA, sha):
-		return s.Refuse(c, fmt.Sprintf("the head is %s, not %s; look at what was pushed and name that commit", Short(s.Pull.Head.SHA), Short(sha)))
+		return s.Refuse(c, fmt.Sprintf("the head is %s, not %s; look at what was pushed and name that commit", names.Short(s.Pull.Head.SHA), names.Short(sha)))
 	case !s.Admitted():
-		return s.Refuse(c, fmt.Sprintf("the head comes from a fork: look at it, then admit exactly this commit with `/plan %s`", Short(s.Pull.Head.SHA)))
+		return s.Refuse(c, fmt.Sprintf("the head comes from a fork: look at it, then admit exactly this commit with `/plan %s`", names.Short(s.Pull.Head.SHA)))
 	case s.PlanKey == "":
 		return s.Refuse(c, s.Blocked...)
 	case sha != "" && s.Pull.Fork():
@@ -114,7 +115,7 @@ func answerApprove(s *State, c Command) []Action {
 		return s.Refuse(c, why...)
 	}
 	if c.Parsed.SHA != "" && !strings.HasPrefix(pub.Digest, c.Parsed.SHA) {
-		return s.Refuse(c, fmt.Sprintf("the plan published before your comment has the digest %s, not %s", Short(pub.Digest), Short(c.Parsed.SHA)))
+		return s.Refuse(c, fmt.Sprintf("the plan published before your comment has the digest %s, not %s", names.Short(pub.Digest), names.Short(c.Parsed.SHA)))
 	}
 	vote := policy.Vote{
 		User: c.Comment.Author, Kind: policy.Approve, Via: "command", ID: c.Comment.ID, URL: c.Comment.URL, At: c.Comment.CreatedAt,
@@ -137,7 +138,7 @@ func (s *State) sawPlan(c Command) (pub Publication, why []string) {
 	case !ok || pub.Retargeted != "":
 		return pub, []string{"no plan was published before your comment; look at the plan and say it again"}
 	case pub.Head != s.Pull.Head.SHA:
-		return pub, []string{fmt.Sprintf("what you saw was planned for %s, and the head is now %s; look at the new plan and say it again", Short(pub.Head), Short(s.Pull.Head.SHA))}
+		return pub, []string{fmt.Sprintf("what you saw was planned for %s, and the head is now %s; look at the new plan and say it again", names.Short(pub.Head), names.Short(s.Pull.Head.SHA))}
 	case s.Fresh() && len(s.PlanProblems(s.Plan)) > 0:
 		return pub, append([]string{"a plan with problems cannot be applied, so that there is nothing to agree to yet"}, s.PlanProblems(s.Plan)...)
 	}
@@ -237,7 +238,7 @@ func answerApply(s *State, c Command) []Action {
 	case s.history():
 		return s.Refuse(c, s.pastTense())
 	case c.Parsed.SHA != "" && !strings.HasPrefix(s.Pull.Head.SHA, c.Parsed.SHA):
-		return s.Refuse(c, fmt.Sprintf("the head is %s, not %s; look at the new plan first", Short(s.Pull.Head.SHA), Short(c.Parsed.SHA)))
+		return s.Refuse(c, fmt.Sprintf("the head is %s, not %s; look at the new plan first", names.Short(s.Pull.Head.SHA), names.Short(c.Parsed.SHA)))
 	case s.Kind == PlanRestore && len(s.Memory.Leases) == 0:
 		return s.Refuse(c, "the pull is closed; reopen it, or open another one")
 	case !s.Fresh() || !s.Wanted():

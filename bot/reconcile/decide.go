@@ -7,6 +7,7 @@ import (
 
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/report"
 	"lockkeeper/forge"
@@ -35,7 +36,7 @@ func Decide(s *State) []Action {
 		return append(judgeMerge(s), NoteMerge{})
 	}
 	if s.Rewritten != "" {
-		return []Action{Freeze{fmt.Sprintf("%s was rewritten: it no longer contains %s; find out what is gone", s.Pull.Base.Name, Short(s.Rewritten))}}
+		return []Action{Freeze{fmt.Sprintf("%s was rewritten: it no longer contains %s; find out what is gone", s.Pull.Base.Name, names.Short(s.Rewritten))}}
 	}
 	if acts := take(s); len(acts) > 0 {
 		return acts
@@ -60,7 +61,7 @@ func Decide(s *State) []Action {
 	}
 	if s.applyAfterMerge() {
 		by := s.Pull.MergedBy
-		return []Action{Apply{Actor: by, ID: Hash("merge", s.Memory.Plan.ID)}}
+		return []Action{Apply{Actor: by, ID: names.Hash("merge", s.Memory.Plan.ID)}}
 	}
 	return nil
 }
@@ -209,7 +210,7 @@ func judgeMerge(s *State) []Action {
 	}
 	by := &policy.Bypass{SHA: s.Pull.MergeSHA, Kind: policy.UnapprovedMerge, By: s.Pull.MergedBy, Pull: s.Pull.Number}
 	if s.Extra {
-		return []Action{JudgeMerge{Bypass: by, Why: []string{fmt.Sprintf("%s holds more than merging the pull gives", Short(s.Pull.MergeSHA))}}}
+		return []Action{JudgeMerge{Bypass: by, Why: []string{fmt.Sprintf("%s holds more than merging the pull gives", names.Short(s.Pull.MergeSHA))}}}
 	}
 	if len(s.Changes()) == 0 && !s.judgedByFiles() {
 		return []Action{JudgeMerge{}}
@@ -247,7 +248,7 @@ func ReviewerName(r policy.Reviewer) string {
 
 // pendingCheck shows at once that the head is being looked at.
 func pendingCheck(s *State) Action {
-	return WriteCheck{checkOf(s, forge.Pending, "Planning "+Short(s.Pull.Head.SHA),
+	return WriteCheck{checkOf(s, forge.Pending, "Planning "+names.Short(s.Pull.Head.SHA),
 		"The manifests are rendered and compared with the clusters.")}
 }
 
@@ -291,7 +292,7 @@ func (s *State) silent() bool {
 
 // posted reports whether the sticky comments already say this.
 func (s *State) posted(bodies []string) bool {
-	return slices.EqualFunc(s.Memory.Sticky, bodies, func(p Posted, body string) bool { return p.Hash == Hash(body) })
+	return slices.EqualFunc(s.Memory.Sticky, bodies, func(p Posted, body string) bool { return p.Hash == names.Hash(body) })
 }
 
 // isPublished reports whether the current plan is remembered as published.
@@ -348,7 +349,7 @@ func (s *State) AppliedCheck() (forge.Check, error) {
 }
 
 // CheckHash tells checks that say the same from those that do not.
-func CheckHash(c forge.Check) string { return Hash(string(c.State), c.Title, c.Summary) }
+func CheckHash(c forge.Check) string { return names.Hash(string(c.State), c.Title, c.Summary) }
 
 // applyAfterMerge reports whether a merged pull should be applied by itself
 // now: the plan is fresh and published, the gate would pass, and no apply of it
@@ -368,8 +369,8 @@ func (s *State) applyAfterMerge() bool {
 func (s *State) heldTargets() []string {
 	var out []string
 	for _, t := range s.Targets() {
-		if l, ok := s.Holders[TargetKey(t)]; ok {
-			out = append(out, fmt.Sprintf("%s is held by %s (%s)", t.Name, HolderName(l.Holder), l.Purpose))
+		if l, ok := s.Holders[names.TargetKey(t)]; ok {
+			out = append(out, fmt.Sprintf("%s is held by %s (%s)", t.Name, names.HolderName(l.Holder), l.Purpose))
 		}
 	}
 	return out

@@ -10,6 +10,7 @@ import (
 
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/report"
@@ -64,7 +65,7 @@ func planned(digests ...string) func(*State) {
 		}
 		s.Plan = &plan.Output{Targets: []plan.Target{{Plan: p}}}
 		s.Memory.Plan = &Planned{
-			ID: "plan", Key: s.PlanKey, Kind: s.Kind, Head: s.Pull.Head.SHA, Digest: Hash(digests...),
+			ID: "plan", Key: s.PlanKey, Kind: s.Kind, Head: s.Pull.Head.SHA, Digest: names.Hash(digests...),
 		}
 	}
 }
@@ -87,7 +88,7 @@ func stand(s *State) {
 		case Publish:
 			s.Memory.Sticky = nil
 			for i, body := range a.Bodies {
-				s.Memory.Sticky = append(s.Memory.Sticky, Posted{ID: int64(100 + i), Hash: Hash(body)})
+				s.Memory.Sticky = append(s.Memory.Sticky, Posted{ID: int64(100 + i), Hash: names.Hash(body)})
 			}
 		case WriteCheck:
 			s.Memory.Check = Posted{ID: 200, SHA: a.Check.SHA, Hash: CheckHash(a.Check)}
@@ -145,8 +146,8 @@ func last(kind PlanKind, outcome string) func(*State) {
 	}
 }
 
-// names lists what Decide wants, with the kind of a reply.
-func names(actions []Action) string {
+// wants lists what Decide wants, with the kind of a reply.
+func wants(actions []Action) string {
 	var out []string
 	for _, a := range actions {
 		n := a.name()
@@ -256,7 +257,7 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := situation(c.is...)
-			if got := names(Decide(s)); got != c.want {
+			if got := wants(Decide(s)); got != c.want {
 				t.Errorf("Decide wants %q, not %q", got, c.want)
 			}
 		})
@@ -283,7 +284,7 @@ func TestWhoeverAskedForASyncMayNotApproveIt(t *testing.T) {
 	s := situation(func(s *State) { s.Memory.Sync, s.Memory.SyncBy, s.Kind = "shop", approver, PlanSync }, planned("d1"), published)
 	says(approver, "/approve")(s)
 	got := Decide(s)
-	if names(got) != "answer:refused" || !strings.Contains(got[0].(Answer).Reply.Items[0], "asked for it") {
+	if wants(got) != "answer:refused" || !strings.Contains(got[0].(Answer).Reply.Items[0], "asked for it") {
 		t.Fatalf("Decide wants %+v", got)
 	}
 }
@@ -362,7 +363,7 @@ func TestRandomStatesComeToRestAndApplyOnlyWhatMayBe(t *testing.T) {
 			}
 		}
 		if rounds == MaxRounds {
-			t.Fatalf("seed %d does not come to rest: %s", seed, names(Decide(s)))
+			t.Fatalf("seed %d does not come to rest: %s", seed, wants(Decide(s)))
 		}
 	}
 }

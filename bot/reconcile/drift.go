@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/report"
@@ -47,7 +48,7 @@ func (s *State) unknownContributor() string {
 	// The bot's commits under another pull still hold what somebody else did.
 	for _, c := range s.Commits {
 		if c.Author.ID == s.Self.ID && len(c.Parents) < 2 {
-			return "whoever is behind " + Short(c.SHA) + ", which lockkeeper committed,"
+			return "whoever is behind " + names.Short(c.SHA) + ", which lockkeeper committed,"
 		}
 	}
 	return ""
@@ -104,7 +105,7 @@ func (s *State) agreed(t plan.Target) []policy.Change {
 	if s.Kind != PlanPull && s.Kind != PlanMerged {
 		return nil
 	}
-	if last := s.Memory.Last; last != nil && last.Head == s.Pull.Head.SHA && slices.Contains(s.Memory.Leases, TargetKey(t.Plan.Target)) {
+	if last := s.Memory.Last; last != nil && last.Head == s.Pull.Head.SHA && slices.Contains(s.Memory.Leases, names.TargetKey(t.Plan.Target)) {
 		return nil // the gate let this head have the target: what is live may be its doing
 	}
 	var changes []policy.Change
@@ -124,7 +125,7 @@ func (s *State) agreed(t plan.Target) []policy.Change {
 		if err != nil { // plain data cannot fail to marshal
 			doc = []byte(err.Error())
 		}
-		c.Digest = Hash("agree", c.Cluster, c.Target, d.Ref.String(), string(c.Action), string(doc))
+		c.Digest = names.Hash("agree", c.Cluster, c.Target, d.Ref.String(), string(c.Action), string(doc))
 		changes = append(changes, c)
 	}
 	return changes
@@ -172,7 +173,7 @@ func (d *DriftPull) change(t plan.Target, ref cluster.Ref) policy.Change {
 	if err != nil { // plain data cannot fail to marshal
 		doc = []byte(err.Error())
 	}
-	c.Digest = Hash("adopt", d.Cluster, d.Target, ref.String(), string(doc))
+	c.Digest = names.Hash("adopt", d.Cluster, d.Target, ref.String(), string(doc))
 	return c
 }
 

@@ -75,7 +75,7 @@ func TestDecideOfDriftAndRollbacks(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := situation(c.is...)
 			stand(s)
-			if got := names(Decide(s)); got != c.want {
+			if got := wants(Decide(s)); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/policy"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
@@ -37,7 +38,7 @@ func (s *State) Facts(changes []policy.Change, blocked []string) policy.Facts {
 		f.AskedBy = &s.Memory.AskedBy
 	}
 	if !s.Admitted() {
-		f.Blocked = append(f.Blocked, "the head comes from a fork and nobody with write access has admitted it (`/plan "+Short(s.Pull.Head.SHA)+"`)")
+		f.Blocked = append(f.Blocked, "the head comes from a fork and nobody with write access has admitted it (`/plan "+names.Short(s.Pull.Head.SHA)+"`)")
 	}
 	return f
 }

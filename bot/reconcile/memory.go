@@ -2,14 +2,13 @@ package reconcile
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 
 	"lockkeeper/bot/lossless"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/policy"
 	"lockkeeper/forge"
@@ -298,7 +297,7 @@ func (m *Memory) Retarget(base string) {
 func (m *Memory) Reread(comments []forge.Comment) {
 	texts := map[int64]string{}
 	for _, c := range comments {
-		texts[c.ID] = Hash(c.Body)
+		texts[c.ID] = names.Hash(c.Body)
 	}
 	m.Sticky = slices.DeleteFunc(m.Sticky, func(p Posted) bool { return texts[p.ID] == "" })
 	for i, p := range m.Sticky {
@@ -353,12 +352,3 @@ func (m *Memory) UnmarshalJSON(doc []byte) (err error) {
 
 // MarshalJSON writes it back as it was.
 func (m *Memory) MarshalJSON() ([]byte, error) { return lossless.Marshal((*stored)(m), m.rest) }
-
-// Hash is a digest for comparing texts and keys.
-func Hash(parts ...string) string {
-	h := sha256.New()
-	for _, p := range parts {
-		fmt.Fprintf(h, "%d:%s", len(p), p)
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}

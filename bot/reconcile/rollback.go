@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/report"
 	"lockkeeper/forge"
@@ -45,12 +46,12 @@ func (s *State) JudgeRollback(r Returning) *policy.Rollback {
 func (s *State) addedByPeople() string {
 	for _, c := range s.Commits {
 		if c.Author.ID != s.Self.ID && !s.CleanMerges[c.SHA] {
-			return "@" + c.Author.Login + " committed " + Short(c.SHA) + " to it"
+			return "@" + c.Author.Login + " committed " + names.Short(c.SHA) + " to it"
 		}
 		// Anybody may write our name into a commit, and sign it as its committer.
 		signed := c.Verified && (c.Committer.ID == s.Self.ID || slices.Contains(s.Policy.ServiceAccounts, c.Committer.ID))
 		if !s.PushersKnown && !signed && !s.CleanMerges[c.SHA] {
-			return "the forge does not tell who pushed, and " + Short(c.SHA) + " is not signed by it"
+			return "the forge does not tell who pushed, and " + names.Short(c.SHA) + " is not signed by it"
 		}
 	}
 	for _, u := range s.Pushers {

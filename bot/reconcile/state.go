@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,21 +8,13 @@ import (
 
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
 	"lockkeeper/forge"
 )
-
-// PullKey names a pull in the store and in work keys.
-type PullKey struct {
-	Repo   int64 // the forge's id of the repository
-	Number int
-}
-
-// String is the work key: "pull/<repository id>/<number>".
-func (k PullKey) String() string { return fmt.Sprintf("pull/%d/%d", k.Repo, k.Number) }
 
 // State is everything Decide looks at: what the forge, Git, the store and the
 // operator say about one pull at one moment.
@@ -129,7 +120,7 @@ type Command struct {
 
 // ID makes the same command the same operation, however often it is seen.
 func (c Command) ID() string {
-	return Hash("command", strconv.FormatInt(c.Comment.ID, 10), strconv.Itoa(c.Index))
+	return names.Hash("command", strconv.FormatInt(c.Comment.ID, 10), strconv.Itoa(c.Index))
 }
 
 // Fresh reports whether the plan at hand was made from what is there now.
@@ -254,7 +245,7 @@ func (s *State) PlanDigest(out *plan.Output) string {
 	for _, c := range s.adopted(out) {
 		parts = append(parts, c.Digest)
 	}
-	return Hash(parts...)
+	return names.Hash(parts...)
 }
 
 // ChangeDigests are the digests of all changes of a plan, sorted.
@@ -274,20 +265,4 @@ func (s *State) Verdict() policy.Verdict {
 		blocked = s.PlanProblems(s.Plan)
 	}
 	return policy.Evaluate(s.Policy, s.Facts(s.Changes(), blocked))
-}
-
-// TargetKey names the lease of a target.
-func TargetKey(t cluster.Target) string {
-	return TargetKeys(t.Cluster) + t.Name + "/" + strconv.FormatInt(t.RepoID, 10)
-}
-
-// TargetKeys is what the keys of all targets of a cluster begin with.
-func TargetKeys(clusterName string) string { return "target/" + clusterName + "/" }
-
-// Short abbreviates a commit or a digest for people.
-func Short(sha string) string {
-	if len(sha) > 7 {
-		return sha[:7]
-	}
-	return sha
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/outcome"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/report"
@@ -18,7 +19,7 @@ import (
 // View is what the report says of the state.
 func (s *State) View() report.View {
 	v := report.View{
-		Key:  PullKey{s.Operator.ID, s.Pull.Number}.String(),
+		Key:  names.PullKey{Repo: s.Operator.ID, Number: s.Pull.Number}.String(),
 		Head: s.Pull.Head.SHA, Base: s.Pull.Base.Name, BaseSHA: s.BaseSHA,
 		Problems: slices.Clone(s.Blocked), MergeMode: s.Operator.Apply == config.ApplyOnMerge,
 		Verdict: s.Verdict(), MergeSHA: s.Pull.MergeSHA, PolicyChange: s.PolicyChange,
@@ -113,8 +114,8 @@ func (s *State) targetStatus(p *cluster.Plan) string {
 	case !slices.ContainsFunc(s.Changes(), func(c policy.Change) bool { return c.Target == p.Target.Name }):
 		return "no change"
 	}
-	if l, ok := s.Holders[TargetKey(p.Target)]; ok {
-		return "held by " + HolderName(l.Holder)
+	if l, ok := s.Holders[names.TargetKey(p.Target)]; ok {
+		return "held by " + names.HolderName(l.Holder)
 	}
 	f := s.Facts(nil, nil)
 	f.Changes = slices.DeleteFunc(s.Changes(), func(c policy.Change) bool { return c.Target != p.Target.Name })
@@ -122,19 +123,6 @@ func (s *State) targetStatus(p *cluster.Plan) string {
 		return fmt.Sprintf("needs %d more", len(v.AllMissing()))
 	}
 	return "ready"
-}
-
-// HolderName makes "pull/1/7" readable.
-func HolderName(holder string) string {
-	var repo int64
-	var number int
-	if n, err := fmt.Sscanf(holder, "pull/%d/%d", &repo, &number); n == 2 && err == nil {
-		return fmt.Sprintf("#%d", number)
-	}
-	if strings.HasPrefix(holder, "heal/") {
-		return "a heal"
-	}
-	return holder
 }
 
 func (s *State) notices() []string {
@@ -171,8 +159,8 @@ func (s *State) notices() []string {
 	out = append(out, s.unseen()...)
 	for _, l := range s.Holders {
 		for _, t := range s.Targets() {
-			if TargetKey(t) == l.Key {
-				out = append(out, fmt.Sprintf("%s is held by %s since %s (%s).", t.Name, HolderName(l.Holder), moment(l.Acquired), l.Purpose))
+			if names.TargetKey(t) == l.Key {
+				out = append(out, fmt.Sprintf("%s is held by %s since %s (%s).", t.Name, names.HolderName(l.Holder), moment(l.Acquired), l.Purpose))
 			}
 		}
 	}
@@ -211,7 +199,7 @@ func (s *State) Targets() []cluster.Target {
 func (s *State) next(p report.Phase, v policy.Verdict) []string {
 	switch p {
 	case report.Waiting:
-		return []string{"/plan " + Short(s.Pull.Head.SHA)}
+		return []string{"/plan " + names.Short(s.Pull.Head.SHA)}
 	case report.Restoring:
 		return []string{"/unlock restore", "/unlock keep"}
 	case report.Broken:
@@ -243,7 +231,7 @@ func (s *State) next(p report.Phase, v policy.Verdict) []string {
 func (s *State) approve() []string {
 	switch missing, byDigest := policy.Approving(s.Policy, s.Facts(s.Changes(), nil)); {
 	case missing && byDigest && s.digest() != "":
-		return []string{"/approve " + Short(s.digest())}
+		return []string{"/approve " + names.Short(s.digest())}
 	case missing:
 		return []string{"/approve"}
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"lockkeeper/bot/history"
-	"lockkeeper/bot/reconcile"
+	"lockkeeper/bot/names"
 	"lockkeeper/forge"
 	"lockkeeper/forge/git"
 )
@@ -29,7 +29,7 @@ func (m *Maker) span(ctx context.Context, j *job) (*Outcome, error) {
 		return nil, err
 	}
 	if !here {
-		return refuse("%s was rewritten: the merge %s of #%d is no longer on it", base, reconcile.Short(merge), j.Pull.Number), nil
+		return refuse("%s was rewritten: the merge %s of #%d is no longer on it", base, names.Short(merge), j.Pull.Number), nil
 	}
 	if j.back() {
 		return m.destination(ctx, j)
@@ -130,7 +130,7 @@ func (j *job) conflict(ctx context.Context, conflicts []string) *Outcome {
 		}
 		out.Reasons = append(out.Reasons, "in conflict: `"+strings.ReplaceAll(file, "`", "'")+"`")
 	}
-	out.Reasons = append(out.Reasons, fmt.Sprintf("everything since can be undone with it: `/rollback to %s`", reconcile.Short(j.from)))
+	out.Reasons = append(out.Reasons, fmt.Sprintf("everything since can be undone with it: `/rollback to %s`", names.Short(j.from)))
 	return j.byHand(ctx, out)
 }
 
@@ -153,7 +153,7 @@ func (j *job) byHand(ctx context.Context, out *Outcome) *Outcome {
 	}
 	then := fmt.Sprintf("then `git revert --no-edit %s`; where it stops, edit the files, `git add` them, and `git revert --continue`", revert)
 	if j.back() {
-		then = fmt.Sprintf("then `git read-tree -u --reset %s`, and `git commit -m \"Rollback to %s\"`", j.from, reconcile.Short(j.from))
+		then = fmt.Sprintf("then `git read-tree -u --reset %s`, and `git commit -m \"Rollback to %s\"`", j.from, names.Short(j.from))
 	}
 	out.Reasons = append(out.Reasons,
 		fmt.Sprintf("by hand: `git fetch origin`, and `git switch -c %s %s`", branch, quote("origin/"+base)),

@@ -15,6 +15,7 @@ import (
 	"lockkeeper/bot/bypass"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/drift"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/cluster"
@@ -60,7 +61,7 @@ func (s *Sweeper) Wants(e forge.Event) []string {
 	case e.Pull != 0 && e.Sender == s.Self.ID:
 		return nil
 	case e.Pull != 0:
-		return []string{reconcile.PullKey{Repo: e.Repo.ID, Number: e.Pull}.String()}
+		return []string{names.PullKey{Repo: e.Repo.ID, Number: e.Pull}.String()}
 	case e.HeadSHA != "":
 		return []string{fmt.Sprintf("group/%d/%s", e.Repo.ID, e.HeadSHA)}
 	case e.Branch != "":
@@ -93,7 +94,7 @@ func (s *Sweeper) WantAll(ctx context.Context) error {
 		if op.Number == 0 {
 			continue
 		}
-		if err := s.Store.Want(ctx, reconcile.PullKey{Repo: op.RepoID, Number: op.Number}.String()); err != nil {
+		if err := s.Store.Want(ctx, names.PullKey{Repo: op.RepoID, Number: op.Number}.String()); err != nil {
 			return err
 		}
 	}
@@ -143,7 +144,7 @@ func (s *Sweeper) wantUnfinished(ctx context.Context, repo int64) error {
 		if m.Closed && len(m.Leases) == 0 && m.PendingMerge == "" {
 			continue
 		}
-		if err := s.Store.Want(ctx, reconcile.PullKey{Repo: repo, Number: n}.String()); err != nil {
+		if err := s.Store.Want(ctx, names.PullKey{Repo: repo, Number: n}.String()); err != nil {
 			return err
 		}
 	}
@@ -177,7 +178,7 @@ func (s *Sweeper) wantPulls(ctx context.Context, op config.Repository, branch st
 		if p.Base.Name != branch {
 			continue
 		}
-		if err := s.Store.Want(ctx, reconcile.PullKey{Repo: op.ID, Number: p.Number}.String()); err != nil {
+		if err := s.Store.Want(ctx, names.PullKey{Repo: op.ID, Number: p.Number}.String()); err != nil {
 			return err
 		}
 	}
@@ -202,7 +203,7 @@ func (s *Sweeper) Head(ctx context.Context, repo int64, sha string) error {
 		if !m.Checks || m.Closed || m.Check.SHA != sha {
 			continue
 		}
-		if err := s.Store.Want(ctx, reconcile.PullKey{Repo: repo, Number: n}.String()); err != nil {
+		if err := s.Store.Want(ctx, names.PullKey{Repo: repo, Number: n}.String()); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/names"
 	"lockkeeper/bot/policy"
 	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/report"
@@ -32,7 +33,7 @@ type Speaker struct {
 
 // key names a pull in logs and markers.
 func key(p *reconcile.State) string {
-	return reconcile.PullKey{Repo: p.Operator.ID, Number: p.Pull.Number}.String()
+	return names.PullKey{Repo: p.Operator.ID, Number: p.Pull.Number}.String()
 }
 
 // Publish writes the report: existing comments are edited, missing ones made,
@@ -125,7 +126,7 @@ func stands(p *reconcile.State, id int64, body string) bool {
 
 // posted is a comment that was just written with a body.
 func posted(c forge.Comment, body string) reconcile.Posted {
-	return reconcile.Posted{ID: c.ID, Hash: reconcile.Hash(body), Stands: reconcile.Hash(c.Body), URL: c.URL}
+	return reconcile.Posted{ID: c.ID, Hash: names.Hash(body), Stands: names.Hash(c.Body), URL: c.URL}
 }
 
 // WriteCheck writes the check on a head.

@@ -123,12 +123,12 @@ func TestLibrariesStayInTheirRooms(t *testing.T) {
 		"github.com/google/go-github/":        {"forge/github"},
 		"github.com/bradleyfalzon/":           {"forge/github"},
 		"github.com/sergi/go-diff/":           {"bot/report"},
-		"k8s.io/client-go/":                   {"cluster", "cmd/demo", "cmd/bench", "cmd/replay"},
-		"k8s.io/api/":                         {"cluster", "cmd/demo", "cmd/bench", "cmd/replay"},
+		"k8s.io/client-go/":                   {"cluster", "cmd/demo", "cmd/bench", "cmd/replay", "cmd/soak"},
+		"k8s.io/api/":                         {"cluster", "cmd/demo", "cmd/bench", "cmd/replay", "cmd/soak"},
 		"sigs.k8s.io/kustomize/":              {"cluster/manifest"},
 		"github.com/riverqueue/river":         {"bot/store"},
 		"modernc.org/sqlite":                  {"bot/store"},
-		"github.com/jackc/pgx/":               {"bot/store"},
+		"github.com/jackc/pgx/":               {"bot/store", "cmd/soak"},
 		"github.com/prometheus/client_golang": {"bot/web"},
 	}
 	used := map[string]bool{}
