@@ -37,7 +37,8 @@ func TestTheActionSetIsComplete(t *testing.T) {
 // sorted.
 func implementers(t *testing.T, dir string) []string {
 	t.Helper()
-	pkgs, err := parser.ParseDir(token.NewFileSet(), dir, nil, parser.SkipObjectResolution) //nolint:staticcheck // no build tags here
+	//lint:ignore SA1019 this package has no build tags
+	pkgs, err := parser.ParseDir(token.NewFileSet(), dir, nil, parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -324,7 +324,7 @@ func TestDrainHandsOver(t *testing.T) {
 		t.Fatalf("not alive: %d %s", status, body)
 	}
 	// A Deployment without nodes never becomes healthy: the apply waits.
-	n := s.open("change", map[string]string{"deploy/d.yaml": fmt.Sprintf(`apiVersion: apps/v1
+	n := s.open("change", map[string]string{"deploy/d.yaml": `apiVersion: apps/v1
 kind: Deployment
 metadata: {name: d}
 spec:
@@ -334,7 +334,7 @@ spec:
     spec:
       nodeSelector: {nowhere: "true"}
       containers: [{name: c, image: example.com/c}]
-`)})
+`})
 	_, err := s.Say(t.Context(), house.Reviewer, n, "/approve")
 	s.must(err)
 	s.edit("server.yaml", func(text string) string { return text + "drain: 2s\n" })

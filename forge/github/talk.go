@@ -211,7 +211,7 @@ func (f *Forge) TeamMembers(ctx context.Context, ref forge.RepoRef, t forge.Team
 	if err := checkName(forge.RepoRef{Owner: t.Org, Name: t.Slug}); err != nil {
 		return nil, wire.Fail(op, err)
 	}
-	c, ref, err := f.repo(ctx, ref)
+	c, _, err := f.repo(ctx, ref)
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
