@@ -227,9 +227,9 @@ func (b *Bot) Handle(ctx context.Context, key string) error {
 		return op.Name
 	}))
 	defer release()
-	// What no webhook wanted, nobody waits for.
-	asked := ctx
-	if store.Cause(ctx) == "" {
+	// What no webhook wanted, nobody waits for; what was begun is finished as if
+	// somebody did.
+	if store.Cause(ctx) == "" && !b.begun(ctx, key) {
 		ctx = forge.Background(ctx)
 	}
 	if name := drift.Cluster(key); name != "" {
@@ -256,7 +256,7 @@ func (b *Bot) Handle(ctx context.Context, key string) error {
 	case "pull":
 		var number int
 		if _, err = fmt.Sscan(second, &number); err == nil {
-			err = b.Reconcile(b.patience(ctx, asked, repo, number), repo, number)
+			err = b.Reconcile(ctx, repo, number)
 		}
 	case "base":
 		err = b.sweeper.Moved(ctx, repo, second)
@@ -272,14 +272,16 @@ func (b *Bot) Handle(ctx context.Context, key string) error {
 	return b.resting(ctx, key, err)
 }
 
-// patience is the context that a pull is worked on with: what was begun is
-// finished as if somebody waited for it.
-func (b *Bot) patience(background, asked context.Context, repo int64, number int) context.Context {
-	ops, err := b.store.Operations(asked, repo, number)
-	if err != nil || slices.ContainsFunc(ops, func(o store.Operation) bool { return o.Finished.IsZero() }) {
-		return asked
+// begun reports whether a key is that of a pull with an operation that is not
+// over.
+func (b *Bot) begun(ctx context.Context, key string) bool {
+	var repo int64
+	var number int
+	if _, err := fmt.Sscanf(key, "pull/%d/%d", &repo, &number); err != nil {
+		return false
 	}
-	return background
+	ops, err := b.store.Operations(ctx, repo, number)
+	return err != nil || slices.ContainsFunc(ops, func(o store.Operation) bool { return o.Finished.IsZero() })
 }
 
 // lookForDrift looks at a cluster, after what a look before it left undone.
@@ -334,7 +336,11 @@ func (b *Bot) resting(ctx context.Context, key string, err error) error {
 	var fe *forge.Error
 	if errors.As(err, &fe) && fe.Code == forge.RateLimited && fe.RetryAfter.After(b.now()) {
 		b.log.WarnContext(ctx, "the forge asks to slow down: the work rests", "until", fe.RetryAfter)
-		return store.Later(err, fe.RetryAfter.Add(rand.N(20*time.Second))) // not all at once
+		at := fe.RetryAfter.Add(rand.N(20 * time.Second)) // not all at once
+		if forge.IsBackground(ctx) {
+			return store.LaterUnlessWanted(err, at) // there may be calls left for people
+		}
+		return store.Later(err, at)
 	}
 	var gone *repositories.Unreachable
 	if errors.As(err, &gone) { // the log was told, and is again in an hour
@@ -354,6 +360,9 @@ func (b *Bot) Reconcile(ctx context.Context, repo int64, number int) error {
 	g, err := b.gather(ctx, names.PullKey{Repo: repo, Number: number})
 	if err != nil || g == nil {
 		return err
+	}
+	if len(g.Commands) > 0 || g.Operation != nil {
+		ctx = forge.Awaited(ctx) // somebody waits, however that was found out
 	}
 	if err := b.talk.Single(ctx, g.State); err != nil {
 		return err

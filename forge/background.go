@@ -12,7 +12,13 @@ func Background(ctx context.Context) context.Context {
 	return context.WithValue(ctx, backgroundKey{}, true)
 }
 
-// IsBackground reports whether ctx was marked by Background.
+// Awaited marks what is done under ctx as work that somebody waits for, whatever
+// it was before.
+func Awaited(ctx context.Context) context.Context {
+	return context.WithValue(ctx, backgroundKey{}, false)
+}
+
+// IsBackground reports whether ctx was marked by Background last.
 func IsBackground(ctx context.Context) bool {
 	is, _ := ctx.Value(backgroundKey{}).(bool)
 	return is

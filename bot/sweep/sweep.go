@@ -174,6 +174,7 @@ func (s *Sweeper) wantPulls(ctx context.Context, op config.Repository, branch st
 	if err != nil {
 		return err
 	}
+	ctx = store.Unasked(ctx) // whoever moved the branch waits for none of them
 	for _, p := range pulls {
 		if p.Base.Name != branch {
 			continue

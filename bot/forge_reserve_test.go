@@ -1,0 +1,44 @@
+package bot_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// grants has the forge grant so many calls more than were made until now, and
+// tells by the next answers.
+func (h *house) grants(more int) {
+	h.forge.Mu.Lock()
+	defer h.forge.Mu.Unlock()
+	most := 0
+	for _, used := range h.forge.Used {
+		most = max(most, used)
+	}
+	h.forge.Opt.RateLimit = most + more
+}
+
+// TestPullThatWasPutOffIsThereForPeople: little is left of what the forge grants
+// when the base branch moves. That the open pulls are planned again can wait; as
+// soon as somebody speaks on one of them, it does not.
+func TestPullThatWasPutOffIsThereForPeople(t *testing.T) {
+	h := newHouse(t, build{})
+	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
+	h.grants(52)
+	h.push(second, "main", map[string]string{"README.md": "moved\n"})
+	h.until("the pull is put off", func() bool {
+		for line := range strings.Lines(h.said.String()) {
+			if strings.Contains(line, "are kept for people") && strings.Contains(line, "key=pull/") {
+				return true
+			}
+		}
+		return false
+	})
+	id, err := h.as(reviewer).Comment(t.Context(), shop, n, "/approve")
+	h.must(err)
+	h.until("a person is answered", func() bool { return strings.Contains(h.replyTo(n, id), "approved") })
+	h.grants(5000)
+	h.pass(62 * time.Minute)
+	h.recover()
+	h.chain()
+}
