@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"os"
 	"syscall"
+	"time"
 
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+	"modernc.org/sqlite" // also the database/sql driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // openSQLite opens one connection: SQLite has one writer, and waiting for it
@@ -39,10 +41,36 @@ func openSQLite(ctx context.Context, path string, mustExist bool) (*sql.DB, erro
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	if err := db.PingContext(ctx); err != nil {
+	if err := connect(ctx, db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
+}
+
+// connectWait is how long connect tries, as long as busy_timeout, and
+// connectPause the time between two tries.
+const (
+	connectWait  = 30 * time.Second
+	connectPause = 10 * time.Millisecond
+)
+
+// connect makes the connection. The first process that opens a new file turns it
+// to write-ahead logging; others that come meanwhile are told at once that it is
+// busy, whatever busy_timeout says.
+func connect(ctx context.Context, db *sql.DB) error {
+	began := time.Now()
+	for {
+		err := db.PingContext(ctx)
+		var busy *sqlite.Error
+		if !errors.As(err, &busy) || busy.Code()&0xff != sqlite3.SQLITE_BUSY || time.Since(began) > connectWait {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(connectPause):
+		}
+	}
 }
 
 // Lock makes this process the only one that runs jobs on a SQLite database, or
