@@ -28,10 +28,11 @@ race = $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env C
 # costs a quarter of the time of the bot's stories, and finds nothing of ours.
 raceflags = $(if $(race),-race '-gcflags=modernc.org/...=-d=checkptr=0' '-gcflags=modernc.org/sqlite/lib=-race=false -d=checkptr=0')
 
+# Stories wait more than they work, so that more of them than cores run at a time.
 test: ## run all tests, on real control planes and databases
 	$(call need,$(GO) git npm)
 	@$(GO) run ./cluster/clustertest/build
-	@$(GO) test -timeout 40m -p 2 ./...
+	@$(GO) test -timeout 40m -p 2 -parallel 4 ./...
 
 race: ## run all tests with the race detector, which takes them twice as long
 	$(call need,$(GO) git npm)
