@@ -31,8 +31,10 @@ const (
 	stormWebhooks = 5000
 	// stormTargets are the targets that the pulls touch, in turn.
 	stormTargets = 100
-	// stormRate is how many calls arrive in a second.
-	stormRate = 500
+	// How many calls arrive in a second. SQLite has one connection, and every
+	// delivery is on the disk before it is answered.
+	rateSQLite   = 250
+	ratePostgres = 500
 	// maxRSS bounds the memory of the process, in MiB.
 	maxRSS = 512
 	// maxStormCalls bounds the forge calls a pull: a report takes maxForgeCalls,
@@ -42,7 +44,7 @@ const (
 
 // storms measures the same storm on both databases.
 func (b *bench) storms(ctx context.Context) (err error) {
-	if err := b.storm(ctx, "SQLite", ""); err != nil {
+	if err := b.storm(ctx, "SQLite", "", rateSQLite); err != nil {
 		return err
 	}
 	server, err := pgtest.Start(ctx, "")
@@ -54,13 +56,13 @@ func (b *bench) storms(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return b.storm(ctx, "PostgreSQL", database)
+	return b.storm(ctx, "PostgreSQL", database, ratePostgres)
 }
 
 // storm measures what a burst of webhooks does to the door, to the forge and to
 // memory: 500 pulls are opened, pushed to, talked about, reviewed and tested,
 // and everything that the forge tells of it arrives twice, in any order.
-func (b *bench) storm(ctx context.Context, on, database string) (err error) {
+func (b *bench) storm(ctx context.Context, on, database string, rate int) (err error) {
 	h, err := house.Start(ctx, house.Options{
 		Binary: b.binary, Plane: b.plane, Store: database, Unchecked: true,
 		Repo: forgetest.NewRepo{Owner: "acme", Name: "shop", Files: stormFiles()},
@@ -77,7 +79,7 @@ func (b *bench) storm(ctx context.Context, on, database string) (err error) {
 		return err
 	}
 	h.Forge.ForgetCalls()
-	s := &storm{brewer: w, calls: calls, on: on, report: b.report}
+	s := &storm{brewer: w, calls: calls, on: on, rate: rate, report: b.report}
 	begin := time.Now()
 	if err := s.blow(ctx); err != nil {
 		return err
@@ -211,6 +213,7 @@ type storm struct {
 	*brewer
 	calls  []forgetest.Delivery
 	on     string // which store
+	rate   int    // calls a second
 	report *report
 	client http.Client
 }
@@ -255,7 +258,7 @@ func (s *storm) blow(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	begin := time.Now()
 	for i, d := range order {
-		due := begin.Add(time.Duration(i) * time.Second / stormRate)
+		due := begin.Add(time.Duration(i) * time.Second / time.Duration(s.rate))
 		time.Sleep(time.Until(due))
 		g.Go(func() error {
 			answer, err := s.post(ctx, d)
