@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/bypass/brought"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/plan"
 	"lockkeeper/bot/policy"
-	"lockkeeper/bot/reconcile"
 	"lockkeeper/bot/store"
 	"lockkeeper/forge"
 	"lockkeeper/forge/git"
@@ -81,10 +81,10 @@ func (w *Watcher) Watch(ctx context.Context, op config.Repository, branch string
 }
 
 // Open lists what came to a base branch past the gate and is not settled;
-// reconcile.Concerning picks what concerns a plan. A branch that was not looked
+// brought.Concerning picks what concerns a plan. A branch that was not looked
 // at since it came to tip is looked at first, in case its webhook is late or
 // lost.
-func (w *Watcher) Open(ctx context.Context, op config.Repository, branch, tip string) ([]reconcile.Bypassed, error) {
+func (w *Watcher) Open(ctx context.Context, op config.Repository, branch, tip string) ([]brought.Commit, error) {
 	last, err := w.Store.Branch(ctx, op.ID, branch)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
@@ -98,9 +98,9 @@ func (w *Watcher) Open(ctx context.Context, op config.Repository, branch, tip st
 	if err != nil {
 		return nil, err
 	}
-	var out []reconcile.Bypassed
+	var out []brought.Commit
 	for _, f := range open {
-		out = append(out, reconcile.Bypassed{
+		out = append(out, brought.Commit{
 			Bypass:  policy.Bypass{SHA: f.SHA, Kind: f.Kind, By: f.By, Pull: f.Number},
 			Targets: f.Targets,
 		})

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"lockkeeper/bot/bypass/brought"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/names"
 	"lockkeeper/bot/policy"
@@ -139,7 +140,7 @@ func (s *State) Overrides() []policy.Override {
 
 // bypass is what came past the gate and is in the plan.
 func (s *State) bypass(changes []policy.Change) []policy.Bypass {
-	out := Concerning(s.Bypass, changes)
+	out := brought.Concerning(s.Bypass, changes)
 	if s.Memory.Bypass != nil && s.Kind == PlanMerged {
 		out = append(out, *s.Memory.Bypass)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"lockkeeper/bot/bypass/brought"
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/names"
@@ -60,7 +61,7 @@ type State struct {
 	// Duties are the reviews that are owed in the repository, Bypass the commits
 	// that came to the base branch past the gate.
 	Duties []policy.Duty
-	Bypass []Bypassed
+	Bypass []brought.Commit
 	// Extra is set for a merge that holds anything else than merging the pull
 	// gives: somebody pushed it.
 	Extra bool

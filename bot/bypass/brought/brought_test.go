@@ -1,4 +1,4 @@
-package reconcile
+package brought
 
 import (
 	"slices"
@@ -10,9 +10,9 @@ import (
 )
 
 func TestBypassConcernsPlansOfWhatItTouched(t *testing.T) {
-	shop := Bypassed{policy.Bypass{SHA: "s"}, []string{"shop"}}
-	rules := Bypassed{policy.Bypass{SHA: "r"}, []string{config.RepoFile}}
-	all := []Bypassed{shop, rules}
+	shop := Commit{policy.Bypass{SHA: "s"}, []string{"shop"}}
+	rules := Commit{policy.Bypass{SHA: "r"}, []string{config.RepoFile}}
+	all := []Commit{shop, rules}
 	for name, c := range map[string]struct {
 		changes []policy.Change
 		want    []string

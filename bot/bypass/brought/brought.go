@@ -1,4 +1,6 @@
-package reconcile
+// Package brought tells what commits that came past the gate would bring to a
+// cluster with a plan.
+package brought
 
 import (
 	"slices"
@@ -8,9 +10,9 @@ import (
 	"lockkeeper/cluster"
 )
 
-// Bypassed is a commit that came past the gate, and what it touched that was
+// Commit is a commit that came past the gate, and what it touched that was
 // not settled since: targets, or policy, which config.RepoFile stands for.
-type Bypassed struct {
+type Commit struct {
 	policy.Bypass
 	Targets []string
 }
@@ -19,7 +21,7 @@ type Bypassed struct {
 // what touched a target that the plan changes, even another object of it,
 // because a plan also brings what earlier merges left; and what touched the
 // policy by which all plans are judged. A transfer may bring anything along.
-func Concerning(all []Bypassed, changes []policy.Change) []policy.Bypass {
+func Concerning(all []Commit, changes []policy.Change) []policy.Bypass {
 	var out []policy.Bypass
 	for _, b := range all {
 		if len(changes) > 0 && slices.Contains(b.Targets, config.RepoFile) || slices.ContainsFunc(changes, func(c policy.Change) bool {
