@@ -306,7 +306,7 @@ func (b *Bot) showProgress(ctx context.Context, state reconcile.State, a reconci
 	if err != nil || len(state.Memory.Sticky) == 0 {
 		return
 	}
-	if _, err := b.forge.UpdateComment(ctx, state.Operator.Ref(), state.Memory.Sticky[0].ID, bodies[0]); err != nil {
+	if _, err := b.forge.UpdateComment(ctx, state.Operator.Ref(), state.Pull.Number, state.Memory.Sticky[0].ID, bodies[0]); err != nil {
 		b.log.WarnContext(ctx, "the progress of an operation could not be shown; its outcome will be", "key", key, "error", err)
 	}
 }

@@ -385,9 +385,11 @@ type Forge interface {
 	Reviews(ctx context.Context, ref RepoRef, number int) ([]Review, error)
 
 	CreateComment(ctx context.Context, ref RepoRef, number int, body string) (Comment, error)
-	UpdateComment(ctx context.Context, ref RepoRef, id int64, body string) (Comment, error)
-	DeleteComment(ctx context.Context, ref RepoRef, id int64) error
-	React(ctx context.Context, ref RepoRef, commentID int64, r Reaction) error
+	// A comment is found by its pull and its ID; forges whose IDs suffice do not
+	// look at the pull.
+	UpdateComment(ctx context.Context, ref RepoRef, number int, id int64, body string) (Comment, error)
+	DeleteComment(ctx context.Context, ref RepoRef, number int, id int64) error
+	React(ctx context.Context, ref RepoRef, number int, commentID int64, r Reaction) error
 	// RequestReview asks people and teams for a review; asking again whom
 	// Pull.Requested names already changes nothing. A forge refuses the whole
 	// request (Invalid) when it names the pull's author or somebody who cannot

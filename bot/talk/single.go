@@ -30,7 +30,7 @@ func (s *Speaker) Single(ctx context.Context, p *reconcile.State) error {
 			kept = append(kept, c)
 			continue
 		}
-		if err := s.Forge.DeleteComment(ctx, p.Operator.Ref(), c.ID); err != nil && forge.CodeOf(err) != forge.NotFound {
+		if err := s.Forge.DeleteComment(ctx, p.Operator.Ref(), p.Pull.Number, c.ID); err != nil && forge.CodeOf(err) != forge.NotFound {
 			return err
 		}
 		s.Log.WarnContext(ctx, "a comment of ours was there twice: the younger one is deleted", "comment", c.ID, "stays", older.ID)

@@ -57,7 +57,7 @@ func (s *Speaker) Publish(ctx context.Context, p *reconcile.State, a reconcile.P
 		}
 	}
 	for _, surplus := range p.Memory.Sticky[len(bodies):] {
-		if err := s.Forge.DeleteComment(ctx, p.Operator.Ref(), surplus.ID); err != nil && forge.CodeOf(err) != forge.NotFound {
+		if err := s.Forge.DeleteComment(ctx, p.Operator.Ref(), p.Pull.Number, surplus.ID); err != nil && forge.CodeOf(err) != forge.NotFound {
 			return err
 		}
 	}
@@ -99,7 +99,7 @@ func (s *Speaker) post(ctx context.Context, p *reconcile.State, i int, body stri
 		old := p.Memory.Sticky[i]
 		// One that was deleted since it was listed is an error like any other:
 		// the next try does not find it, and makes a new one.
-		c, err := s.Forge.UpdateComment(ctx, ref, old.ID, body)
+		c, err := s.Forge.UpdateComment(ctx, ref, p.Pull.Number, old.ID, body)
 		if err != nil {
 			return reconcile.Posted{}, time.Time{}, err
 		}
@@ -213,7 +213,7 @@ func (s *Speaker) askForReview(ctx context.Context, p *reconcile.State, who ...p
 // Acknowledge marks a command as seen. The reaction is a courtesy: a forge that
 // refuses it must not keep the command from being carried out.
 func (s *Speaker) Acknowledge(ctx context.Context, p *reconcile.State, c reconcile.Command) {
-	if err := s.Forge.React(ctx, p.Operator.Ref(), c.Comment.ID, forge.Eyes); err != nil {
+	if err := s.Forge.React(ctx, p.Operator.Ref(), p.Pull.Number, c.Comment.ID, forge.Eyes); err != nil {
 		s.Log.WarnContext(ctx, "a command got no reaction; it is carried out and answered all the same", "key", key(p), "comment", c.Comment.ID, "error", err)
 	}
 }

@@ -28,7 +28,7 @@ func comments(t *testing.T, e *env) {
 	}
 
 	e.EditComment(t, e.ref, n, hers, alice, "/apply")
-	changed := must[forge.Comment](t)(e.f.UpdateComment(ctx, e.ref, mine.ID, "new body"))
+	changed := must[forge.Comment](t)(e.f.UpdateComment(ctx, e.ref, n, mine.ID, "new body"))
 	if changed.ID != mine.ID || changed.Body != "new body" {
 		t.Errorf("updated: %+v", changed)
 	}
@@ -37,13 +37,13 @@ func comments(t *testing.T, e *env) {
 		t.Errorf("after the edits: %+v", list)
 	}
 
-	if err := e.f.DeleteComment(ctx, e.ref, mine.ID); err != nil {
+	if err := e.f.DeleteComment(ctx, e.ref, n, mine.ID); err != nil {
 		t.Fatal(err)
 	}
 	if list = must[[]forge.Comment](t)(e.f.Comments(ctx, e.ref, n)); len(list) != 1 || list[0].ID != hers {
 		t.Errorf("after the deletion: %+v", list)
 	}
-	_, err := e.f.UpdateComment(ctx, e.ref, mine.ID, "again")
+	_, err := e.f.UpdateComment(ctx, e.ref, n, mine.ID, "again")
 	wantCode(t, "update of a deleted comment", err, forge.NotFound)
 	_, err = e.f.CreateComment(ctx, e.ref, n+1000, "hello")
 	wantCode(t, "comment on an unknown pull", err, forge.NotFound)
@@ -93,7 +93,7 @@ func reactions(t *testing.T, e *env) {
 	n := e.pull(t, alice, "x")
 	id := e.Comment(t, e.ref, n, alice, "/plan")
 	for _, r := range []forge.Reaction{forge.Eyes, forge.Rocket, forge.Confused, forge.Eyes} {
-		if err := e.f.React(t.Context(), e.ref, id, r); err != nil {
+		if err := e.f.React(t.Context(), e.ref, n, id, r); err != nil {
 			t.Fatalf("%s: %v", r, err)
 		}
 	}
@@ -103,7 +103,7 @@ func reactions(t *testing.T, e *env) {
 			t.Errorf("%d of %s: %v", got[r], r, got)
 		}
 	}
-	wantCode(t, "reaction to an unknown comment", e.f.React(t.Context(), e.ref, id+100000, forge.Eyes), forge.NotFound)
+	wantCode(t, "reaction to an unknown comment", e.f.React(t.Context(), e.ref, n, id+100000, forge.Eyes), forge.NotFound)
 }
 
 func reviews(t *testing.T, e *env) {

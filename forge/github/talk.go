@@ -60,7 +60,7 @@ func (f *Forge) CreateComment(ctx context.Context, ref forge.RepoRef, number int
 }
 
 // UpdateComment replaces the body of a comment; nobody is notified.
-func (f *Forge) UpdateComment(ctx context.Context, ref forge.RepoRef, id int64, body string) (forge.Comment, error) {
+func (f *Forge) UpdateComment(ctx context.Context, ref forge.RepoRef, _ int, id int64, body string) (forge.Comment, error) {
 	op := fmt.Sprintf("update comment %d in %s", id, ref)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
@@ -74,7 +74,7 @@ func (f *Forge) UpdateComment(ctx context.Context, ref forge.RepoRef, id int64, 
 }
 
 // DeleteComment removes a comment.
-func (f *Forge) DeleteComment(ctx context.Context, ref forge.RepoRef, id int64) error {
+func (f *Forge) DeleteComment(ctx context.Context, ref forge.RepoRef, _ int, id int64) error {
 	op := fmt.Sprintf("delete comment %d in %s", id, ref)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
@@ -87,7 +87,7 @@ func (f *Forge) DeleteComment(ctx context.Context, ref forge.RepoRef, id int64) 
 }
 
 // React marks a comment; doing it twice leaves one mark.
-func (f *Forge) React(ctx context.Context, ref forge.RepoRef, commentID int64, r forge.Reaction) error {
+func (f *Forge) React(ctx context.Context, ref forge.RepoRef, _ int, commentID int64, r forge.Reaction) error {
 	op := fmt.Sprintf("react to comment %d in %s", commentID, ref)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
