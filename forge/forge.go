@@ -333,6 +333,10 @@ type Limits struct {
 	Comment   int  // longest comment body, in characters
 	Summary   int  // longest check summary, in characters
 	HasChecks bool // check runs with a summary, rather than commit statuses
+	// Reserved are words that the forge takes for itself when a line of a comment
+	// begins with a slash and one of them: it carries them out and removes the
+	// line (GitLab's quick actions). Only those that are commands of ours count.
+	Reserved []string
 }
 
 // Forge is what the bot needs of a forge. Implementations are safe for
