@@ -35,7 +35,12 @@ type Forge interface {
 	// AddTeam makes a team (GitLab: subgroup) of an organisation, below another
 	// team if parent is given, or adds members to it.
 	AddTeam(ctx context.Context, org, slug, parent string, members ...string) error
+	// RenameTeam gives a team another slug; the old one is free.
+	RenameTeam(ctx context.Context, org, slug, to string) error
 	AddRepo(ctx context.Context, r NewRepo) (forge.RepoRef, error)
+	// MoveRepo gives a repository another name, another owner or both: to is
+	// "owner/name", and the owner is there.
+	MoveRepo(ctx context.Context, repo, to string) error
 	// Admit lets the bot into a repository, with what the README asks for, and
 	// has its events delivered as Hook says.
 	Admit(ctx context.Context, repo string) error
@@ -112,6 +117,14 @@ type Pull struct {
 	MergeSHA    string // commit on the base, when Merged
 }
 
+// Issue is what people see of an issue.
+type Issue struct {
+	Number      int
+	Title, Body string
+	Author      string // login
+	State       forge.PullState
+}
+
 // Shown is a check as people see it. Forges that tell fewer states fold them.
 type Shown struct {
 	Name, Title, Summary string
@@ -159,10 +172,13 @@ type Person interface {
 	Status(ctx context.Context, repo, sha, name string, s forge.CheckState) error
 	// OpenIssue opens an issue and returns its number.
 	OpenIssue(ctx context.Context, repo, title string) (int, error)
+	CloseIssue(ctx context.Context, repo string, number int) error
 
 	Pull(ctx context.Context, repo string, number int) (Pull, error)
-	// Pulls lists the open pulls.
+	// Pulls lists the pulls, open and closed, newest first.
 	Pulls(ctx context.Context, repo string) ([]Pull, error)
+	// Issues lists the issues, open and closed, newest first; pulls are none.
+	Issues(ctx context.Context, repo string) ([]Issue, error)
 	// Comments lists a pull's comments, oldest first, the forge's own remarks left
 	// out.
 	Comments(ctx context.Context, repo string, number int) ([]Comment, error)
