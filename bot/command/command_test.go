@@ -203,6 +203,35 @@ func TestWhereACommandCounts(t *testing.T) {
 	}
 }
 
+// Where a forge, or another bot, takes the short word for itself.
+func TestEveryCommandHasALongSpelling(t *testing.T) {
+	for _, spec := range Table() {
+		short := Parse(spec.Example)
+		long := Parse("/lockkeeper " + strings.TrimPrefix(spec.Example, "/"))
+		if len(short) != 1 || len(long) != 1 || long[0].Err != nil {
+			t.Fatalf("%s: %+v, %+v", spec.Example, short, long)
+		}
+		long[0].Line = short[0].Line
+		if !reflect.DeepEqual(short, long) {
+			t.Errorf("%s: %+v, and in the long spelling %+v", spec.Example, short[0], long[0])
+		}
+	}
+}
+
+func TestReservedWordsAreSpelledLong(t *testing.T) {
+	reserved := []string{"approve", "unlock"}
+	for line, want := range map[string]string{
+		"/approve 1a2b3c4": "/lockkeeper approve 1a2b3c4", "/unlock": "/lockkeeper unlock", "/apply": "/apply", "approve": "approve", "": "",
+	} {
+		if got := Spell(line, reserved); got != want {
+			t.Errorf("%q is spelled %q, want %q", line, got, want)
+		}
+	}
+	if help := Markdown(reserved...); !strings.Contains(help, "`/lockkeeper approve [digest]`") || !strings.Contains(help, "`/apply [target...] [sha]`") {
+		t.Errorf("help: %s", help)
+	}
+}
+
 // Threat 21: characters that look like a command and are not one.
 func TestNearMissesAreExplained(t *testing.T) {
 	for body, want := range map[string][2]string{
@@ -245,6 +274,12 @@ func TestNearMissesAreExplained(t *testing.T) {
 		"@lockkeeper-acme[bot]: /Apply x": {"/apply", "start with a slash"},
 		"lockkeeper apply":                {"/apply", "start with a slash"},
 		"Lockkeeper, help!":               {"/help", "start with a slash"},
+		"/lockkeeper aprove":              {"/lockkeeper approve", "no command `/lockkeeper aprove`; did you mean `/lockkeeper approve`?"},
+		"/lockkeeper /approve":            {"/lockkeeper approve", "did you mean `/lockkeeper approve`?"},
+		"/lockkeeper":                     {"/help", "no command `/lockkeeper`; `/help` lists them"},
+		"/lockkeeper frobnicate":          {"/help", "no command `/lockkeeper frobnicate`"},
+		"/lockkeeper аpprove":             {"/lockkeeper approve", "U+0430"},
+		"> quote\n/lockkeeper apply":      {"/apply", "belongs to the quote above"},
 	} {
 		got := Parse(body)
 		if len(got) != 1 || got[0].Name != "" || got[0].Err == nil || got[0].Suggestion != want[0] || !strings.Contains(got[0].Err.Error(), want[1]) {

@@ -97,11 +97,8 @@ func continued(n ast.Node, src []byte, open enclosure, what string) []candidate 
 			if !ok || !covered(plain, line.Start, line.Stop) {
 				continue
 			}
-			word, _ := cutWord(string(line.Value(src)))
-			if name, slash := strings.CutPrefix(word, "/"); slash {
-				if _, known := Lookup(name); known {
-					out = append(out, candidate{text: string(line.Value(src)), plain: true, inside: what})
-				}
+			if _, _, known := named(string(line.Value(src))); known {
+				out = append(out, candidate{text: string(line.Value(src)), plain: true, inside: what})
 			}
 		}
 	}

@@ -28,6 +28,9 @@ func nearMiss(line string) (suggestion string, err error) {
 	if !slash {
 		return "", nil
 	}
+	if word, rest := cutWord(plain); word == Prefix {
+		return nearLong(line, rest)
+	}
 	trimmed := strings.TrimLeft(name, " ")
 	word, _ := cutWord(trimmed)
 	shown := plain[:len(plain)-len(trimmed)+len(word)]
@@ -40,6 +43,20 @@ func nearMiss(line string) (suggestion string, err error) {
 		return s, fmt.Errorf("a command must be plain ASCII, and this line holds %s; did you mean %s?", describe(r), code(s))
 	}
 	return s, fmt.Errorf("there is no command %s; did you mean %s?", code(shown), code(s))
+}
+
+// nearLong explains a line in the long spelling, which talks to nobody but us.
+func nearLong(line, rest string) (suggestion string, err error) {
+	word, _ := cutWord(strings.TrimLeft(rest, " \t"))
+	spec, found := closest(strings.TrimPrefix(word, "/"))
+	if !found {
+		return "/help", fmt.Errorf("there is no command %s; %s lists them", code(strings.TrimSpace(Prefix+" "+word)), code("/help"))
+	}
+	s := Prefix + " " + string(spec.Name)
+	if r, strange := strangeRune(line); strange {
+		return s, fmt.Errorf("a command must be plain ASCII, and this line holds %s; did you mean %s?", describe(r), code(s))
+	}
+	return s, fmt.Errorf("there is no command %s; did you mean %s?", code(Prefix+" "+word), code(s))
 }
 
 // closest finds the command that a word is a slip of: other case, trailing

@@ -107,10 +107,8 @@ func intricate(body string) bool {
 func parseLine(c candidate) (p Parsed, ok bool) {
 	line := strings.Trim(c.text, " \t")
 	p.Line = shorten(line, maxLine)
-	word, rest := cutWord(line)
-	name, slash := strings.CutPrefix(word, "/")
-	spec, known := Lookup(name)
-	if !slash || !known {
+	spec, rest, known := named(line)
+	if !known {
 		p.Suggestion, p.Err = nearMiss(line)
 		return p, p.Err != nil
 	}
@@ -127,6 +125,22 @@ func parseLine(c candidate) (p Parsed, ok bool) {
 		p.Err = fmt.Errorf("%w; usage: %s", err, code(spec.Usage()))
 	}
 	return p, true
+}
+
+// named finds the command that a line starts with, in the short spelling or the
+// long one, and what follows it.
+func named(line string) (spec Spec, rest string, known bool) {
+	word, rest := cutWord(line)
+	if word == Prefix {
+		word, rest = cutWord(strings.TrimLeft(rest, " \t"))
+		word = "/" + word
+	}
+	name, slash := strings.CutPrefix(word, "/")
+	if !slash {
+		return Spec{}, "", false
+	}
+	spec, known = Lookup(name)
+	return spec, rest, known
 }
 
 // acceptable says why a line that starts with a command is not one.

@@ -3,7 +3,8 @@
 // list derive from it.
 //
 // A command is a whole line of a top-level paragraph, in ASCII, that starts
-// with a slash. What stands in code, quotes, lists, tables, headings, HTML or
+// with a slash: "/approve", or "/lockkeeper approve" where the forge or another
+// bot takes the short word for itself. What stands in code, quotes, lists, tables, headings, HTML or
 // comments is not a command, so that nobody can be made to give one by
 // quoting or pasting (threat 21). Whether the author may give it, and whether
 // the comment was edited, is not decided here.
@@ -11,8 +12,12 @@ package command
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
+
+// Prefix begins the long spelling of every command.
+const Prefix = "/lockkeeper"
 
 // Name identifies a command: its word without the slash.
 type Name string
@@ -168,17 +173,28 @@ func Lookup(word string) (Spec, bool) {
 	return Spec{}, false
 }
 
+// Spell is a command line as people have to write it where the forge takes the
+// reserved words for itself: "/approve" becomes "/lockkeeper approve".
+func Spell(line string, reserved []string) string {
+	word, _ := cutWord(line)
+	if name := strings.TrimPrefix(word, "/"); name != word && slices.Contains(reserved, name) {
+		return Prefix + " " + line[1:]
+	}
+	return line
+}
+
 // Markdown is the table for people: the answer to /help, and the README's list.
-func Markdown() string {
+// Reserved words are spelled as Spell does.
+func Markdown(reserved ...string) string {
 	var b strings.Builder
 	b.WriteString("| Command | What it does | Who | Example |\n|---|---|---|---|\n")
 	cell := strings.NewReplacer("|", `\|`).Replace
 	for _, s := range Table() {
-		usage := "`" + s.Usage() + "`"
+		usage := "`" + Spell(s.Usage(), reserved) + "`"
 		for _, alias := range s.Aliases {
-			usage += " (or `/" + alias + "`)"
+			usage += " (or `" + Spell("/"+alias, reserved) + "`)"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | `%s` |\n", cell(usage), cell(s.Summary), cell(s.Who), cell(s.Example))
+		fmt.Fprintf(&b, "| %s | %s | %s | `%s` |\n", cell(usage), cell(s.Summary), cell(s.Who), cell(Spell(s.Example, reserved)))
 	}
 	return b.String()
 }

@@ -70,7 +70,7 @@ func (t *Trees) restore(ctx context.Context, s *reconcile.State) error {
 			return nil // nothing was applied, and base is to stay as it is
 		}
 		if err != nil || len(conflicts) > 0 {
-			s.Blocked = append(s.Blocked, "what was applied cannot be told any more, because the head no longer merges with "+s.Pull.Base.Name+"; `/unlock keep` gives its targets up, and `/sync TARGET` on another pull brings "+s.Pull.Base.Name+" back")
+			s.Blocked = append(s.Blocked, "what was applied cannot be told any more, because the head no longer merges with "+s.Pull.Base.Name+"; `"+s.Spell("/unlock keep")+"` gives its targets up, and `/sync TARGET` on another pull brings "+s.Pull.Base.Name+" back")
 			t.Merge, t.Tree = nil, ""
 			return nil
 		}

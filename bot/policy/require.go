@@ -88,7 +88,7 @@ func (e *evaluation) discount(a *ask, l leaf, b *ballot) string {
 	case b.uncovered.Meets(a.changes):
 		return "the plan has changed since that approval"
 	case a.apart.Digest && b.Digest == "":
-		return "approved without naming the plan's digest (`/approve DIGEST`)"
+		return "approved without naming the plan's digest"
 	case a.ticket != "" && b.Ticket != e.f.Ticket.Key():
 		return "approved for another ticket or window"
 	}

@@ -69,7 +69,7 @@ func answer(s *State, c Command) []Action {
 		}
 		return s.Reply(c, report.Reply{Kind: kind, Text: statusLine(s), Verdict: &v})
 	case command.Help:
-		return s.Reply(c, report.Reply{Kind: report.ReplyHelp, Table: command.Markdown()})
+		return s.Reply(c, report.Reply{Kind: report.ReplyHelp, Table: command.Markdown(s.Limits.Reserved...)})
 	}
 	return s.Reply(c, report.Reply{Kind: report.ReplyInvalid, Text: "this command is not known here; `/help` lists them"})
 }
@@ -287,14 +287,14 @@ func answerUnlock(s *State, c Command) []Action {
 			s.Reply(c, report.Reply{Kind: report.ReplyUnlocked, Text: "The clusters stay as they are, which is not what " + s.Pull.Base.Name + " says; the next plan of these targets shows the difference."})...)
 	case "restore":
 		if s.Pull.Merged {
-			return s.Refuse(c, "the pull is merged: `/apply` goes on with it, a pull that reverts it undoes it, and `/unlock keep` leaves the clusters as they are")
+			return s.Refuse(c, "the pull is merged: `/apply` goes on with it, a pull that reverts it undoes it, and `"+s.Spell("/unlock keep")+"` leaves the clusters as they are")
 		}
 		if s.Kind != PlanRestore {
-			return s.Refuse(c, "the pull is open: close it first, then its restore is planned and `/unlock restore` applies that")
+			return s.Refuse(c, "the pull is open: close it first, then its restore is planned and `"+s.Spell("/unlock restore")+"` applies that")
 		}
 		return answerApply(s, c)
 	}
-	return s.Refuse(c, "say what is to become of what was applied: `/unlock restore` puts "+s.Pull.Base.Name+" back, `/unlock keep` leaves the clusters as they are")
+	return s.Refuse(c, fmt.Sprintf("say what is to become of what was applied: `%s` puts %s back, `%s` leaves the clusters as they are", s.Spell("/unlock restore"), s.Pull.Base.Name, s.Spell("/unlock keep")))
 }
 
 func answerSync(s *State, c Command) []Action {

@@ -498,3 +498,12 @@ func obey(s *State, a Action) {
 func finished(s *State, c Command) {
 	s.Commands = slices.DeleteFunc(s.Commands, func(o Command) bool { return o.Comment.ID == c.Comment.ID })
 }
+
+// Where the forge carries out "/approve" itself, people are told what reaches us.
+func TestCommandsAreToldAsTheForgeLetsThemThrough(t *testing.T) {
+	s := situation()
+	s.Limits.Reserved = []string{"approve", "unlock"}
+	if next := s.View().Next; !slices.Contains(next, "/lockkeeper approve") {
+		t.Errorf("next: %q", next)
+	}
+}

@@ -66,7 +66,7 @@ func (s *State) addedByPeople() string {
 // merged is given up by closing it, which plans its restore.
 func answerRollback(s *State, c Command) []Action {
 	open, closed := s.Pull.State == forge.Open, s.Pull.State == forge.Closed && !s.Pull.Merged
-	planned := fmt.Sprintf("The pull is closed, and the plan above puts %s back on what was applied of it: have it approved, then `/unlock restore` (or `/apply`) carries it out.", s.Pull.Base.Name)
+	planned := fmt.Sprintf("The pull is closed, and the plan above puts %s back on what was applied of it: have it approved, then `%s` (or `/apply`) carries it out.", s.Pull.Base.Name, s.Spell("/unlock restore"))
 	switch {
 	case c.Parsed.SHA != "" || c.Parsed.Pull != 0 || s.Pull.Merged:
 		return []Action{Rollback{c}}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"lockkeeper/bot/command"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/names"
 	"lockkeeper/bot/outcome"
@@ -154,7 +155,7 @@ func (s *State) notices() []string {
 		out = append(out, fmt.Sprintf("The policy asks for the team %s, which the forge does not know or does not show to lockkeeper: nobody can approve for it. Correct its name, or let lockkeeper read the organisation's members.", t))
 	}
 	if s.history() && len(s.Changes()) > 0 {
-		out = append(out, fmt.Sprintf("What is left of it was given up with `/unlock keep`; `/sync TARGET` plans what %s says now.", s.Pull.Base.Name))
+		out = append(out, fmt.Sprintf("What is left of it was given up with `%s`; `/sync TARGET` plans what %s says now.", s.Spell("/unlock keep"), s.Pull.Base.Name))
 	}
 	out = append(out, s.unseen()...)
 	for _, l := range s.Holders {
@@ -201,7 +202,7 @@ func (s *State) next(p report.Phase, v policy.Verdict) []string {
 	case report.Waiting:
 		return []string{"/plan " + names.Short(s.Pull.Head.SHA)}
 	case report.Restoring:
-		return []string{"/unlock restore", "/unlock keep"}
+		return []string{s.Spell("/unlock restore"), s.Spell("/unlock keep")}
 	case report.Broken:
 		return s.restorable()
 	case report.Ready, report.Pending, report.Failed, report.Cancelled, report.Applied, report.Denied:
@@ -226,14 +227,17 @@ func (s *State) next(p report.Phase, v policy.Verdict) []string {
 	return out
 }
 
+// Spell is a command as people have to write it on this forge.
+func (s *State) Spell(line string) string { return command.Spell(line, s.Limits.Reserved) }
+
 // approve is the command that gives the approvals that are missing, if any are:
 // with the digest where only that counts.
 func (s *State) approve() []string {
 	switch missing, byDigest := policy.Approving(s.Policy, s.Facts(s.Changes(), nil)); {
 	case missing && byDigest && s.digest() != "":
-		return []string{"/approve " + names.Short(s.digest())}
+		return []string{s.Spell("/approve " + names.Short(s.digest()))}
 	case missing:
-		return []string{"/approve"}
+		return []string{s.Spell("/approve")}
 	}
 	return nil
 }
