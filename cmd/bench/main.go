@@ -14,28 +14,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"lockkeeper/cluster/clustertest"
-	"lockkeeper/cluster/manifest"
 	"lockkeeper/cmd/internal/child"
 	"lockkeeper/cmd/internal/house"
+	"lockkeeper/cmd/internal/program"
 )
 
-func main() {
-	manifest.Child()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("bench", run) }
 
 // bench is one run.
 type bench struct {

@@ -15,27 +15,16 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"lockkeeper/cluster/clustertest"
 	"lockkeeper/cluster/kube"
-	"lockkeeper/cluster/manifest"
 	"lockkeeper/cmd/internal/child"
 	"lockkeeper/cmd/internal/house"
+	"lockkeeper/cmd/internal/program"
 	"lockkeeper/forge/forgetest"
 )
 
-func main() {
-	manifest.Child()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "replay:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("replay", run) }
 
 // options are what replay is asked.
 type options struct {
@@ -68,9 +57,6 @@ func parse(args []string) (options, error) {
 
 func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	o, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

@@ -19,15 +19,13 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"lockkeeper/cluster/manifest"
+	"lockkeeper/cmd/internal/program"
 )
 
 // atOnce is how many things may be broken at a time.
@@ -36,16 +34,7 @@ const atOnce uint64 = 2
 // convergence bounds the time that mending and finishing may take.
 const convergence = 10 * time.Minute
 
-func main() {
-	manifest.Child()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("soak", run) }
 
 type options struct {
 	minutes  float64
@@ -82,9 +71,6 @@ func parse(args []string) (options, error) {
 
 func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	o, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}
