@@ -12,7 +12,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
 )
 
 // activity is one entry of a repository's activity listing, which go-github
@@ -36,7 +36,7 @@ func (f *Forge) Pushes(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]
 	}
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, false, wire.Fail(op, err)
+		return nil, false, sdk.Fail(op, err)
 	}
 	head := ref
 	if p.Fork() {
@@ -44,7 +44,7 @@ func (f *Forge) Pushes(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]
 		if unreadable(err) {
 			return nil, false, nil
 		} else if err != nil {
-			return nil, false, wire.Fail(op, err)
+			return nil, false, sdk.Fail(op, err)
 		}
 		head = forge.RepoRef{ID: r.GetID(), Owner: r.GetOwner().GetLogin(), Name: r.GetName()}
 	}
@@ -52,7 +52,7 @@ func (f *Forge) Pushes(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]
 	if unreadable(err) {
 		return nil, false, nil
 	} else if err != nil {
-		return nil, false, wire.Fail(op, err)
+		return nil, false, sdk.Fail(op, err)
 	}
 	reached := slices.ContainsFunc(list, func(a activity) bool { return a.After == p.Head.SHA })
 	return toPushes(list), reached, nil
@@ -63,14 +63,14 @@ func toPushes(list []activity) []forge.BranchPush {
 	for _, a := range list {
 		// forge.PushKind uses GitHub's own words.
 		out = append(out, forge.BranchPush{
-			Before: notZero(a.Before), After: notZero(a.After), By: wire.User(a.Actor), At: a.At, Kind: forge.PushKind(a.Type),
+			Before: notZero(a.Before), After: notZero(a.After), By: sdk.User(a.Actor), At: a.At, Kind: forge.PushKind(a.Type),
 		})
 	}
 	return out
 }
 
 func unreadable(err error) bool {
-	code := forge.CodeOf(wire.Fail("", err))
+	code := forge.CodeOf(sdk.Fail("", err))
 	return err != nil && (code == forge.Forbidden || code == forge.NotFound)
 }
 
@@ -78,7 +78,7 @@ func unreadable(err error) bool {
 // to the first entry before since.
 func activities(ctx context.Context, c *gh.Client, ref forge.RepoRef, branch string, since time.Time) ([]activity, error) {
 	var all []activity
-	q := url.Values{"ref": {"refs/heads/" + branch}, "per_page": {fmt.Sprint(wire.PerPage)}}
+	q := url.Values{"ref": {"refs/heads/" + branch}, "per_page": {fmt.Sprint(sdk.PerPage)}}
 	for {
 		req, err := c.NewRequest(http.MethodGet, fmt.Sprintf("repos/%s/%s/activity?%s", ref.Owner, ref.Name, q.Encode()), nil)
 		if err != nil {
@@ -113,13 +113,13 @@ func (f *Forge) BranchPushes(ctx context.Context, ref forge.RepoRef, branch stri
 	op := fmt.Sprintf("list pushes to %s of %s", branch, ref)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, false, wire.Fail(op, err)
+		return nil, false, sdk.Fail(op, err)
 	}
 	list, err := activities(ctx, c, ref, branch, since)
 	if unreadable(err) {
 		return nil, false, nil
 	} else if err != nil {
-		return nil, false, wire.Fail(op, err)
+		return nil, false, sdk.Fail(op, err)
 	}
 	return toPushes(list), true, nil
 }

@@ -9,7 +9,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
 )
 
 // PullsOf lists all pulls of a branch of the repository, newest first.
@@ -17,15 +17,15 @@ func (f *Forge) PullsOf(ctx context.Context, ref forge.RepoRef, branch string) (
 	op := fmt.Sprintf("list pulls of the branch %s of %s", branch, ref)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
-	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
+	list, err := sdk.Pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
 		return c.PullRequests.List(ctx, ref.Owner, ref.Name, &gh.PullRequestListOptions{
 			State: "all", Head: ref.Owner + ":" + branch, Sort: "created", Direction: "desc", ListOptions: o,
 		})
 	})
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	var pulls []forge.Pull
 	seen := map[int]bool{} // a pull opened between two pages shifts the rest
@@ -46,7 +46,7 @@ func (f *Forge) CreatePull(ctx context.Context, ref forge.RepoRef, n forge.NewPu
 	op := fmt.Sprintf("open a pull of %s into %s of %s", n.Head, n.Base, ref)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return forge.Pull{}, wire.Fail(op, err)
+		return forge.Pull{}, sdk.Fail(op, err)
 	}
 	p, _, err := c.PullRequests.Create(ctx, ref.Owner, ref.Name, &gh.NewPullRequest{
 		Title: &n.Title, Body: &n.Body, Head: &n.Head, Base: &n.Base, Draft: &n.Draft,
@@ -54,7 +54,7 @@ func (f *Forge) CreatePull(ctx context.Context, ref forge.RepoRef, n forge.NewPu
 	if err == nil {
 		return f.toPull(p), nil
 	}
-	err = wire.Fail(op, err)
+	err = sdk.Fail(op, err)
 	var fe *forge.Error
 	if errors.As(err, &fe) && fe.Code == forge.Invalid && strings.Contains(fe.Message, "pull request already exists") {
 		fe.Code = forge.Conflict // GitHub says 422 to this as well
@@ -67,12 +67,12 @@ func (f *Forge) UpdatePull(ctx context.Context, ref forge.RepoRef, number int, e
 	op := fmt.Sprintf("update pull %s#%d", ref, number)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return forge.Pull{}, wire.Fail(op, err)
+		return forge.Pull{}, sdk.Fail(op, err)
 	}
 	in := &gh.PullRequest{Title: e.Title, Body: e.Body, State: (*string)(e.State)}
 	p, _, err := c.PullRequests.Edit(ctx, ref.Owner, ref.Name, number, in)
 	if err != nil {
-		return forge.Pull{}, wire.Fail(op, err)
+		return forge.Pull{}, sdk.Fail(op, err)
 	}
 	return f.toPull(p), nil
 }
@@ -82,11 +82,11 @@ func (f *Forge) Commit(ctx context.Context, ref forge.RepoRef, n forge.NewCommit
 	op := fmt.Sprintf("commit to the branch %s of %s", n.Branch, ref)
 	r, err := f.commits(ctx, ref)
 	if err != nil {
-		return "", wire.Fail(op, err)
+		return "", sdk.Fail(op, err)
 	}
 	sha, err := r.Write(ctx, n)
 	if err != nil {
-		return "", wire.Fail(op, err)
+		return "", sdk.Fail(op, err)
 	}
 	return sha, nil
 }
@@ -96,10 +96,10 @@ func (f *Forge) DeleteBranch(ctx context.Context, ref forge.RepoRef, branch, sha
 	op := fmt.Sprintf("delete the branch %s of %s", branch, ref)
 	r, err := f.commits(ctx, ref)
 	if err != nil {
-		return wire.Fail(op, err)
+		return sdk.Fail(op, err)
 	}
 	if err := r.Delete(ctx, branch, sha); err != nil {
-		return wire.Fail(op, err)
+		return sdk.Fail(op, err)
 	}
 	return nil
 }

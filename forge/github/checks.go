@@ -7,7 +7,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
 )
 
 // maxDescription is the longest description of a commit status, in characters.
@@ -19,7 +19,7 @@ func (f *Forge) SetCheck(ctx context.Context, ref forge.RepoRef, k forge.Check) 
 	op := fmt.Sprintf("write check %q on %s@%s", k.Name, ref, k.SHA)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return 0, wire.Fail(op, err)
+		return 0, sdk.Fail(op, err)
 	}
 	var id int64
 	if f.creds.appID() == 0 {
@@ -28,7 +28,7 @@ func (f *Forge) SetCheck(ctx context.Context, ref forge.RepoRef, k forge.Check) 
 		id, err = f.setCheckRun(ctx, c, ref, k)
 	}
 	if err != nil {
-		return 0, wire.Fail(op, err)
+		return 0, sdk.Fail(op, err)
 	}
 	return id, nil
 }
@@ -67,7 +67,7 @@ func (f *Forge) setCheckRun(ctx context.Context, c *gh.Client, ref forge.RepoRef
 func (f *Forge) findCheckRun(ctx context.Context, c *gh.Client, ref forge.RepoRef, k forge.Check) (int64, error) {
 	app := f.creds.appID()
 	runs, _, err := c.Checks.ListCheckRunsForRef(ctx, ref.Owner, ref.Name, k.SHA, &gh.ListCheckRunsOptions{
-		CheckName: &k.Name, Filter: gh.String("latest"), AppID: &app, ListOptions: gh.ListOptions{PerPage: wire.PerPage},
+		CheckName: &k.Name, Filter: gh.String("latest"), AppID: &app, ListOptions: gh.ListOptions{PerPage: sdk.PerPage},
 	})
 	if err != nil {
 		return 0, err

@@ -14,7 +14,8 @@ import (
 	ghtoken "github.com/google/go-github/v88/github"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
+	"lockkeeper/forge/internal/wire"
 )
 
 // credentials hands out clients and tokens that fit one repository.
@@ -234,7 +235,7 @@ func (a *appCredentials) find(ctx context.Context, ref forge.RepoRef) (*gh.Insta
 	a.mu.Unlock()
 	if !astray && checkName(ref) == nil {
 		in, _, err := a.app.Apps.FindRepositoryInstallation(ctx, ref.Owner, ref.Name)
-		if err == nil || ref.ID == 0 || forge.CodeOf(wire.Fail("", err)) != forge.NotFound {
+		if err == nil || ref.ID == 0 || forge.CodeOf(sdk.Fail("", err)) != forge.NotFound {
 			return in, err
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
 )
 
 // maxDeliveryPages bounds the calls of one look at the deliveries: 5,000 of them.
@@ -29,11 +29,11 @@ func (f *Forge) FailedDeliveries(ctx context.Context, since time.Time) ([]forge.
 	}
 	var failed []forge.Delivery
 	place := map[string]int{} // of a GUID in failed; -1: it was delivered
-	opts := gh.ListCursorOptions{PerPage: wire.PerPage}
+	opts := gh.ListCursorOptions{PerPage: sdk.PerPage}
 	for range maxDeliveryPages {
 		page, resp, err := c.Apps.ListHookDeliveries(ctx, &opts)
 		if err != nil {
-			return nil, false, wire.Fail("list the App's webhook deliveries", err)
+			return nil, false, sdk.Fail("list the App's webhook deliveries", err)
 		}
 		for _, d := range page {
 			if d.GetDeliveredAt().Before(since) {
@@ -81,12 +81,12 @@ func (f *Forge) Redeliver(ctx context.Context, id int64) error {
 	op := fmt.Sprintf("have webhook delivery %d sent again", id)
 	c, ok := f.creds.asApp()
 	if !ok {
-		return wire.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: "only an App may ask for that"})
+		return sdk.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: "only an App may ask for that"})
 	}
 	_, _, err := c.Apps.RedeliverHookDelivery(ctx, id)
 	var accepted *gh.AcceptedError // GitHub's answer to this
 	if err != nil && !errors.As(err, &accepted) {
-		return wire.Fail(op, err)
+		return sdk.Fail(op, err)
 	}
 	return nil
 }

@@ -24,7 +24,8 @@ import (
 	"time"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
+	"lockkeeper/forge/internal/wire"
 )
 
 // Kind is what Forge.Kind returns.
@@ -118,16 +119,26 @@ func New(_ context.Context, cfg Config) (*Forge, error) {
 	if f.graphQL, err = checkURL("graphqlURL", cfg.graphQLURL()); err != nil {
 		return nil, err
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	f.wire = wire.New(cfg.HTTPClient, f.api, f.graphQL, cfg.Now)
+	f.wire = wayOut(cfg.HTTPClient, f.api, f.graphQL, cfg.Now)
 	creds, err := f.credentialsOf(cfg)
 	if err != nil {
 		return nil, err
 	}
 	f.creds = rotatingFrom(creds)
 	return f, nil
+}
+
+// wayOut is what GitHub's API differs in from others.
+func wayOut(client *http.Client, api, graphQL *url.URL, now func() time.Time) *wire.Wire {
+	return wire.New(wire.Config{
+		HTTP: client, Hosts: []*url.URL{api}, GraphQL: graphQL, Now: now,
+		Names: map[string]int{
+			"repos": 2, "orgs": 1, "teams": 1, "branches": 1, "collaborators": 1, "users": 1, "compare": 1, "app-manifests": 1, "apps": 1,
+		},
+		Limits: wire.Headers{
+			Limit: "X-RateLimit-Limit", Remaining: "X-RateLimit-Remaining", Reset: "X-RateLimit-Reset", Resource: "X-RateLimit-Resource",
+		},
+	})
 }
 
 func checkURL(field, raw string) (*url.URL, error) {
@@ -173,9 +184,9 @@ func (f *Forge) Self(ctx context.Context) (forge.User, error) {
 	}
 	u, err := f.creds.self(ctx)
 	if err != nil {
-		return forge.User{}, wire.Fail("read the bot's own account", err)
+		return forge.User{}, sdk.Fail("read the bot's own account", err)
 	}
-	f.self = wire.User(u)
+	f.self = sdk.User(u)
 	return f.self, nil
 }
 
@@ -183,7 +194,7 @@ func (f *Forge) Self(ctx context.Context) (forge.User, error) {
 func (f *Forge) GitAuth(ctx context.Context, ref forge.RepoRef) (string, error) {
 	tok, err := f.creds.token(ctx, ref)
 	if err != nil {
-		return "", wire.Fail("get a Git credential for "+ref.String(), err)
+		return "", sdk.Fail("get a Git credential for "+ref.String(), err)
 	}
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+tok)), nil
 }

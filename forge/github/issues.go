@@ -7,7 +7,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
 )
 
 // CreateIssue opens an issue; repositories with issues switched off answer
@@ -16,11 +16,11 @@ func (f *Forge) CreateIssue(ctx context.Context, ref forge.RepoRef, title, body 
 	op := fmt.Sprintf("open an issue in %s", ref)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return forge.Issue{}, wire.Fail(op, err)
+		return forge.Issue{}, sdk.Fail(op, err)
 	}
 	i, _, err := c.Issues.Create(ctx, ref.Owner, ref.Name, &gh.IssueRequest{Title: &title, Body: &body})
 	if err != nil {
-		return forge.Issue{}, wire.Fail(op, err)
+		return forge.Issue{}, sdk.Fail(op, err)
 	}
 	return toIssue(i), nil
 }
@@ -30,7 +30,7 @@ func (f *Forge) UpdateIssue(ctx context.Context, ref forge.RepoRef, number int, 
 	op := fmt.Sprintf("update issue %s#%d", ref, number)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return forge.Issue{}, wire.Fail(op, err)
+		return forge.Issue{}, sdk.Fail(op, err)
 	}
 	in := &gh.IssueRequest{Body: e.Body}
 	if e.Close {
@@ -38,7 +38,7 @@ func (f *Forge) UpdateIssue(ctx context.Context, ref forge.RepoRef, number int, 
 	}
 	i, _, err := c.Issues.Edit(ctx, ref.Owner, ref.Name, number, in)
 	if err != nil {
-		return forge.Issue{}, wire.Fail(op, err)
+		return forge.Issue{}, sdk.Fail(op, err)
 	}
 	return toIssue(i), nil
 }
@@ -53,13 +53,13 @@ func (f *Forge) Issues(ctx context.Context, ref forge.RepoRef) ([]forge.Issue, e
 	}
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
-	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.Issue, *gh.Response, error) {
+	list, err := sdk.Pages(func(o gh.ListOptions) ([]*gh.Issue, *gh.Response, error) {
 		return c.Issues.ListByRepo(ctx, ref.Owner, ref.Name, &gh.IssueListByRepoOptions{State: "open", Creator: me.Login, ListOptions: o})
 	})
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	var out []forge.Issue
 	seen := map[int]bool{} // an issue opened between two pages shifts the rest
@@ -79,7 +79,7 @@ func toIssue(i *gh.Issue) forge.Issue {
 		Body:      i.GetBody(),
 		WebURL:    i.GetHTMLURL(),
 		State:     forge.Closed,
-		Author:    wire.User(i.User),
+		Author:    sdk.User(i.User),
 		CreatedAt: i.GetCreatedAt().Time,
 		UpdatedAt: i.GetUpdatedAt().Time,
 	}

@@ -110,7 +110,7 @@ func TestWorkThatNobodyWaitsForLeavesAReserveToPeople(t *testing.T) {
 	// Now people have to wait as well, and that is found out without a request.
 	_, err := f.Pull(t.Context(), shop, 3)
 	limited(t, err, c)
-	if !strings.Contains(err.Error(), "all 200 calls of this hour are spent") || srv.used.Load() != 200 {
+	if !strings.Contains(err.Error(), "all 200 calls are spent") || srv.used.Load() != 200 {
 		t.Errorf("%d calls, %v", srv.used.Load(), err)
 	}
 	c.advance(time.Hour)

@@ -8,11 +8,10 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"time"
 
 	gh "github.com/google/go-github/v60/github"
 
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
 )
 
 // HookPath is where lockkeeper receives webhooks, below its public address.
@@ -117,13 +116,13 @@ func ConvertManifest(ctx context.Context, client *http.Client, apiURL, code stri
 	if err != nil {
 		return AppCredentials{}, err
 	}
-	w := wire.New(client, api, api, time.Now)
+	w := wayOut(client, api, nil, nil)
 	c := gh.NewClient(w.Client(w.Budget("nobody").Over(w)))
 	c.BaseURL = api
 	c.UserAgent = "lockkeeper"
 	app, _, err := c.Apps.CompleteAppManifest(ctx, code)
 	if err != nil {
-		return AppCredentials{}, wire.Fail(op, err)
+		return AppCredentials{}, sdk.Fail(op, err)
 	}
 	out := AppCredentials{
 		AppID:         app.GetID(),

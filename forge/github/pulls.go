@@ -10,7 +10,7 @@ import (
 	"lockkeeper/forge"
 	"lockkeeper/forge/github/internal/blockers"
 	"lockkeeper/forge/github/internal/commits"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
 )
 
 // OpenPulls lists open pulls, newest first. Mergeable and MergeState are only
@@ -19,15 +19,15 @@ func (f *Forge) OpenPulls(ctx context.Context, ref forge.RepoRef) ([]forge.Pull,
 	op := "list open pulls of " + ref.String()
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
-	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
+	list, err := sdk.Pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
 		return c.PullRequests.List(ctx, ref.Owner, ref.Name, &gh.PullRequestListOptions{
 			State: "open", Sort: "created", Direction: "desc", ListOptions: o,
 		})
 	})
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	var pulls []forge.Pull
 	seen := map[int]bool{}
@@ -47,25 +47,25 @@ func (f *Forge) Pull(ctx context.Context, ref forge.RepoRef, number int) (forge.
 	op := fmt.Sprintf("read pull %s#%d", ref, number)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return forge.Pull{}, wire.Fail(op, err)
+		return forge.Pull{}, sdk.Fail(op, err)
 	}
 	p, _, err := c.PullRequests.Get(ctx, ref.Owner, ref.Name, number)
 	if err != nil {
-		return forge.Pull{}, wire.Fail(op, err)
+		return forge.Pull{}, sdk.Fail(op, err)
 	}
 	if got := p.GetBase().GetRepo().GetID(); ref.ID != 0 && got != ref.ID {
 		// The name was given up and taken by another repository (threat 26).
 		f.names.lose(ref)
-		return forge.Pull{}, wire.Fail(op, &forge.Error{Code: forge.NotFound,
+		return forge.Pull{}, sdk.Fail(op, &forge.Error{Code: forge.NotFound,
 			Message: fmt.Sprintf("%s is now another repository (id %d, not %d)", ref, got, ref.ID)})
 	}
 	out := f.toPull(p)
 	if out.State == forge.Closed && !out.Merged {
 		i, _, err := c.Issues.Get(ctx, ref.Owner, ref.Name, number) // pulls do not tell who closed them
 		if err != nil {
-			return forge.Pull{}, wire.Fail(op, err)
+			return forge.Pull{}, sdk.Fail(op, err)
 		}
-		out.ClosedBy = wire.User(i.ClosedBy)
+		out.ClosedBy = sdk.User(i.ClosedBy)
 	}
 	return out, nil
 }
@@ -80,7 +80,7 @@ func (f *Forge) toPull(p *gh.PullRequest) forge.Pull {
 		State:      forge.Closed,
 		Draft:      p.GetDraft(),
 		Merged:     p.GetMerged() || p.MergedAt != nil, // lists have the time only
-		Author:     wire.User(p.User),
+		Author:     sdk.User(p.User),
 		Base:       toBranch(p.GetBase()),
 		Head:       toBranch(p.GetHead()),
 		Mergeable:  p.Mergeable,
@@ -93,10 +93,10 @@ func (f *Forge) toPull(p *gh.PullRequest) forge.Pull {
 	if out.Merged {
 		// Before the merge GitHub keeps a trial merge's commit in this field.
 		out.MergeSHA = p.GetMergeCommitSHA()
-		out.MergedBy = wire.User(p.MergedBy)
+		out.MergedBy = sdk.User(p.MergedBy)
 	}
 	for _, u := range p.RequestedReviewers {
-		out.Requested.Users = append(out.Requested.Users, wire.User(u))
+		out.Requested.Users = append(out.Requested.Users, sdk.User(u))
 	}
 	for _, t := range p.RequestedTeams {
 		// Only teams of the organisation that owns the repository can be asked.
@@ -115,20 +115,20 @@ func (f *Forge) Merge(ctx context.Context, ref forge.RepoRef, number int, headSH
 	op := fmt.Sprintf("merge pull %s#%d at %s", ref, number, headSHA)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return "", wire.Fail(op, err)
+		return "", sdk.Fail(op, err)
 	}
 	if headSHA == "" {
-		return "", wire.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: "a merge needs the SHA of the head it is meant for"})
+		return "", sdk.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: "a merge needs the SHA of the head it is meant for"})
 	}
 	res, resp, err := c.PullRequests.Merge(ctx, ref.Owner, ref.Name, number, "", &gh.PullRequestOptions{SHA: headSHA, MergeMethod: string(m)})
 	switch {
 	case err != nil && resp != nil && resp.StatusCode == http.StatusOK:
 		// Merged, but the answer was cut: never to be read as refused.
-		return "", wire.Fail(op, fmt.Errorf("the answer could not be read: %w", err))
+		return "", sdk.Fail(op, fmt.Errorf("the answer could not be read: %w", err))
 	case err != nil:
-		return "", wire.Fail(op, err)
+		return "", sdk.Fail(op, err)
 	case !res.GetMerged():
-		return "", wire.Fail(op, &forge.Error{Code: forge.Conflict, Unsent: true, Message: res.GetMessage()})
+		return "", sdk.Fail(op, &forge.Error{Code: forge.Conflict, Unsent: true, Message: res.GetMessage()})
 	}
 	return res.GetSHA(), nil
 }
@@ -140,11 +140,11 @@ func (f *Forge) Commits(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([
 	op := fmt.Sprintf("list commits of pull %s#%d", ref, p.Number)
 	r, err := f.commits(ctx, ref)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	list, err := r.List(ctx, p)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	return list, nil
 }
@@ -167,11 +167,11 @@ func (f *Forge) MergeBlockers(ctx context.Context, ref forge.RepoRef, p forge.Pu
 	}
 	r, err := f.commits(ctx, ref)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	found, err := blockers.Find(ctx, blockers.Pull{Repo: r, Pull: p, Own: own, AppID: f.creds.appID()})
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	return found, nil
 }

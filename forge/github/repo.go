@@ -11,7 +11,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
 )
 
 // names are what repositories are called now. Callers know a repository by its
@@ -99,7 +99,7 @@ func (f *Forge) Repo(ctx context.Context, ref forge.RepoRef) (forge.Repo, error)
 		r, err = f.read(ctx, ref)
 	}
 	if err != nil {
-		err = wire.Fail(op, err)
+		err = sdk.Fail(op, err)
 		if code := forge.CodeOf(err); code == forge.NotFound || code == forge.Forbidden {
 			// Maybe it was transferred, or the App was installed anew: next time the
 			// installation is looked up again.

@@ -8,7 +8,8 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
+	"lockkeeper/forge/internal/wire"
 )
 
 // Checks lists what check runs and commit statuses say of a commit. GitHub
@@ -20,26 +21,26 @@ func (f *Forge) Checks(ctx context.Context, ref forge.RepoRef, sha string) ([]fo
 	op := fmt.Sprintf("list checks of %s@%s", ref, sha)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	if !wire.IsSHA(sha) {
 		// A branch's name would be answered too, for whatever it points to then.
-		return nil, wire.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("%q is not a full SHA", sha)})
+		return nil, sdk.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("%q is not a full SHA", sha)})
 	}
 	runs, err := checkRuns(ctx, c, ref, sha)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	statuses, err := statuses(ctx, c, ref, sha)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	return append(runs, statuses...), nil
 }
 
 func checkRuns(ctx context.Context, c *gh.Client, ref forge.RepoRef, sha string) ([]forge.CheckResult, error) {
 	total := 0
-	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.CheckRun, *gh.Response, error) {
+	list, err := sdk.Pages(func(o gh.ListOptions) ([]*gh.CheckRun, *gh.Response, error) {
 		some, resp, err := c.Checks.ListCheckRunsForRef(ctx, ref.Owner, ref.Name, sha, &gh.ListCheckRunsOptions{Filter: gh.String("latest"), ListOptions: o})
 		if err != nil {
 			return nil, resp, err
@@ -79,7 +80,7 @@ func resultState(status, conclusion string) forge.CheckState {
 // statuses keeps the newest of each context and writer: GitHub lists newest
 // first.
 func statuses(ctx context.Context, c *gh.Client, ref forge.RepoRef, sha string) ([]forge.CheckResult, error) {
-	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.RepoStatus, *gh.Response, error) {
+	list, err := sdk.Pages(func(o gh.ListOptions) ([]*gh.RepoStatus, *gh.Response, error) {
 		return c.Repositories.ListStatuses(ctx, ref.Owner, ref.Name, sha, &o)
 	})
 	if err != nil {
@@ -92,7 +93,7 @@ func statuses(ctx context.Context, c *gh.Client, ref forge.RepoRef, sha string) 
 	seen, apps := map[writer]bool{}, map[string]int64{}
 	var out []forge.CheckResult
 	for _, s := range list {
-		r := forge.CheckResult{Name: s.GetContext(), State: forge.Failure, By: wire.User(s.Creator), URL: s.GetTargetURL()}
+		r := forge.CheckResult{Name: s.GetContext(), State: forge.Failure, By: sdk.User(s.Creator), URL: s.GetTargetURL()}
 		if w := (writer{r.Name, r.By.ID}); seen[w] {
 			continue
 		} else {
@@ -132,16 +133,16 @@ func (f *Forge) CommitPulls(ctx context.Context, ref forge.RepoRef, sha string) 
 	op := fmt.Sprintf("list pulls of commit %s@%s", ref, sha)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	if !wire.IsSHA(sha) {
-		return nil, wire.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("%q is not a full SHA", sha)})
+		return nil, sdk.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("%q is not a full SHA", sha)})
 	}
-	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
+	list, err := sdk.Pages(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
 		return c.PullRequests.ListPullRequestsWithCommit(ctx, ref.Owner, ref.Name, sha, &o)
 	})
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	var out []forge.Pull
 	for _, p := range list {

@@ -8,7 +8,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
 )
 
 // Comments lists the conversation of a pull, oldest first.
@@ -16,19 +16,19 @@ func (f *Forge) Comments(ctx context.Context, ref forge.RepoRef, number int) ([]
 	op := fmt.Sprintf("list comments of pull %s#%d", ref, number)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
-	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.IssueComment, *gh.Response, error) {
+	list, err := sdk.Pages(func(o gh.ListOptions) ([]*gh.IssueComment, *gh.Response, error) {
 		return c.Issues.ListComments(ctx, ref.Owner, ref.Name, number, &gh.IssueListCommentsOptions{ListOptions: o})
 	})
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	out := make([]forge.Comment, len(list))
 	for i, r := range list {
 		out[i] = toComment(r)
 		if out[i].Outside, err = f.outside(ctx, c, ref, r.GetAuthorAssociation()); err != nil {
-			return nil, wire.Fail(op, err)
+			return nil, sdk.Fail(op, err)
 		}
 	}
 	return out, nil
@@ -37,7 +37,7 @@ func (f *Forge) Comments(ctx context.Context, ref forge.RepoRef, number int) ([]
 func toComment(r *gh.IssueComment) forge.Comment {
 	return forge.Comment{
 		ID:        r.GetID(),
-		Author:    wire.User(r.User),
+		Author:    sdk.User(r.User),
 		Body:      r.GetBody(),
 		URL:       r.GetHTMLURL(),
 		CreatedAt: r.GetCreatedAt().Time,
@@ -50,11 +50,11 @@ func (f *Forge) CreateComment(ctx context.Context, ref forge.RepoRef, number int
 	op := fmt.Sprintf("comment on pull %s#%d", ref, number)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return forge.Comment{}, wire.Fail(op, err)
+		return forge.Comment{}, sdk.Fail(op, err)
 	}
 	r, _, err := c.Issues.CreateComment(ctx, ref.Owner, ref.Name, number, &gh.IssueComment{Body: &body})
 	if err != nil {
-		return forge.Comment{}, wire.Fail(op, err)
+		return forge.Comment{}, sdk.Fail(op, err)
 	}
 	return toComment(r), nil
 }
@@ -64,11 +64,11 @@ func (f *Forge) UpdateComment(ctx context.Context, ref forge.RepoRef, _ int, id 
 	op := fmt.Sprintf("update comment %d in %s", id, ref)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return forge.Comment{}, wire.Fail(op, err)
+		return forge.Comment{}, sdk.Fail(op, err)
 	}
 	r, _, err := c.Issues.EditComment(ctx, ref.Owner, ref.Name, id, &gh.IssueComment{Body: &body})
 	if err != nil {
-		return forge.Comment{}, wire.Fail(op, err)
+		return forge.Comment{}, sdk.Fail(op, err)
 	}
 	return toComment(r), nil
 }
@@ -78,10 +78,10 @@ func (f *Forge) DeleteComment(ctx context.Context, ref forge.RepoRef, _ int, id 
 	op := fmt.Sprintf("delete comment %d in %s", id, ref)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return wire.Fail(op, err)
+		return sdk.Fail(op, err)
 	}
 	if _, err := c.Issues.DeleteComment(ctx, ref.Owner, ref.Name, id); err != nil {
-		return wire.Fail(op, err)
+		return sdk.Fail(op, err)
 	}
 	return nil
 }
@@ -91,11 +91,11 @@ func (f *Forge) React(ctx context.Context, ref forge.RepoRef, _ int, commentID i
 	op := fmt.Sprintf("react to comment %d in %s", commentID, ref)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return wire.Fail(op, err)
+		return sdk.Fail(op, err)
 	}
 	// forge.Reaction uses GitHub's own words.
 	if _, _, err := c.Reactions.CreateIssueCommentReaction(ctx, ref.Owner, ref.Name, commentID, string(r)); err != nil {
-		return wire.Fail(op, err)
+		return sdk.Fail(op, err)
 	}
 	return nil
 }
@@ -106,13 +106,13 @@ func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]f
 	op := fmt.Sprintf("list reviews of pull %s#%d", ref, number)
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
-	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.PullRequestReview, *gh.Response, error) {
+	list, err := sdk.Pages(func(o gh.ListOptions) ([]*gh.PullRequestReview, *gh.Response, error) {
 		return c.PullRequests.ListReviews(ctx, ref.Owner, ref.Name, number, &o)
 	})
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	var out []forge.Review
 	for _, r := range list {
@@ -122,15 +122,15 @@ func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]f
 			continue
 		case forge.Approved, forge.ChangesRequested, forge.Commented, forge.Dismissed:
 		default:
-			return nil, wire.Fail(op, &forge.Error{Code: forge.Unavailable, Message: fmt.Sprintf("review %d has the unknown state %q", r.GetID(), r.GetState())})
+			return nil, sdk.Fail(op, &forge.Error{Code: forge.Unavailable, Message: fmt.Sprintf("review %d has the unknown state %q", r.GetID(), r.GetState())})
 		}
 		outside, err := f.outside(ctx, c, ref, r.GetAuthorAssociation())
 		if err != nil {
-			return nil, wire.Fail(op, err)
+			return nil, sdk.Fail(op, err)
 		}
 		out = append(out, forge.Review{
 			ID:          r.GetID(),
-			Author:      wire.User(r.User),
+			Author:      sdk.User(r.User),
 			State:       state,
 			Body:        r.GetBody(),
 			CommitSHA:   r.GetCommitID(),
@@ -153,7 +153,7 @@ func (f *Forge) RequestReview(ctx context.Context, ref forge.RepoRef, number int
 	}
 	for _, t := range teams {
 		if !strings.EqualFold(t.Org, ref.Owner) {
-			return wire.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("team %s is not of %s; GitHub takes no other's", t, ref.Owner)})
+			return sdk.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("team %s is not of %s; GitHub takes no other's", t, ref.Owner)})
 		}
 		in.TeamReviewers = append(in.TeamReviewers, t.Slug)
 	}
@@ -162,10 +162,10 @@ func (f *Forge) RequestReview(ctx context.Context, ref forge.RepoRef, number int
 	}
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return wire.Fail(op, err)
+		return sdk.Fail(op, err)
 	}
 	if _, _, err := c.PullRequests.RequestReviewers(ctx, ref.Owner, ref.Name, number, in); err != nil {
-		return wire.Fail(op, err)
+		return sdk.Fail(op, err)
 	}
 	return nil
 }
@@ -180,11 +180,11 @@ func (f *Forge) Permission(ctx context.Context, ref forge.RepoRef, u forge.User)
 	}
 	c, ref, err := f.repo(ctx, ref)
 	if err != nil {
-		return forge.None, wire.Fail(op, err)
+		return forge.None, sdk.Fail(op, err)
 	}
 	level, _, err := c.Repositories.GetPermissionLevel(ctx, ref.Owner, ref.Name, u.Login)
 	if err != nil {
-		err = wire.Fail(op, err)
+		err = sdk.Fail(op, err)
 		if forge.CodeOf(err) == forge.NotFound {
 			return forge.None, nil // no account of that name any more
 		}
@@ -209,21 +209,21 @@ func (f *Forge) Permission(ctx context.Context, ref forge.RepoRef, u forge.User)
 func (f *Forge) TeamMembers(ctx context.Context, ref forge.RepoRef, t forge.Team) ([]forge.User, error) {
 	op := "list members of team " + t.String()
 	if err := checkName(forge.RepoRef{Owner: t.Org, Name: t.Slug}); err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	c, _, err := f.repo(ctx, ref)
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
-	list, err := wire.Pages(func(o gh.ListOptions) ([]*gh.User, *gh.Response, error) {
+	list, err := sdk.Pages(func(o gh.ListOptions) ([]*gh.User, *gh.Response, error) {
 		return c.Teams.ListTeamMembersBySlug(ctx, t.Org, t.Slug, &gh.TeamListTeamMembersOptions{ListOptions: o})
 	})
 	if err != nil {
-		return nil, wire.Fail(op, err)
+		return nil, sdk.Fail(op, err)
 	}
 	out := make([]forge.User, len(list))
 	for i, u := range list {
-		out[i] = wire.User(u)
+		out[i] = sdk.User(u)
 	}
 	return out, nil
 }

@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/internal/wire"
 )
 
 // Names of the headers that GitHub sends with a delivery.

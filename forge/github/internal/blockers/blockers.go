@@ -14,7 +14,7 @@ import (
 
 	"lockkeeper/forge"
 	"lockkeeper/forge/github/internal/commits"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
 )
 
 // Pull is a pull whose merge is asked about.
@@ -68,7 +68,7 @@ func (b *blockers) add(format string, args ...any) {
 
 // unless records an unreadable cause as a blocker and passes other errors on.
 func (b *blockers) unless(err error, what string) error {
-	if forge.CodeOf(wire.Fail("", err)) == forge.Forbidden {
+	if forge.CodeOf(sdk.Fail("", err)) == forge.Forbidden {
 		b.add("our credential may not read %s, so what blocks the merge is unknown", what)
 		return nil
 	}
@@ -157,8 +157,8 @@ type rule struct {
 // rules come and go, so unknown ones must not fail (go-github's decoder does).
 func (b *blockers) rules(ctx context.Context) ([]rule, error) {
 	var rules []rule
-	path := fmt.Sprintf("repos/%s/%s/rules/branches/%s?per_page=%d", b.Repo.Ref.Owner, b.Repo.Ref.Name, url.PathEscape(b.Base.Name), wire.PerPage)
-	raw, err := wire.Pages(func(o gh.ListOptions) ([]json.RawMessage, *gh.Response, error) {
+	path := fmt.Sprintf("repos/%s/%s/rules/branches/%s?per_page=%d", b.Repo.Ref.Owner, b.Repo.Ref.Name, url.PathEscape(b.Base.Name), sdk.PerPage)
+	raw, err := sdk.Pages(func(o gh.ListOptions) ([]json.RawMessage, *gh.Response, error) {
 		req, err := b.Repo.Client.NewRequest(http.MethodGet, fmt.Sprintf("%s&page=%d", path, o.Page), nil)
 		if err != nil {
 			return nil, nil, err
@@ -167,7 +167,7 @@ func (b *blockers) rules(ctx context.Context) ([]rule, error) {
 		resp, err := b.Repo.Client.Do(ctx, req, &some)
 		return some, resp, err
 	})
-	if forge.CodeOf(wire.Fail("", err)) == forge.NotFound {
+	if forge.CodeOf(sdk.Fail("", err)) == forge.NotFound {
 		return nil, nil // Enterprise Server before 3.11 has no rulesets
 	}
 	if err != nil {
@@ -242,7 +242,7 @@ type conversationAnswer struct {
 func (b *blockers) conversation(ctx context.Context, d duties) error {
 	var a conversationAnswer
 	vars := map[string]any{"owner": b.Repo.Ref.Owner, "name": b.Repo.Ref.Name, "number": b.Number}
-	if err := b.Repo.Wire.Query(ctx, b.Repo.Client, conversationQuery, vars, &a); err != nil {
+	if err := sdk.Query(ctx, b.Repo.Wire, b.Repo.Client, conversationQuery, vars, &a); err != nil {
 		return b.unless(err, "the state of the reviews")
 	}
 	pr := a.Repository.PullRequest
@@ -353,7 +353,7 @@ func (b *blockers) ownCheck(name string, app int64, have []checkState) {
 // results reads the newest check runs and commit statuses of the head.
 func (b *blockers) results(ctx context.Context) (map[string][]checkState, error) {
 	have := map[string][]checkState{}
-	runs, err := wire.Pages(func(o gh.ListOptions) ([]*gh.CheckRun, *gh.Response, error) {
+	runs, err := sdk.Pages(func(o gh.ListOptions) ([]*gh.CheckRun, *gh.Response, error) {
 		res, resp, err := b.Repo.Client.Checks.ListCheckRunsForRef(ctx, b.Repo.Ref.Owner, b.Repo.Ref.Name, b.Head.SHA,
 			&gh.ListCheckRunsOptions{Filter: gh.String("latest"), ListOptions: o})
 		if err != nil {
@@ -371,7 +371,7 @@ func (b *blockers) results(ctx context.Context) (map[string][]checkState, error)
 		}
 		have[r.GetName()] = append(have[r.GetName()], checkState{app: r.GetApp().GetID(), word: word})
 	}
-	statuses, err := wire.Pages(func(o gh.ListOptions) ([]*gh.RepoStatus, *gh.Response, error) {
+	statuses, err := sdk.Pages(func(o gh.ListOptions) ([]*gh.RepoStatus, *gh.Response, error) {
 		res, resp, err := b.Repo.Client.Repositories.GetCombinedStatus(ctx, b.Repo.Ref.Owner, b.Repo.Ref.Name, b.Head.SHA, &o)
 		if err != nil {
 			return nil, resp, err

@@ -9,7 +9,8 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
+	"lockkeeper/forge/internal/wire"
 )
 
 // Repo is a repository, and the way to it.
@@ -50,7 +51,7 @@ func (r Repo) Compare(ctx context.Context, base, head string) ([]*gh.RepositoryC
 		return nil, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("cannot compare %q with %q; both must be full SHAs", base, head)}
 	}
 	total := 0
-	all, err := wire.Pages(func(o gh.ListOptions) ([]*gh.RepositoryCommit, *gh.Response, error) {
+	all, err := sdk.Pages(func(o gh.ListOptions) ([]*gh.RepositoryCommit, *gh.Response, error) {
 		cmp, resp, err := r.Client.Repositories.CompareCommits(ctx, r.Ref.Owner, r.Ref.Name, base, head, &o)
 		if err != nil {
 			return nil, resp, err
@@ -73,8 +74,8 @@ func toCommit(r *gh.RepositoryCommit) forge.Commit {
 	out := forge.Commit{
 		SHA:         r.GetSHA(),
 		Subject:     subject,
-		Author:      wire.User(r.Author),
-		Committer:   wire.User(r.Committer),
+		Author:      sdk.User(r.Author),
+		Committer:   sdk.User(r.Committer),
 		AuthorEmail: r.GetCommit().GetAuthor().GetEmail(),
 		Verified:    r.GetCommit().GetVerification().GetVerified(),
 	}
@@ -112,9 +113,9 @@ func (r Repo) coAuthors(ctx context.Context, byNode map[string]*forge.Commit) er
 		bySHA[commit.SHA] = commit
 	}
 	for len(ids) > 0 {
-		n := min(len(ids), wire.PerPage)
+		n := min(len(ids), sdk.PerPage)
 		var a coAuthorsAnswer
-		if err := r.Wire.Query(ctx, r.Client, coAuthorsQuery, map[string]any{"ids": ids[:n]}, &a); err != nil {
+		if err := sdk.Query(ctx, r.Wire, r.Client, coAuthorsQuery, map[string]any{"ids": ids[:n]}, &a); err != nil {
 			return err
 		}
 		ids = ids[n:]
@@ -130,7 +131,7 @@ func (r Repo) coAuthors(ctx context.Context, byNode map[string]*forge.Commit) er
 				}
 				u := forge.User{Login: who.Email, Type: forge.Person}
 				if who.User != nil {
-					u = wire.User(&gh.User{ID: &who.User.DatabaseID, Login: &who.User.Login})
+					u = sdk.User(&gh.User{ID: &who.User.DatabaseID, Login: &who.User.Login})
 				}
 				commit.CoAuthors = append(commit.CoAuthors, u)
 			}

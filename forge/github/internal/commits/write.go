@@ -13,7 +13,8 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/github/internal/wire"
+	"lockkeeper/forge/github/internal/sdk"
+	"lockkeeper/forge/internal/wire"
 )
 
 // Write puts a commit on a branch. GitHub signs what comes through GraphQL's
@@ -29,7 +30,7 @@ func (r Repo) Write(ctx context.Context, n forge.NewCommit) (string, error) {
 		write = r.asData
 	}
 	sha, err := write(ctx, n)
-	if n.Tree == "" || forge.CodeOf(wire.Fail("", err)) != forge.Conflict {
+	if n.Tree == "" || forge.CodeOf(sdk.Fail("", err)) != forge.Conflict {
 		return sha, err
 	}
 	if done, lookErr := r.done(ctx, n); lookErr != nil || done != "" {
@@ -91,7 +92,7 @@ func (r Repo) onBranch(ctx context.Context, n forge.NewCommit) (string, error) {
 			} `json:"commit"`
 		} `json:"createCommitOnBranch"`
 	}
-	err := r.Wire.Query(ctx, r.Client, commitMutation, map[string]any{"input": map[string]any{
+	err := sdk.Query(ctx, r.Wire, r.Client, commitMutation, map[string]any{"input": map[string]any{
 		"branch":          map[string]any{"repositoryNameWithOwner": r.Ref.String(), "branchName": n.Branch},
 		"expectedHeadOid": parent,
 		"fileChanges":     map[string]any{"additions": additions, "deletions": deletions},
@@ -107,7 +108,7 @@ func (r Repo) onBranch(ctx context.Context, n forge.NewCommit) (string, error) {
 // why finds out whether a refusal is about where the branch is, which GitHub
 // does not say in the same way everywhere.
 func (r Repo) why(ctx context.Context, branch, want string, err error) error {
-	if code := forge.CodeOf(wire.Fail("", err)); code != forge.Invalid && code != forge.NotFound {
+	if code := forge.CodeOf(sdk.Fail("", err)); code != forge.Invalid && code != forge.NotFound {
 		return err
 	}
 	tip, lookErr := r.tip(ctx, branch)
@@ -129,7 +130,7 @@ func elsewhere(branch, tip, want string) error {
 // branch makes a branch at a commit; one that is there already is welcome.
 func (r Repo) branch(ctx context.Context, name, sha string) error {
 	_, _, err := r.Client.Git.CreateRef(ctx, r.Ref.Owner, r.Ref.Name, &gh.Reference{Ref: gh.String("refs/heads/" + name), Object: &gh.GitObject{SHA: &sha}})
-	if forge.CodeOf(wire.Fail("", err)) != forge.Invalid {
+	if forge.CodeOf(sdk.Fail("", err)) != forge.Invalid {
 		return err
 	}
 	tip, lookErr := r.tip(ctx, name)
@@ -147,7 +148,7 @@ func (r Repo) branch(ctx context.Context, name, sha string) error {
 // tip is where a branch is, "" if there is none.
 func (r Repo) tip(ctx context.Context, branch string) (string, error) {
 	ref, _, err := r.Client.Git.GetRef(ctx, r.Ref.Owner, r.Ref.Name, "refs/heads/"+branch)
-	if forge.CodeOf(wire.Fail("", err)) == forge.NotFound {
+	if forge.CodeOf(sdk.Fail("", err)) == forge.NotFound {
 		return "", nil
 	}
 	return ref.GetObject().GetSHA(), err
@@ -197,7 +198,7 @@ func (r Repo) asData(ctx context.Context, n forge.NewCommit) (string, error) {
 	}
 	if n.Parent == "" {
 		err = r.branch(ctx, n.Branch, made.GetSHA())
-		if forge.CodeOf(wire.Fail("", err)) != forge.Conflict {
+		if forge.CodeOf(sdk.Fail("", err)) != forge.Conflict {
 			return made.GetSHA(), err
 		} // left behind at Base, maybe
 	}
@@ -251,7 +252,7 @@ func (r Repo) move(ctx context.Context, branch, from, to string) error {
 		} `json:"repository"`
 	}
 	name := "refs/heads/" + branch
-	if err := r.Wire.Query(ctx, r.Client, refQuery, map[string]any{"owner": r.Ref.Owner, "name": r.Ref.Name, "ref": name}, &a); err != nil {
+	if err := sdk.Query(ctx, r.Wire, r.Client, refQuery, map[string]any{"owner": r.Ref.Owner, "name": r.Ref.Name, "ref": name}, &a); err != nil {
 		return err
 	}
 	switch repo := a.Repository; {
@@ -265,7 +266,7 @@ func (r Repo) move(ctx context.Context, branch, from, to string) error {
 		return elsewhere(branch, repo.Ref.Target.OID, from)
 	}
 	change := map[string]any{"name": name, "beforeOid": from, "afterOid": to, "force": true}
-	err := r.Wire.Query(ctx, r.Client, refMutation, map[string]any{"input": map[string]any{
+	err := sdk.Query(ctx, r.Wire, r.Client, refMutation, map[string]any{"input": map[string]any{
 		"repositoryId": a.Repository.ID, "refUpdates": []any{change}}}, &struct{}{})
 	return r.why(ctx, branch, from, err)
 }

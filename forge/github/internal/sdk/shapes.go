@@ -1,4 +1,6 @@
-package wire
+// Package sdk is what the GitHub driver needs of go-github beyond its calls: whole
+// lists, accounts, GraphQL, and its errors in forge's words.
+package sdk
 
 import (
 	"strings"
@@ -27,10 +29,6 @@ func Pages[T any](get func(gh.ListOptions) ([]T, *gh.Response, error)) ([]T, err
 		opts.Page = resp.NextPage
 	}
 }
-
-// IsSHA tells whether s is a full SHA: a branch's name would be taken too in
-// most places, for whatever it points to then.
-func IsSHA(s string) bool { return shaRE.MatchString(s) }
 
 // ghost is the account that GitHub shows for people who left.
 const ghostID = 10137

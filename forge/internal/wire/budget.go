@@ -13,53 +13,55 @@ import (
 	"lockkeeper/forge"
 )
 
-// Budget is what one credential may still ask. GitHub counts by installation,
-// by App and by user, and apart for REST and GraphQL; whatever token a request
-// carries, it is spent from the same budget. Every answer tells what is left.
+// Budget is what one credential may still ask. Forges count by user (GitHub: by
+// installation and by App, too), and GitHub apart for REST and GraphQL; whatever
+// token a request carries, it is spent from the same budget. Every answer tells
+// what is left, where the forge tells it.
 //
-// Source: https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
+// Sources: https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
+// and https://docs.gitlab.com/administration/settings/user_and_ip_rate_limits/
 type Budget struct {
 	w *Wire
 
 	mu      sync.Mutex
-	windows map[string]*window // by GitHub's word for the resource
+	windows map[string]*window // by the forge's word for the resource
 	// rest is until when nothing at all is sent, because of a secondary limit,
-	// and why in GitHub's words. strikes counts such limits in a row.
+	// and why in the forge's words. strikes counts such limits in a row.
 	rest    time.Time
 	why     string
 	strikes int
 }
 
-// window is an hour's grant for one resource.
+// window is a grant for one resource: an hour's on GitHub, a minute's on GitLab.
 type window struct {
 	limit, left int
 	reset       time.Time // zero: nothing is known yet
 	flying      int       // requests without an answer so far
 }
 
-// The words of X-RateLimit-Resource for what we ask.
+// What we ask, in GitHub's words.
 const (
 	core    = "core"
 	graphQL = "graphql"
 )
 
 // The share of a window, and the least number of calls, that background work
-// leaves to people.
+// leaves to people; but never more than half of a window.
 const (
 	reservePart  = 10
 	reserveLeast = 50
 )
 
-// secondaryPause is how long GitHub asks to wait after a secondary limit that
-// came without Retry-After ("at least one minute"), and twice as long after each
-// further one, up to secondaryMost.
+// secondaryPause is how long to wait after a limit that came without Retry-After
+// (GitHub: "at least one minute" after a secondary one), and twice as long after
+// each further one, up to secondaryMost.
 const (
 	secondaryPause = time.Minute
 	secondaryMost  = 16 * time.Minute
 )
 
-// maxRest bounds what an answer can make us wait: GitHub's windows are an hour
-// long, and a broken header must not silence us for a year.
+// maxRest bounds what an answer can make us wait: no window is longer than an
+// hour, and a broken header must not silence us for a year.
 const maxRest = 2 * time.Hour
 
 // Budget finds or makes the budget of a credential. The name is the caller's.
@@ -85,7 +87,7 @@ type spender struct {
 // RoundTrip sends the request if the budget allows it.
 func (s spender) RoundTrip(req *http.Request) (*http.Response, error) {
 	resource := core
-	if req.Method == http.MethodPost && req.URL.Path == s.w.graphQL.Path {
+	if s.w.asks(req) {
 		resource = graphQL
 	}
 	if err := s.take(resource, forge.IsBackground(req.Context())); err != nil {
@@ -113,18 +115,18 @@ func (b *Budget) window(resource string) *window {
 func (b *Budget) take(resource string, background bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now, win := b.w.now(), b.window(resource)
+	now, win := b.w.Now(), b.window(resource)
 	if now.Before(b.rest) {
 		return Limited("", nil, "nothing is sent before "+clock(b.rest)+": "+b.why, b.rest)
 	}
 	if now.Before(win.reset) {
 		left := win.left - win.flying
-		reserve := max(win.limit/reservePart, reserveLeast)
+		reserve := min(max(win.limit/reservePart, reserveLeast), win.limit/2)
 		switch {
 		case left <= 0:
-			return Limited("", nil, fmt.Sprintf("all %d calls of this hour are spent; nothing is sent before %s", win.limit, clock(win.reset)), win.reset)
+			return Limited("", nil, fmt.Sprintf("all %d calls are spent; nothing is sent before %s", win.limit, clock(win.reset)), win.reset)
 		case background && left <= reserve:
-			return Limited("", nil, fmt.Sprintf("%d of this hour's %d calls are left, which are kept for people; work that nobody waits for goes on at %s", left, win.limit, clock(win.reset)), win.reset)
+			return Limited("", nil, fmt.Sprintf("%d of %d calls are left, which are kept for people; work that nobody waits for goes on at %s", left, win.limit, clock(win.reset)), win.reset)
 		}
 	}
 	win.flying++
@@ -136,23 +138,23 @@ func clock(t time.Time) string { return t.UTC().Format("15:04:05 MST") }
 // learn reads what an answer says of limits. A refusal for their sake is turned
 // into an error. The lock is held.
 func (b *Budget) learn(resource string, resp *http.Response) (*http.Response, error) {
-	h := resp.Header
-	if r := h.Get("X-RateLimit-Resource"); r == core || r == graphQL {
+	h, names := resp.Header, b.w.cfg.Limits
+	if r := h.Get(names.Resource); r == core || r == graphQL {
 		resource = r
 	}
 	win := b.window(resource)
-	if reset, ok := resetOf(resp, b.w.now()); ok {
+	if reset, ok := resetOf(names, h, b.w.Now()); ok {
 		// A credential that is not accepted is not the one that was counted for:
 		// GitHub tells what strangers at our address may ask, 60 calls an hour.
 		if resp.StatusCode != http.StatusUnauthorized {
-			win.hear(h, reset)
+			win.hear(names, h, reset)
 		}
-		// go-github keeps such a count for every client, by the machine's clock.
-		// Ours is shared by all clients of a credential, so that it is never told
-		// that nothing is left.
-		h.Set("X-RateLimit-Reset", strconv.FormatInt(reset.Unix(), 10))
-		if h.Get("X-RateLimit-Remaining") == "0" {
-			h.Set("X-RateLimit-Remaining", "1")
+		// SDKs keep such a count for every client, by the machine's clock. Ours is
+		// shared by all clients of a credential, so that they are never told that
+		// nothing is left.
+		h.Set(names.Reset, strconv.FormatInt(reset.Unix(), 10))
+		if h.Get(names.Remaining) == "0" {
+			h.Set(names.Remaining, "1")
 		}
 	}
 	// GraphQL tells of a secondary limit by 200, too.
@@ -168,11 +170,11 @@ func (b *Budget) learn(resource string, resp *http.Response) (*http.Response, er
 // that they are told by run in whole seconds.
 const sameWindow = 30 * time.Second
 
-// hear takes over what is left. Answers may come in another order than GitHub
-// wrote them: of one window the least counts.
-func (w *window) hear(h http.Header, reset time.Time) {
-	left, err := strconv.Atoi(h.Get("X-RateLimit-Remaining"))
-	limit, _ := strconv.Atoi(h.Get("X-RateLimit-Limit"))
+// hear takes over what is left. Answers may come in another order than the
+// forge wrote them: of one window the least counts.
+func (w *window) hear(names Headers, h http.Header, reset time.Time) {
+	left, err := strconv.Atoi(h.Get(names.Remaining))
+	limit, _ := strconv.Atoi(h.Get(names.Limit))
 	switch later := reset.Sub(w.reset); {
 	case err != nil || later < -sameWindow:
 	case later < sameWindow:
@@ -192,7 +194,7 @@ func (b *Budget) refused(win *window, resp *http.Response) (*http.Response, erro
 	}
 	resp.Body.Close()
 	resp.Body = io.NopCloser(bytes.NewReader(body))
-	words, now := said(body), b.w.now()
+	words, now := said(resp.Header, body), b.w.Now()
 	until, secondary := retryAfter(resp.Header, now)
 	switch {
 	case secondary:
@@ -227,14 +229,14 @@ func retryAfter(h http.Header, now time.Time) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// resetOf is when the window ends, by our own clock: GitHub tells it by its own,
-// which the answer's date shows.
-func resetOf(resp *http.Response, now time.Time) (time.Time, bool) {
-	s, err := strconv.ParseInt(resp.Header.Get("X-RateLimit-Reset"), 10, 64)
-	if err != nil || resp.Header.Get("X-RateLimit-Remaining") == "" {
+// resetOf is when the window ends, by our own clock: the forge tells it by its
+// own, which the answer's date shows.
+func resetOf(names Headers, h http.Header, now time.Time) (time.Time, bool) {
+	s, err := strconv.ParseInt(h.Get(names.Reset), 10, 64)
+	if err != nil || h.Get(names.Remaining) == "" {
 		return time.Time{}, false
 	}
-	wait := time.Unix(s, 0).Sub(dateOf(resp.Header, now))
+	wait := time.Unix(s, 0).Sub(dateOf(h, now))
 	return now.Add(min(wait, maxRest)).Truncate(time.Second), true
 }
 

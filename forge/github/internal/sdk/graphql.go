@@ -1,20 +1,25 @@
-package wire
+package sdk
 
 import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	gh "github.com/google/go-github/v60/github"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/internal/wire"
 )
+
+// pauseUntold is how long to wait after a limit whose end GitHub does not tell.
+const pauseUntold = time.Minute
 
 // Query posts a GraphQL query. GraphQL answers 200 with errors inside; any
 // error fails the whole query, because half an answer hides facts. A mutation
 // that failed for a reason which GitHub does not name may have had an effect.
-func (w *Wire) Query(ctx context.Context, c *gh.Client, query string, vars map[string]any, into any) error {
-	req, err := c.NewRequest(http.MethodPost, w.graphQL.String(), map[string]any{"query": query, "variables": vars})
+func Query(ctx context.Context, w *wire.Wire, c *gh.Client, query string, vars map[string]any, into any) error {
+	req, err := c.NewRequest(http.MethodPost, w.GraphQL().String(), map[string]any{"query": query, "variables": vars})
 	if err != nil {
 		return err
 	}
@@ -38,9 +43,9 @@ func (w *Wire) Query(ctx context.Context, c *gh.Client, query string, vars map[s
 	case "RATE_LIMITED":
 		until := resp.Rate.Reset.Time
 		if until.IsZero() {
-			until = w.now().Add(secondaryPause)
+			until = w.Now().Add(pauseUntold)
 		}
-		return Limited("", resp.Response, first.Message, until)
+		return wire.Limited("", resp.Response, first.Message, until)
 	case "FORBIDDEN", "INSUFFICIENT_SCOPES":
 		e.Code = forge.Forbidden
 	case "NOT_FOUND":

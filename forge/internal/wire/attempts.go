@@ -76,7 +76,7 @@ func (w *Wire) attempt(req *http.Request, d time.Duration) (*http.Response, erro
 	defer cancel()
 	resp, err := w.base.RoundTrip(req.WithContext(ctx))
 	if err == nil {
-		err = takeIn(resp)
+		err = w.takeIn(req, resp)
 	}
 	if err == nil {
 		resp.Request = req
@@ -93,7 +93,7 @@ func (w *Wire) attempt(req *http.Request, d time.Duration) (*http.Response, erro
 const maxAnswer = 64 << 20
 
 // takeIn reads the body, so that a connection cut within it is noticed here.
-func takeIn(resp *http.Response) error {
+func (w *Wire) takeIn(req *http.Request, resp *http.Response) error {
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
@@ -101,7 +101,7 @@ func takeIn(resp *http.Response) error {
 		return fmt.Errorf("the answer was cut: %w", err)
 	case len(b) > maxAnswer:
 		return fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
-	case resp.StatusCode == http.StatusOK && !whole(resp, b):
+	case resp.StatusCode == http.StatusOK && !w.whole(req, resp, b):
 		return errors.New("the answer was cut: it is not complete JSON")
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(b))
@@ -109,12 +109,16 @@ func takeIn(resp *http.Response) error {
 	return nil
 }
 
-// whole reports whether an answer of 200 is a complete document. go-github
-// takes an empty body, and null, for an empty list, and stops reading at the end
-// of the first value: half a page would pass for a short list, and could be kept
-// by its ETag.
-func whole(resp *http.Response, b []byte) bool {
+// whole reports whether an answer of 200 is a complete document. SDKs take an
+// empty body, and null, for an empty list, and stop reading at the end of the
+// first value: half a page would pass for a short list, and could be kept by its
+// ETag.
+func (w *Wire) whole(req *http.Request, resp *http.Response, b []byte) bool {
 	b = bytes.TrimSpace(b)
 	isJSON := strings.Contains(resp.Header.Get("Content-Type"), "json")
+	if w.cfg.Terse {
+		nothing := len(b) == 0 && req.Method != http.MethodGet
+		return !isJSON || nothing || json.Valid(b)
+	}
 	return len(b) > 0 && !bytes.Equal(b, []byte("null")) && (!isJSON || json.Valid(b))
 }

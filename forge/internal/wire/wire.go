@@ -1,4 +1,4 @@
-// Package wire is the driver's way out to GitHub: it counts calls, keeps to what
+// Package wire is a driver's way out to its forge: it counts calls, keeps to what
 // each credential may still ask (budget.go), repeats reads that got no whole
 // answer (attempts.go), answers unchanged GETs from a cache by ETag (cache.go),
 // speaks to no host but the API's, and turns what went wrong into forge.Error.
@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,9 +23,7 @@ import (
 type Wire struct {
 	base    http.RoundTripper
 	timeout time.Duration
-	api     *url.URL
-	graphQL *url.URL
-	now     func() time.Time
+	cfg     Config
 	cache   etagCache
 	failed  atomic.Int32 // reads in a row that got no answer
 
@@ -33,17 +32,47 @@ type Wire struct {
 	budgets map[string]*Budget
 }
 
-// callTimeout ends calls that got no complete answer. GitHub itself gives up
-// after 10 s.
+// Config is what one forge's way out differs in from another's.
+type Config struct {
+	// HTTP has the transport and the time that a call may take; nil for the
+	// default ones.
+	HTTP *http.Client
+	// Hosts are the roots of the API, the most particular path first. No other
+	// host is spoken to.
+	Hosts []*url.URL
+	// GraphQL is where queries are posted, nil for none. They are counted apart.
+	GraphQL *url.URL
+	// Now is the clock by which limits end; nil for the machine's.
+	Now func() time.Time
+	// Names are path segments that free names follow, and how many do: what is
+	// counted by route carries no names.
+	Names map[string]int
+	// Limits are the headers that tell what may still be asked; zero for none.
+	Limits Headers
+	// Terse is for forges that answer a write by 200 and nothing, and list
+	// nothing by null. From others both count as an answer that was cut.
+	Terse bool
+}
+
+// Headers are the names of the headers by which a forge tells what a credential
+// may still ask. Reset is in seconds since 1970. Resource is what is counted
+// apart, "core" or "graphql"; "" where a forge does not tell.
+type Headers struct{ Limit, Remaining, Reset, Resource string }
+
+// callTimeout ends calls that got no complete answer. Forges themselves give up
+// sooner: GitHub after 10 s.
 const callTimeout = 30 * time.Second
 
-// New wraps the transport of c, nil for the default one. Only the hosts of api
-// and graphQL are spoken to. now is the clock by which limits end.
-func New(c *http.Client, api, graphQL *url.URL, now func() time.Time) *Wire {
+// New makes the way out that cfg describes.
+func New(cfg Config) *Wire {
 	w := &Wire{
-		base: http.DefaultTransport, timeout: callTimeout, api: api, graphQL: graphQL, now: now,
+		base: http.DefaultTransport, timeout: callTimeout, cfg: cfg,
 		calls: map[string]int{}, budgets: map[string]*Budget{},
 	}
+	if cfg.Now == nil {
+		w.cfg.Now = time.Now
+	}
+	c := cfg.HTTP
 	if c != nil && c.Transport != nil {
 		w.base = c.Transport
 	}
@@ -53,12 +82,18 @@ func New(c *http.Client, api, graphQL *url.URL, now func() time.Time) *Wire {
 	return w
 }
 
-// Client is an http.Client over rt that keeps to the API's host.
+// GraphQL is where queries are posted, nil for none.
+func (w *Wire) GraphQL() *url.URL { return w.cfg.GraphQL }
+
+// Now is the time by the clock that limits end by.
+func (w *Wire) Now() time.Time { return w.cfg.Now() }
+
+// Client is an http.Client over rt that keeps to the API's hosts.
 func (w *Wire) Client(rt http.RoundTripper) *http.Client {
 	return &http.Client{Transport: rt, Timeout: w.timeout, CheckRedirect: w.checkRedirect}
 }
 
-// checkRedirect follows what GitHub answers for renamed repositories. A write
+// checkRedirect follows what forges answer for renamed repositories. A write
 // is never sent to another address than the one it was meant for.
 func (w *Wire) checkRedirect(req *http.Request, via []*http.Request) error {
 	switch {
@@ -101,8 +136,13 @@ func closeBody(req *http.Request) {
 }
 
 func (w *Wire) ours(u *url.URL) bool {
-	return u.Scheme == w.api.Scheme && u.Host == w.api.Host ||
-		u.Scheme == w.graphQL.Scheme && u.Host == w.graphQL.Host
+	same := func(h *url.URL) bool { return u.Scheme == h.Scheme && u.Host == h.Host }
+	return slices.ContainsFunc(w.cfg.Hosts, same) || w.cfg.GraphQL != nil && same(w.cfg.GraphQL)
+}
+
+// asks tells a query from other calls.
+func (w *Wire) asks(req *http.Request) bool {
+	return req.Method == http.MethodPost && w.cfg.GraphQL != nil && req.URL.Path == w.cfg.GraphQL.Path
 }
 
 func (w *Wire) count(req *http.Request) {
@@ -122,14 +162,22 @@ func (w *Wire) Counts() map[string]int {
 var (
 	numberRE = regexp.MustCompile(`^[0-9]+$`)
 	shaRE    = regexp.MustCompile(`^[0-9a-f]{40}$`)
-	// nameAfter lists path segments that a free name follows.
-	nameAfter = map[string]int{"repos": 2, "orgs": 1, "teams": 1, "branches": 1, "collaborators": 1, "users": 1, "compare": 1, "app-manifests": 1, "apps": 1}
 )
+
+// IsSHA tells whether s is a full SHA: a branch's name would be taken too in
+// most places, for whatever it points to then.
+func IsSHA(s string) bool { return shaRE.MatchString(s) }
 
 // route is the path with names and numbers taken out, so that counters stay few
 // and carry no names.
 func (w *Wire) route(u *url.URL) string {
-	path := strings.TrimPrefix(u.EscapedPath(), strings.TrimRight(w.api.EscapedPath(), "/"))
+	path := u.EscapedPath()
+	for _, h := range w.cfg.Hosts {
+		if root := strings.TrimRight(h.EscapedPath(), "/"); strings.HasPrefix(path, root+"/") {
+			path = strings.TrimPrefix(path, root)
+			break
+		}
+	}
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	names := 0
 	for i, p := range parts {
@@ -142,7 +190,7 @@ func (w *Wire) route(u *url.URL) string {
 		case numberRE.MatchString(p):
 			parts[i] = "{id}"
 		default:
-			names = nameAfter[p]
+			names = w.cfg.Names[p]
 		}
 	}
 	return "/" + strings.Join(parts, "/")

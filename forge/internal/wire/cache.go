@@ -8,9 +8,10 @@ import (
 	"sync"
 )
 
-// etagCache keeps answers by URL for conditional requests: GitHub does not
-// charge for "not modified", and decides with the credential of the request
-// at hand whether the caller may see it. Zero value ready.
+// etagCache keeps answers by URL for conditional requests: "not modified" is
+// cheap (GitHub does not charge for it), and the forge decides with the
+// credential of the request at hand whether the caller may see it. Zero value
+// ready.
 type etagCache struct {
 	mu      sync.Mutex
 	entries map[string]*list.Element
@@ -22,6 +23,12 @@ type cached struct {
 	key, etag string
 	header    http.Header
 	body      []byte
+}
+
+// keptHeaders are what SDKs read from a repeated answer: its kind, and how lists
+// go on.
+var keptHeaders = []string{
+	"Content-Type", "Link", "X-Page", "X-Per-Page", "X-Prev-Page", "X-Next-Page", "X-Total", "X-Total-Pages", "X-Total-Count",
 }
 
 // cacheBytes bounds the bodies kept; larger ones than an eighth are not kept.
@@ -63,9 +70,8 @@ func (c *etagCache) settle(req *http.Request, resp *http.Response, known *cached
 		return nil, err
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
-	// Only what go-github reads from a repeated answer.
 	h := http.Header{}
-	for _, k := range []string{"Content-Type", "Link"} {
+	for _, k := range keptHeaders {
 		if v := resp.Header.Values(k); len(v) > 0 {
 			h[k] = v
 		}
