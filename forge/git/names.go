@@ -82,3 +82,6 @@ func checkAuth(auth string) error {
 	}
 	return nil
 }
+
+// CheckBranch refuses what cannot be the name of a branch.
+func CheckBranch(name string) error { return checkRef("refs/heads/" + name) }

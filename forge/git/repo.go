@@ -18,6 +18,7 @@ type Repo struct {
 	clone   string // the user's clone that revisions are looked up in; "" for a mirror
 	alt     string // object directory of that clone
 	scratch string // removed by Close; "" for a mirror
+	partial bool   // contents of files are left out
 	opts    Options
 	objects *readers
 	dirs    dirCache

@@ -145,17 +145,21 @@ func signatureEnv(role string, s Signature) ([]string, error) {
 // Push sets ref (a full name) of the remote to the commit sha, provided that
 // it stands at expectedOld ("": does not exist); otherwise ErrStale. An empty
 // sha deletes the ref. auth is as for Fetch.
-func (m *Mirror) Push(ctx context.Context, url, auth, sha, ref, expectedOld string) error {
+func (r *Repo) Push(ctx context.Context, url, auth, sha, ref, expectedOld string) error {
 	for _, s := range []string{sha, expectedOld} {
 		if s != "" && checkSHA(s) != nil {
 			return checkSHA(s)
 		}
 	}
-	if err := errors.Join(checkURL(url, m.opts.AllowFile), checkAuth(auth), checkRef(ref)); err != nil {
+	if err := errors.Join(checkURL(url, r.opts.AllowFile), checkAuth(auth), checkRef(ref)); err != nil {
 		return err
 	}
 	op := fmt.Sprintf("push %s to %s", ref, url)
-	_, err := m.git.run(ctx, call{gitDir: m.dir, auth: auth, files: m.opts.AllowFile, args: []string{
+	var config []string
+	if r.partial {
+		config = []string{"pack.window", "0"} // what deltas would be made against may not be here
+	}
+	_, err := r.git.run(ctx, call{gitDir: r.dir, auth: auth, config: config, files: r.opts.AllowFile, args: []string{
 		"push", "--no-verify", "--no-signed", "--force-with-lease=" + ref + ":" + expectedOld, url, sha + ":" + ref}})
 	var f *failure
 	if !errors.As(err, &f) {
@@ -166,14 +170,15 @@ func (m *Mirror) Push(ctx context.Context, url, auth, sha, ref, expectedOld stri
 
 // pushError tells a lost race from a refusal from a remote that fails.
 func pushError(op string, f *failure) error {
-	for _, words := range []string{"stale info", "fetch first", "non-fast-forward", "cannot lock ref", "failed to update ref"} {
+	for _, words := range []string{"stale info", "fetch first", "non-fast-forward", "cannot lock ref", "failed to update ref",
+		"shallow update not allowed"} { // no branch leads to the parent any more
 		if strings.Contains(f.stderr, words) {
 			return fmt.Errorf("%s: %w", op, ErrStale)
 		}
 	}
 	for _, words := range []string{"[remote rejected]", "pre-receive hook declined", "protected branch"} {
 		if strings.Contains(f.stderr, words) {
-			return &forge.Error{Op: op, Code: forge.Forbidden, Message: f.stderr, Err: f}
+			return &forge.Error{Op: op, Code: forge.Forbidden, Unsent: true, Message: f.stderr, Err: f}
 		}
 	}
 	return remoteError(op, f)
