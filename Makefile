@@ -16,10 +16,12 @@ build: ## build bin/lockkeeper
 	$(call need,$(GO) git)
 	@$(GO) build -o bin/lockkeeper ./cmd/lockkeeper
 
-demo: ## watch it work: two clusters, a forge, a tour; ONCE=1 ends after the tour
+FORGE ?= github
+
+demo: ## watch it work: two clusters, a forge, a tour [FORGE=github|gitlab|gitea] [ONCE=1 ends after it]
 	$(call need,$(GO) git npm)
 	@$(GO) build -o bin/demo ./cmd/demo
-	@exec bin/demo $(if $(ONCE),-once)
+	@exec bin/demo -forge '$(FORGE)' $(if $(ONCE),-once)
 
 # The race detector needs cgo and a C compiler.
 race = $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null && echo -race)

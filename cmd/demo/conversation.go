@@ -6,10 +6,11 @@ import (
 	"slices"
 	"strings"
 
-	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge"
+	"lockkeeper/forge/people"
 )
 
-// conversation is one pull as its readers see it, read through the forge's API.
+// conversation is one pull as its readers see it, read as people read it.
 type conversation struct {
 	world  *world
 	number int
@@ -17,41 +18,16 @@ type conversation struct {
 	shown map[int64]string
 }
 
-func (c *conversation) path(format string, args ...any) string {
-	return "/repos/" + shop + fmt.Sprintf(format, args...)
-}
-
 // url is the page on which people can go on.
 func (c *conversation) url() string {
-	return fmt.Sprintf("%s/%s/pull/%d", c.world.forge.URL, shop, c.number)
-}
-
-type comment struct {
-	ID   int64
-	Body string
-	User struct{ Login string }
-}
-
-func (c *conversation) comments(ctx context.Context) ([]comment, error) {
-	var all []comment
-	for page := 1; ; page++ {
-		var some []comment
-		err := c.world.forge.As(ann).Do(ctx, "GET", c.path("/issues/%d/comments?per_page=100&page=%d", c.number, page), nil, &some)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
-		if len(some) < 100 {
-			return all, nil
-		}
-	}
+	return c.world.forge.URL() + "/" + shop + fmt.Sprintf(c.world.venue.pull, c.number)
 }
 
 // byBot are the bot's comments whose hidden marker begins with key.
-func (c *conversation) byBot(ctx context.Context, key string) ([]comment, error) {
-	all, err := c.comments(ctx)
-	return slices.DeleteFunc(all, func(m comment) bool {
-		return m.User.Login != c.world.app.BotLogin() || !strings.HasPrefix(m.Body, "<!-- lockkeeper:"+key)
+func (c *conversation) byBot(ctx context.Context, key string) ([]people.Comment, error) {
+	all, err := c.world.forge.As(ann).Comments(ctx, shop, c.number)
+	return slices.DeleteFunc(all, func(m people.Comment) bool {
+		return m.Author != c.world.bot() || !strings.HasPrefix(m.Body, "<!-- lockkeeper:"+key)
 	}), err
 }
 
@@ -60,7 +36,7 @@ func (c *conversation) byBot(ctx context.Context, key string) ([]comment, error)
 func (c *conversation) report(ctx context.Context, wants ...string) (string, error) {
 	body := ""
 	err := eventually(ctx, fmt.Sprintf("the report on #%d to say %q", c.number, wants), func(ctx context.Context) (bool, error) {
-		found, err := c.byBot(ctx, fmt.Sprintf("pull/%d/%d part=1 ", c.world.forge.RepoID(shop), c.number))
+		found, err := c.byBot(ctx, fmt.Sprintf("pull/%d/%d part=1 ", c.world.repo.ID, c.number))
 		if err != nil || len(found) == 0 {
 			return false, err
 		}
@@ -68,7 +44,7 @@ func (c *conversation) report(ctx context.Context, wants ...string) (string, err
 			return false, fmt.Errorf("#%d has %d reports; want one that is edited in place", c.number, len(found))
 		}
 		body = found[0].Body
-		return says(body, wants...) == nil, c.world.bot.Ended()
+		return says(body, wants...) == nil, c.world.serve.Ended()
 	})
 	if err != nil && body != "" {
 		err = fmt.Errorf("%w; it says:\n%s", err, body)
@@ -92,7 +68,7 @@ func (c *conversation) reply(ctx context.Context, to int64) (string, error) {
 	err := eventually(ctx, "the bot's answer", func(ctx context.Context) (bool, error) {
 		found, err := c.byBot(ctx, fmt.Sprintf("reply/%d/", to))
 		if err != nil || len(found) == 0 {
-			return false, errOr(err, c.world.bot.Ended())
+			return false, errOr(err, c.world.serve.Ended())
 		}
 		body = found[0].Body
 		return true, nil
@@ -110,40 +86,36 @@ func errOr(err, other error) error {
 // acknowledged waits for the bot's reaction to a comment.
 func (c *conversation) acknowledged(ctx context.Context, id int64) error {
 	return eventually(ctx, "the bot's reaction to the comment", func(ctx context.Context) (bool, error) {
-		var reactions []struct{ User struct{ Login string } }
-		err := c.world.forge.As(ann).Do(ctx, "GET", c.path("/issues/comments/%d/reactions", id), nil, &reactions)
-		return len(reactions) > 0 && reactions[0].User.Login == c.world.app.BotLogin(), errOr(err, c.world.bot.Ended())
+		reactions, err := c.world.forge.As(ann).Reactions(ctx, shop, c.number, id)
+		for _, logins := range reactions {
+			if slices.Contains(logins, c.world.bot()) {
+				return true, nil
+			}
+		}
+		return false, errOr(err, c.world.serve.Ended())
 	})
 }
 
-type pull struct {
-	State  string
-	Merged bool
-	Head   struct{ SHA string }
-	// MergeCommit is the commit on the base branch, once merged.
-	MergeCommit string `json:"merge_commit_sha"`
+func (c *conversation) pull(ctx context.Context) (people.Pull, error) {
+	return c.world.forge.As(ann).Pull(ctx, shop, c.number)
 }
 
-func (c *conversation) pull(ctx context.Context) (pull, error) {
-	var p pull
-	return p, c.world.forge.As(ann).Do(ctx, "GET", c.path("/pulls/%d", c.number), nil, &p)
-}
-
-// check waits until the bot's check on the head concluded as wanted.
-func (c *conversation) check(ctx context.Context, want string) error {
+// check waits until the bot's check on the head is in a state, and returns it.
+func (c *conversation) check(ctx context.Context, want forge.CheckState) (people.Shown, error) {
 	p, err := c.pull(ctx)
 	if err != nil {
-		return err
+		return people.Shown{}, err
 	}
-	return eventually(ctx, fmt.Sprintf("the check of %.8s to conclude %q", p.Head.SHA, want), func(ctx context.Context) (bool, error) {
-		var out struct {
-			Runs []struct{ Name, Conclusion string } `json:"check_runs"`
+	var found people.Shown
+	err = eventually(ctx, fmt.Sprintf("the check of %.8s to be %q", p.HeadSHA, want), func(ctx context.Context) (bool, error) {
+		shown, err := c.world.forge.As(ann).Checks(ctx, shop, p.HeadSHA)
+		i := slices.IndexFunc(shown, func(s people.Shown) bool { return s.Name == "lockkeeper" && s.State == want })
+		if i >= 0 {
+			found = shown[i]
 		}
-		err := c.world.forge.As(ann).Do(ctx, "GET", c.path("/commits/%s/check-runs", p.Head.SHA), nil, &out)
-		return slices.ContainsFunc(out.Runs, func(r struct{ Name, Conclusion string }) bool {
-			return r.Name == "lockkeeper" && r.Conclusion == want
-		}), errOr(err, c.world.bot.Ended())
+		return i >= 0, errOr(err, c.world.serve.Ended())
 	})
+	return found, err
 }
 
 // merged is an error unless the pull is merged, and main contains it.
@@ -154,10 +126,12 @@ func (c *conversation) merged(ctx context.Context) error {
 		return err
 	case !p.Merged:
 		return fmt.Errorf("#%d is %s, not merged", c.number, p.State)
-	case c.world.forge.Head(shop, "main") != p.MergeCommit:
-		return fmt.Errorf("main is at %.8s, not at the merge %.8s", c.world.forge.Head(shop, "main"), p.MergeCommit)
 	}
-	return nil
+	main, err := c.world.forge.Head(ctx, shop, "main")
+	if err == nil && main != p.MergeSHA {
+		err = fmt.Errorf("main is at %.8s, not at the merge %.8s", main, p.MergeSHA)
+	}
+	return err
 }
 
 // open pushes a commit over HTTP and opens a pull from it.
@@ -172,7 +146,7 @@ func (w *world) open(ctx context.Context, login, branch, title, body string, fil
 }
 
 func (w *world) push(ctx context.Context, login, branch, message string, files map[string]string) (string, error) {
-	return w.forge.As(login).Push(ctx, shop, branch, "main", forgetest.Commit{Message: message, Files: forgetest.Text(files)})
+	return w.forge.As(login).Push(ctx, shop, branch, "main", people.Commit{Message: message, Files: files})
 }
 
 // edited is a seed file with every old text replaced; it must be there.
@@ -197,7 +171,7 @@ func (w *world) edited(files map[string]string, path string, pairs ...string) er
 
 // current is the report as it stands, "" if there is none.
 func (c *conversation) current(ctx context.Context) (string, error) {
-	found, err := c.byBot(ctx, fmt.Sprintf("pull/%d/%d part=1 ", c.world.forge.RepoID(shop), c.number))
+	found, err := c.byBot(ctx, fmt.Sprintf("pull/%d/%d part=1 ", c.world.repo.ID, c.number))
 	if err != nil || len(found) == 0 {
 		return "", err
 	}

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"lockkeeper/forge"
+	"lockkeeper/forge/people"
 )
 
 // The image that somebody puts on production by hand.
@@ -57,35 +60,27 @@ func (t *tour) byHand(ctx context.Context, args []string, wants ...string) error
 		return err
 	}
 	t.talk = &conversation{world: t.world, number: p.Number, shown: map[int64]string{}}
-	t.printf("  %s\n", t.style(faint, fmt.Sprintf("%s opened #%d “%s” %s after that", t.app.BotLogin(), p.Number, p.Title, took(start))))
-	t.box(t.app.BotLogin(), p.Body)
+	t.printf("  %s\n", t.style(faint, fmt.Sprintf("%s opened #%d “%s” %s after that", t.bot(), p.Number, p.Title, took(start))))
+	t.box(t.bot(), p.Body)
 	_, err = t.talk.report(ctx, "not yet allowed")
 	return err
 }
 
-// foundPull is a pull in a list of the forge's API.
-type foundPull struct {
-	Number      int
-	Title, Body string
-	User        struct{ Login string }
-	Head        struct{ Ref string }
-}
-
 // driftPull waits for the open drift pull of production.
-func (t *tour) driftPull(ctx context.Context, wants ...string) (foundPull, error) {
-	var found foundPull
+func (t *tour) driftPull(ctx context.Context, wants ...string) (people.Pull, error) {
+	var found people.Pull
 	err := eventually(ctx, fmt.Sprintf("the bot's pull about the drift of %s, which says %q", production, wants), func(ctx context.Context) (bool, error) {
-		var open []foundPull
-		if err := t.forge.As(ann).Do(ctx, "GET", "/repos/"+shop+"/pulls?state=open", nil, &open); err != nil {
+		pulls, err := t.forge.As(ann).Pulls(ctx, shop)
+		if err != nil {
 			return false, err
 		}
-		for _, p := range open {
-			if p.User.Login == t.app.BotLogin() && strings.HasPrefix(p.Head.Ref, "lockkeeper/drift/") && says(p.Body, wants...) == nil {
+		for _, p := range pulls {
+			if p.State == forge.Open && p.Author == t.bot() && strings.HasPrefix(p.Head, "lockkeeper/drift/") && says(p.Body, wants...) == nil {
 				found = p
 				return true, nil
 			}
 		}
-		return false, t.bot.Ended()
+		return false, t.serve.Ended()
 	})
 	return found, err
 }
@@ -114,11 +109,11 @@ func (t *tour) untouchedSpec(ctx context.Context, f func() error) error {
 
 // mainSays is an error unless a file on main has the text.
 func (t *tour) mainSays(ctx context.Context, path, want string) error {
-	var file struct{ Content []byte }
-	if err := t.forge.As(ann).Do(ctx, "GET", "/repos/"+shop+"/contents/"+path+"?ref=main", nil, &file); err != nil {
+	content, err := t.onMain(ctx, path)
+	if err != nil {
 		return err
 	}
-	return says(string(file.Content), want)
+	return says(string(content), want)
 }
 
 func (t *tour) restored(ctx context.Context) error {
@@ -129,7 +124,7 @@ func (t *tour) restored(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.box(t.app.BotLogin(), report)
+	t.box(t.bot(), report)
 	if err := t.say(ctx, bob, "/approve", "approved"); err != nil {
 		return err
 	}
@@ -141,6 +136,6 @@ func (t *tour) restored(ctx context.Context) error {
 	}
 	return eventually(ctx, fmt.Sprintf("#%d to be closed", t.talk.number), func(ctx context.Context) (bool, error) {
 		p, err := t.talk.pull(ctx)
-		return p.State == "closed" && !p.Merged, errOr(err, t.bot.Ended())
+		return p.State == forge.Closed && !p.Merged, errOr(err, t.serve.Ended())
 	})
 }

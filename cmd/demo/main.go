@@ -1,7 +1,7 @@
 // Command demo shows lockkeeper at work on this machine: two real Kubernetes
-// control planes (staging and production), the local GitHub look-alike with
-// the shop of testdata/shop, and the real `lockkeeper serve` between them. It
-// plays a tour as the people of a small company would, over HTTP and Git, and
+// control planes (staging and production), a forge with the shop of
+// testdata/shop (a local look-alike of GitHub or of GitLab, or a real Gitea), and
+// the real `lockkeeper serve` between them. It plays a tour as the people of a small company would, over HTTP and Git, and
 // holds every step to what the forge and the clusters then really say. Then it
 // stays, so that you can go on as any of them. See `make demo`.
 package main
@@ -32,12 +32,18 @@ func main() {
 
 func run(ctx context.Context, args []string, out *os.File) int {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	name := flags.String("forge", venues[0].kind, "where to play: "+kinds())
 	once := flags.Bool("once", false, "end after the tour, with an error if a step was not as it should be")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
+	v, known := venueOf(*name)
+	if !known {
+		fmt.Fprintf(os.Stderr, "demo: there is no forge %q here: use FORGE=%s\n", *name, strings.ReplaceAll(kinds(), ", ", ", FORGE="))
+		return 2
+	}
 	t := terminal{w: out, colour: isatty.IsTerminal(out.Fd()) && os.Getenv("NO_COLOR") == ""}
-	err := demo(ctx, t, *once)
+	err := demo(ctx, t, v, *once)
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		t.printf("\nstopped\n")
@@ -52,12 +58,12 @@ func run(ctx context.Context, args []string, out *os.File) int {
 
 // demo builds the world, plays the tour and, unless once, stays until ctx
 // ends. Everything it started ends with it.
-func demo(ctx context.Context, t terminal, once bool) (err error) {
-	if err := clustertest.Require("go", "git", "npm"); err != nil {
+func demo(ctx context.Context, t terminal, v venue, once bool) (err error) {
+	if err := clustertest.Require(append([]string{"go", "git", "npm"}, v.needs...)...); err != nil {
 		return err
 	}
 	started := time.Now()
-	w, err := newWorld(ctx, t)
+	w, err := newWorld(ctx, t, v)
 	if w != nil {
 		defer func() { err = errors.Join(err, w.stop()) }()
 	}
@@ -81,6 +87,6 @@ func demo(ctx context.Context, t terminal, once bool) (err error) {
 
 // tail prints the end of the bot's log, for the reader of a failure.
 func (w *world) tail(out io.Writer) {
-	lines := w.bot.LastLines(15)
+	lines := w.serve.LastLines(15)
 	fmt.Fprintf(out, "\nthe end of the bot's log:\n%s\n", lines)
 }

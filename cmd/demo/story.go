@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge"
 )
 
 // The shop's images.
@@ -25,7 +25,7 @@ func (t *tour) bringUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return t.talk.check(ctx, "success")
+		return t.checked(ctx, forge.Success)
 	})
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (t *tour) bringUp(ctx context.Context) error {
 		if err := t.say(ctx, ann, "/plan", "No target is affected"); err != nil {
 			return err
 		}
-		if err := t.talk.check(ctx, "success"); err != nil {
+		if err := t.checked(ctx, forge.Success); err != nil {
 			return err
 		}
 		if _, err := t.forge.As(cho).Merge(ctx, shop, t.talk.number, "squash"); err != nil {
@@ -79,7 +79,7 @@ func (t *tour) sync(ctx context.Context, target string, live func(context.Contex
 			return errors.New("the report shows the value of a Secret")
 		}
 		if target == staging {
-			t.box(t.app.BotLogin(), report)
+			t.box(t.bot(), report)
 		}
 		if err := t.say(ctx, bob, "/approve", "approved"); err != nil {
 			return err
@@ -138,11 +138,11 @@ func (t *tour) releaseOpened(ctx context.Context) error {
 	}
 	return t.untouched(ctx, func() error {
 		err := t.open(ctx, ann, "release", "web 1.5.0 to staging, 1.4.0 to production with 5 replicas", "", files,
-			"not yet allowed", "web:1.5.0", "web:1.4.0", "replicas: 5", "LOG_LEVEL: warn", "`/approve`")
+			"not yet allowed", "web:1.5.0", "web:1.4.0", "replicas: 5", "LOG_LEVEL: warn", "`"+t.typed("/approve")+"`")
 		if err != nil {
 			return err
 		}
-		return t.talk.check(ctx, "action_required")
+		return t.checked(ctx, forge.ActionRequired)
 	})
 }
 
@@ -154,7 +154,7 @@ func (t *tour) releaseApplied(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.box(t.app.BotLogin(), report)
+	t.box(t.bot(), report)
 	return errors.Join(
 		t.clusters[staging].runs(ctx, "web", image+"1.5.0", 1),
 		t.clusters[staging].configured(ctx, "LOG_LEVEL", "warn"),
@@ -162,7 +162,7 @@ func (t *tour) releaseApplied(ctx context.Context) error {
 		t.clusters[production].runs(ctx, "cart", cart, 2),
 		t.clusters[production].configured(ctx, "LOG_LEVEL", "warn"),
 		t.talk.merged(ctx),
-		t.talk.check(ctx, "success"),
+		t.checked(ctx, forge.Success),
 	)
 }
 
@@ -188,7 +188,7 @@ func (t *tour) permissions(ctx context.Context) error {
 			}
 			return t.open(ctx, cho, branch, "Developers may read Deployments", "", widened, "not yet allowed", "deployments", "ClusterRole")
 		}},
-		{"bob approves with a review", func(ctx context.Context) error { return t.reviewed(ctx, "APPROVE", "ready for `/apply`") }},
+		{"bob approves with a review", func(ctx context.Context) error { return t.reviewed(ctx, forge.Approved, "ready for `/apply`") }},
 		{"cho pushes Secrets on top, and /apply is refused", func(ctx context.Context) error {
 			sneaky := map[string]string{"platform/rbac.yaml": strings.Replace(widened["platform/rbac.yaml"], "[pods, services]", "[pods, services, secrets]", 1)}
 			return t.untouched(ctx, func() error {
@@ -199,7 +199,7 @@ func (t *tour) permissions(ctx context.Context) error {
 			})
 		}},
 		{"bob asks for changes; cho takes Secrets out again; bob approves", func(ctx context.Context) error {
-			if err := t.reviewed(ctx, "REQUEST_CHANGES", "secrets", "bob"); err != nil {
+			if err := t.reviewed(ctx, forge.ChangesRequested, "secrets", "bob"); err != nil {
 				return err
 			}
 			if err := t.push(ctx, cho, branch, "without Secrets", widened); err != nil {
@@ -209,10 +209,10 @@ func (t *tour) permissions(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if _, err := t.talk.report(ctx, "head `"+p.Head.SHA[:8]+"`", "deployments"); err != nil {
+			if _, err := t.talk.report(ctx, "head `"+p.HeadSHA[:8]+"`", "deployments"); err != nil {
 				return err
 			}
-			return t.reviewed(ctx, "APPROVE", "ready for `/apply`")
+			return t.reviewed(ctx, forge.Approved, "ready for `/apply`")
 		}},
 		{"/apply: applied as approved, and merged", func(ctx context.Context) error {
 			return errors.Join(t.say(ctx, ann, "/apply", "🚀", "Merged as"),
@@ -227,19 +227,15 @@ func (t *tour) permissions(ctx context.Context) error {
 }
 
 // reviewed has bob review the pull, and waits until the report says wants.
-func (t *tour) reviewed(ctx context.Context, event string, wants ...string) error {
-	words := map[string]string{"APPROVE": "Fine with me.", "REQUEST_CHANGES": "Nobody needs to read Secrets."}[event]
-	if _, err := t.forge.As(bob).Review(ctx, shop, t.talk.number, event, words); err != nil {
-		var refused *forgetest.StatusError
-		if errors.As(err, &refused) {
-			return errors.New(refused.Message())
-		}
+func (t *tour) reviewed(ctx context.Context, s forge.ReviewState, wants ...string) error {
+	words := map[forge.ReviewState]string{forge.Approved: "Fine with me.", forge.ChangesRequested: "Nobody needs to read Secrets."}[s]
+	if _, err := t.forge.As(bob).Review(ctx, shop, t.talk.number, s, words); err != nil {
 		return err
 	}
-	t.printf("  %s reviews: %s “%s”\n", t.style(bold, bob), t.style(cyan, event), words)
+	t.printf("  %s reviews: %s “%s”\n", t.style(bold, bob), t.style(cyan, strings.ReplaceAll(string(s), "_", " ")), words)
 	report, err := t.talk.report(ctx, wants...)
 	if err == nil {
-		t.box(t.app.BotLogin(), report)
+		t.box(t.bot(), report)
 	}
 	return err
 }

@@ -34,7 +34,7 @@ func (t *tour) play(ctx context.Context) error {
 			return err
 		}
 	}
-	return t.step(ctx, "the look-alike kept to GitHub's published schemas all the time", func(context.Context) error { return t.broken() })
+	return t.step(ctx, t.venue.honest, t.forgeWasHonest)
 }
 
 func (t *tour) chapter(title string) {
@@ -71,7 +71,7 @@ func (t *tour) open(ctx context.Context, login, branch, title, body string, file
 		return err
 	}
 	t.printf("  %s\n", t.style(faint, "the report stood "+took(opened)+" after the pull was opened"))
-	t.box(t.app.BotLogin(), report)
+	t.box(t.bot(), report)
 	return nil
 }
 
@@ -92,6 +92,7 @@ func (t *tour) say(ctx context.Context, login, body string, wants ...string) err
 
 func (t *tour) ask(ctx context.Context, login, body string, wants ...string) (string, error) {
 	start := time.Now()
+	body = t.typed(body)
 	id, err := t.forge.As(login).Comment(ctx, shop, t.talk.number, body)
 	if err != nil {
 		return "", err
@@ -108,7 +109,7 @@ func (t *tour) ask(ctx context.Context, login, body string, wants ...string) (st
 		return "", err
 	}
 	t.printf("  %s\n", t.style(faint, "👀 after "+seen+", answered after "+took(start)))
-	t.box(t.app.BotLogin(), answer)
+	t.box(t.bot(), answer)
 	return answer, says(answer, wants...)
 }
 
@@ -176,18 +177,22 @@ func (t *tour) stay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.printf("\n%s\n\n  %s\n\n", t.style(bold, "Go on yourself: #"+fmt.Sprint(c.number)+" waits for you, as any of ann, bob, cho, eve and olga (choose on the page)"), t.style(cyan, c.url()))
+	t.printf("\n%s\n\n", t.style(bold, "Go on yourself: #"+fmt.Sprint(c.number)+" waits for you, as any of ann, bob, cho, eve and olga"))
+	for _, line := range t.goOn(c) {
+		t.printf("  %s\n", line)
+	}
+	t.printf("\n")
 	for _, name := range []string{staging, production} {
 		t.printf("  bin/kubectl --kubeconfig %s get all -n %s\n", t.clusters[name].Kubeconfig, namespace)
 	}
 	t.printf("  bin/lockkeeper audit list --store %s\n  less %s %s\n\nCtrl-C ends everything.\n",
-		t.store(), filepath.Join(t.dir, "server.yaml"), t.bot.Log)
+		t.store(), filepath.Join(t.dir, "server.yaml"), t.serve.Log)
 	select {
 	case <-ctx.Done():
 		t.printf("\nending\n")
 		return nil
-	case <-t.bot.Done:
-		return t.bot.Ended()
+	case <-t.serve.Done:
+		return t.serve.Ended()
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,12 +16,13 @@ import (
 
 	"lockkeeper/cluster/clustertest"
 	"lockkeeper/cmd/internal/child"
-	"lockkeeper/forge/forgetest"
-	"lockkeeper/forge/github"
+	"lockkeeper/forge"
+	"lockkeeper/forge/people"
 )
 
 // The names of the demo's world.
 const (
+	owner      = "acme"
 	shop       = "acme/shop"
 	staging    = "staging"
 	production = "production"
@@ -44,14 +44,18 @@ type world struct {
 	root     string // of the clone
 	dir      string // temporary: the operator's file, secrets, store, log
 	clusters map[string]*liveCluster
-	forge    *forgetest.Server
-	app      *forgetest.App
+	venue    venue
+	forge    people.Forge
+	repo     forge.RepoRef
 	binary   string // lockkeeper
-	bot      *child.Process
+	serve    *child.Process
 
 	mu         sync.Mutex
-	violations []string // of GitHub's schemas by the look-alike
+	violations []string // what the look-alike said that its model would not
 }
+
+// bot is the login of lockkeeper's account.
+func (w *world) bot() string { return w.forge.Access().Login }
 
 // liveCluster is a control plane with a client that looks at it.
 type liveCluster struct {
@@ -61,8 +65,8 @@ type liveCluster struct {
 
 // newWorld starts everything. The world it returns is to be stopped even when
 // there is an error.
-func newWorld(ctx context.Context, t terminal) (*world, error) {
-	w := &world{clusters: map[string]*liveCluster{}}
+func newWorld(ctx context.Context, t terminal, v venue) (*world, error) {
+	w := &world{venue: v, clusters: map[string]*liveCluster{}}
 	begin := func(what string, f func(context.Context) error) error {
 		start := time.Now()
 		t.printf("%s %s ", t.style(faint, "·"), what)
@@ -79,7 +83,7 @@ func newWorld(ctx context.Context, t terminal) (*world, error) {
 	}{
 		{"building lockkeeper and what it needs", w.build},
 		{"starting two Kubernetes control planes, staging and production", w.startClusters},
-		{"starting the GitHub look-alike with " + shop, w.startForge},
+		{"starting " + v.what + " with " + shop, w.startForge},
 		{"starting lockkeeper serve", w.startBot},
 	} {
 		if err := begin(step.what, step.do); err != nil {
@@ -120,44 +124,47 @@ func (w *world) startClusters(ctx context.Context) error {
 
 func (w *world) startForge(ctx context.Context) error {
 	var err error
-	w.forge, err = forgetest.New(forgetest.Options{RealTime: true, Validate: w.violation, RateLimit: 1_000_000})
+	if w.forge, err = w.venue.start(ctx, w); err != nil {
+		return err
+	}
+	return w.settle(ctx)
+}
+
+// settle brings the company to the forge, with its one repository.
+func (w *world) settle(ctx context.Context) error {
+	files, err := readSeed(w.seed())
 	if err != nil {
 		return err
 	}
 	for _, login := range []string{ann, bob, cho, eve, olga} {
-		w.forge.AddUser(login)
+		if _, err := w.forge.AddPerson(ctx, login, login+"@acme.example"); err != nil {
+			return err
+		}
 	}
-	w.forge.AddOrg("acme", olga)
-	w.forge.AddTeam("acme", platform, "", bob, olga)
-	files, err := readSeed(filepath.Join(w.root, "testdata", "shop"))
-	if err != nil {
+	if err := w.forge.AddOrg(ctx, owner, olga); err != nil {
 		return err
 	}
-	if _, err := w.forge.AddRepo(ctx, forgetest.NewRepo{Owner: "acme", Name: "shop", Files: files}); err != nil {
+	if err := w.forge.AddTeam(ctx, owner, platform, "", bob, olga); err != nil {
+		return err
+	}
+	if w.repo, err = w.forge.AddRepo(ctx, people.NewRepo{Owner: owner, Name: "shop", Files: files}); err != nil {
 		return err
 	}
 	for _, login := range []string{ann, bob, cho} {
-		w.forge.AddMember("acme", login)
-		w.forge.Grant(shop, login, "write")
+		if err := w.forge.AddMember(ctx, owner, login); err != nil {
+			return err
+		}
+		if err := w.forge.Grant(ctx, shop, login, forge.Write); err != nil {
+			return err
+		}
 	}
-	w.forge.GrantTeam(shop, platform, "write")
-	w.forge.Protect(shop, "main", forgetest.Protection{Checks: []string{"lockkeeper"}})
-	m, err := github.Manifest("http://127.0.0.1", "http://127.0.0.1/done", "lockkeeper")
-	if err != nil {
+	if err := w.forge.GrantTeam(ctx, shop, platform); err != nil {
 		return err
 	}
-	if w.app, err = w.forge.AddApp("acme", "lockkeeper", m.DefaultPermissions, m.DefaultEvents...); err != nil {
+	if err := w.forge.Admit(ctx, shop); err != nil {
 		return err
 	}
-	w.forge.Install(w.app, "acme", shop)
-	return nil
-}
-
-// violation notes that the look-alike said what GitHub would not.
-func (w *world) violation(v string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.violations = append(w.violations, v)
+	return w.forge.Protect(ctx, shop, "main", people.Protection{Checks: []string{"lockkeeper"}})
 }
 
 // readSeed reads the repository that the shop begins with.
@@ -183,11 +190,7 @@ func readSeed(dir string) (map[string]string, error) {
 const operatorFile = `listen: 127.0.0.1:0
 store: lockkeeper.db
 cache: mirrors
-github:
-  apiURL: %s/api/v3
-  app:
-    id: %d
-    privateKeyFile: app.pem
+%s
   webhookSecretFiles: [webhook-secret]
 clusters:
   staging: {kubeconfig: %q}
@@ -213,28 +216,30 @@ func (w *world) startBot(ctx context.Context) error {
 	if w.dir, err = os.MkdirTemp("", "lockkeeper-demo-"); err != nil {
 		return err
 	}
-	secret := rand.Text()
-	config := fmt.Sprintf(operatorFile, w.forge.URL, w.app.ID, w.clusters[staging].Kubeconfig, w.clusters[production].Kubeconfig, w.forge.RepoID(shop))
-	for name, content := range map[string]string{"server.yaml": config, "app.pem": w.app.Key, "webhook-secret": secret} {
+	secret, access := rand.Text(), w.forge.Access()
+	config := fmt.Sprintf(operatorFile, w.venue.section(access), w.clusters[staging].Kubeconfig, w.clusters[production].Kubeconfig, w.repo.ID)
+	for name, content := range map[string]string{"server.yaml": config, "app.pem": access.Key, "token": access.Token, "webhook-secret": secret} {
+		if content == "" {
+			continue
+		}
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(content), 0o600); err != nil {
 			return err
 		}
 	}
-	w.bot, err = child.Serve(w.binary, filepath.Join(w.dir, "server.yaml"), filepath.Join(w.dir, "lockkeeper.log"))
+	w.serve, err = child.Serve(w.binary, filepath.Join(w.dir, "server.yaml"), filepath.Join(w.dir, "lockkeeper.log"))
 	if err != nil {
 		return err
 	}
-	address, err := w.bot.Address(ctx)
+	address, err := w.serve.Address(ctx)
 	if err != nil {
 		return err
 	}
-	w.forge.SetWebhook(w.app, "http://"+address+"/webhook", secret)
-	return nil
+	return w.forge.Hook(ctx, "http://"+address+"/webhook", secret)
 }
 
 // stop ends everything in order: first the bot, then what it talks to.
 func (w *world) stop() error {
-	errs := []error{w.bot.Stop()}
+	errs := []error{w.serve.Stop()}
 	if w.forge != nil {
 		errs = append(errs, w.forge.Close())
 	}
@@ -245,16 +250,6 @@ func (w *world) stop() error {
 		errs = append(errs, os.RemoveAll(w.dir))
 	}
 	return errors.Join(errs...)
-}
-
-// broken is an error if the look-alike did what GitHub would not do.
-func (w *world) broken() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.violations) == 0 {
-		return nil
-	}
-	return fmt.Errorf("the look-alike broke GitHub's schemas %d times: %s", len(w.violations), strings.Join(w.violations[:1], ""))
 }
 
 // took is how long something took, for people.
