@@ -41,7 +41,7 @@ const suffix = ".git"
 // OpenCache prepares dir, making it if necessary. A directory that another
 // process has is refused.
 func OpenCache(ctx context.Context, dir string, opts Options) (*Cache, error) {
-	b, err := find(ctx)
+	b, err := find(ctx, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,9 @@ type Options struct {
 	// AllowFile also lets mirrors fetch from and push to file:// URLs, for
 	// repositories on this machine.
 	AllowFile bool
+	// CAFile is a PEM file of the authorities that a remote's certificate may come
+	// from, instead of the system's; "" for those.
+	CAFile string
 }
 
 func (o Options) maxBlob() int64 {
@@ -77,18 +80,19 @@ func (o Options) maxBlob() int64 {
 type binary struct {
 	path     string // the executable
 	execPath string // where git keeps its own helpers
+	caFile   string // Options.CAFile
 }
 
 // oldest is the first git with `merge-tree --write-tree`.
 var oldest = [2]int{2, 38}
 
 // find looks git up in PATH and refuses one that is too old.
-func find(ctx context.Context) (binary, error) {
+func find(ctx context.Context, opts Options) (binary, error) {
 	path, err := exec.LookPath("git")
 	if err != nil {
 		return binary{}, fmt.Errorf("git is not installed or not in PATH; install git %d.%d or newer: %w", oldest[0], oldest[1], err)
 	}
-	b := binary{path: path}
+	b := binary{path: path, caFile: opts.CAFile}
 	var version, dir []byte
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { version, err = b.run(gctx, call{args: []string{"version"}}); return err })
@@ -184,6 +188,9 @@ func (b binary) environ(c call) []string {
 		if v, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+v)
 		}
+	}
+	if b.caFile != "" {
+		env = append(env, "GIT_SSL_CAINFO="+b.caFile) // the last one counts
 	}
 	if c.gitDir != "" {
 		env = append(env, "GIT_DIR="+c.gitDir)

@@ -31,7 +31,7 @@ type Repo struct {
 // hooks act: objects that lockkeeper makes (merge results) go to a temporary
 // directory, which Close removes.
 func Open(ctx context.Context, dir string, opts Options) (*Repo, error) {
-	b, err := find(ctx)
+	b, err := find(ctx, opts)
 	if err != nil {
 		return nil, err
 	}

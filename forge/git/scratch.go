@@ -21,7 +21,7 @@ var ErrEdit = errors.New("the edit cannot be made")
 // Scratch makes an empty repository in a temporary directory, which Close
 // removes. It is for a commit on top of one that FetchTip brings.
 func Scratch(ctx context.Context, opts Options) (*Repo, error) {
-	b, err := find(ctx)
+	b, err := find(ctx, opts)
 	if err != nil {
 		return nil, err
 	}

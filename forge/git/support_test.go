@@ -108,6 +108,7 @@ const secret = "Basic eC1hY2Nlc3MtdG9rZW46Z2hzX1NFQ1JFVA==" // x-access-token:gh
 type remote struct {
 	*work
 	url      string
+	server   *httptest.Server
 	requests atomic.Int64
 	answer   atomic.Pointer[http.HandlerFunc] // overrides when set
 }
@@ -139,6 +140,7 @@ func newRemote(t testing.TB) *remote {
 		backend.ServeHTTP(w, req)
 	}))
 	t.Cleanup(server.Close)
+	r.server = server
 	r.url = fmt.Sprintf("%s/%s/.git", server.URL, filepath.Base(r.dir))
 	return r
 }
