@@ -38,7 +38,7 @@ func requestedReviews(t *testing.T, e *env) {
 	if err := ask(nil); err != nil {
 		t.Errorf("asking nobody: %v", err)
 	}
-	if !e.Traits().RequestTeams {
+	if !e.Traits.RequestTeams {
 		return
 	}
 	ops := e.Team(t, e.ref, "ops", "", bob)

@@ -89,7 +89,7 @@ func (e *env) wantOurs(t *testing.T, reader forge.User, branch string, shas ...s
 		t.Fatalf("%d commits, want %d", len(list), len(shas))
 	}
 	for i, c := range list {
-		if c.SHA != shas[i] || c.Author != me || c.Verified != e.Traits().Signs || len(c.Parents) != 1 {
+		if c.SHA != shas[i] || c.Author != me || c.Verified != e.Traits.Signs || len(c.Parents) != 1 {
 			t.Errorf("commit %d: %+v, want %s by %+v", i, c, shas[i], me)
 		}
 	}

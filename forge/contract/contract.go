@@ -1,5 +1,5 @@
 // Package contract is what every forge driver has to do, as one test suite. A
-// driver's test calls Run with a Fixture that plays the other people: they open
+// driver's test calls Run with a Fixture, made by On, in which other people open
 // pulls, comment, review and push, while the driver under test acts as the bot.
 //
 // The suite goes by what forge.Forge promises. Where forges truly differ, the
@@ -8,7 +8,6 @@ package contract
 
 import (
 	"context"
-	"net/http"
 	"testing"
 	"time"
 
@@ -18,11 +17,18 @@ import (
 // Own is the name of the bot's check in the suite.
 const Own = "lockkeeper"
 
-// Traits are the differences between forges that the suite takes as given.
+// Traits are the differences between forges that the suite takes as given. Each
+// is what a forge can tell or do; where it cannot, forge.Forge says what a driver
+// answers instead, and the suite holds the driver to that.
 type Traits struct {
-	// CoAuthors: the forge names the accounts of co-authors.
+	// CoAuthors: the forge names the accounts of co-authors. Else their addresses
+	// lead to nobody, and what they say is not in Commit.CoAuthors.
 	CoAuthors bool
-	// Pushers: the forge tells who pushed to a branch.
+	// Committers: the forge names the accounts of committers beside those of
+	// authors. Else a committer may have ID 0, which policy counts as somebody
+	// unknown.
+	Committers bool
+	// Pushers: the forge tells who pushed to a branch. Else ok is false.
 	Pushers bool
 	// ChildTeams: teams have child teams, whose members count.
 	ChildTeams bool
@@ -32,68 +38,33 @@ type Traits struct {
 	Outside bool
 	// Apps: programs have an identity of their own, which checks show.
 	Apps bool
+	// StatusAuthors: a commit status says who wrote it. Else By has ID 0.
+	StatusAuthors bool
 	// RequestTeams: teams can be asked for reviews.
 	RequestTeams bool
+	// ManyReviewers: several people can be asked for reviews of one pull, in every
+	// edition of the forge. Else the suite asks for one.
+	ManyReviewers bool
+	// ReviewNotes: a review can have words, and can be words alone. Else approvals
+	// and demands for changes are bare, and words are comments.
+	ReviewNotes bool
+	// ReviewIDs: each review has a number of its own, under which it stays listed
+	// once it is dismissed. Else a person's latest word is all there is, and it is
+	// gone once it is taken back.
+	ReviewIDs bool
+	// NamedChecks: rules of a branch name the checks that must succeed. Else any
+	// check that failed keeps a pull from being merged, if a rule wants checks.
+	NamedChecks bool
+	// RequiredReviews: rules of a branch can demand approving reviews, in every
+	// edition of the forge.
+	RequiredReviews bool
+	// BlockingReviews: a demand for changes keeps a pull from being merged, in
+	// every edition of the forge.
+	BlockingReviews bool
 	// Signs: the forge signs commits made through its API.
 	Signs bool
 	// Methods are the merge methods that it offers.
 	Methods []forge.MergeMethod
-}
-
-// Fixture is a forge for one test, and the people on it. Its methods fail the
-// test when they cannot do what was asked.
-type Fixture interface {
-	Traits() Traits
-	// Driver is the driver under test, acting as the bot. With wrap, every
-	// request goes through the transport that it returns.
-	Driver(t *testing.T, wrap func(http.RoundTripper) http.RoundTripper) forge.Forge
-	// Person registers an account with the e-mail address Email(login).
-	Person(t *testing.T, login string) forge.User
-	// Reregister deletes the account and registers its login for somebody else.
-	Reregister(t *testing.T, u forge.User) forge.User
-	// Repo makes a private repository of an organisation, with a branch main
-	// that holds README.md and into which the bot may merge.
-	Repo(t *testing.T, name string) forge.RepoRef
-	Grant(t *testing.T, ref forge.RepoRef, u forge.User, p forge.Permission)
-	// Team makes a team in the repository's organisation, below parent if any.
-	Team(t *testing.T, ref forge.RepoRef, slug, parent string, members ...forge.User) forge.Team
-	// Member makes somebody a member of the repository's organisation.
-	Member(t *testing.T, ref forge.RepoRef, u forge.User)
-	// GrantTeam gives a team write access.
-	GrantTeam(t *testing.T, ref forge.RepoRef, team forge.Team)
-	// Fork copies the repository to the person's account.
-	Fork(t *testing.T, ref forge.RepoRef, by forge.User) forge.RepoRef
-	// Push makes commits, pushes them and returns the new tip.
-	Push(t *testing.T, ref forge.RepoRef, by forge.User, p Push) string
-	OpenPull(t *testing.T, ref forge.RepoRef, by forge.User, p NewPull) int
-	EditPull(t *testing.T, ref forge.RepoRef, number int, by forge.User, e PullEdit)
-	Comment(t *testing.T, ref forge.RepoRef, number int, by forge.User, body string) int64
-	EditComment(t *testing.T, ref forge.RepoRef, number int, id int64, by forge.User, body string)
-	// Review submits a review of the pull's present head.
-	Review(t *testing.T, ref forge.RepoRef, number int, by forge.User, s forge.ReviewState, body string) int64
-	Dismiss(t *testing.T, ref forge.RepoRef, number int, review int64, by forge.User)
-	// MergePull merges as a person and returns the commit on the base.
-	MergePull(t *testing.T, ref forge.RepoRef, number int, by forge.User, m forge.MergeMethod) string
-	// OpenIssue opens an issue as a person and returns its number.
-	OpenIssue(t *testing.T, ref forge.RepoRef, by forge.User, title string) int
-	// Reactions counts a comment's reactions by the forge's words.
-	Reactions(t *testing.T, ref forge.RepoRef, number int, comment int64) map[string]int
-	// Protect demands checks by name and a number of approving reviews.
-	Protect(t *testing.T, ref forge.RepoRef, branch string, checks []string, reviews int)
-	// Status is another system's result for a commit.
-	Status(t *testing.T, ref forge.RepoRef, sha, name string, good bool)
-	// AppCheck is the result of another App (or system) for a commit; it returns
-	// the App's number.
-	AppCheck(t *testing.T, ref forge.RepoRef, sha, name string, good bool) int64
-	// Checks lists what is shown under the name on a commit now.
-	Checks(t *testing.T, ref forge.RepoRef, sha, name string) []Shown
-}
-
-// Shown is a check as people see it. State is "pending", "success" or
-// "failure": forges that tell more fold it into these.
-type Shown struct {
-	State forge.CheckState
-	Title string
 }
 
 // Push is a series of commits on a branch.
@@ -136,7 +107,7 @@ type PullEdit struct {
 func Email(login string) string { return login + "@example.com" }
 
 // Run holds a driver to the contract. newFixture is called once per case.
-func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
+func Run(t *testing.T, newFixture func(t *testing.T) *Fixture) {
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, *env)
@@ -196,7 +167,7 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 
 // env is a case's forge, with a repository to work in.
 type env struct {
-	Fixture
+	*Fixture
 	f   forge.Forge
 	ref forge.RepoRef
 }

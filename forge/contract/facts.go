@@ -36,7 +36,7 @@ func checkResults(t *testing.T, e *env) {
 	if list := named(read(), "ci/test"); len(list) != 1 || list[0].State != forge.Success || list[0].AppID != 0 || list[0].By.ID == 0 {
 		t.Errorf("a status written twice: %+v", list)
 	}
-	if !e.Traits().Apps {
+	if !e.Traits.Apps {
 		return
 	}
 	forger := e.AppCheck(t, e.ref, p.Head.SHA, Own, true)
@@ -73,7 +73,7 @@ func checkPages(t *testing.T, e *env) {
 }
 
 func outside(t *testing.T, e *env) {
-	if !e.Traits().Outside {
+	if !e.Traits.Outside {
 		t.Skip("this forge does not tell outside collaborators from members")
 	}
 	member, guest, reader := e.person(t, "member"), e.person(t, "guest"), e.Person(t, "reader")
@@ -103,7 +103,7 @@ func commitPulls(t *testing.T, e *env) {
 		t.Helper()
 		return must[[]forge.Pull](t)(e.f.CommitPulls(t.Context(), e.ref, sha))
 	}
-	for i, m := range e.Traits().Methods {
+	for i, m := range e.Traits.Methods {
 		n := e.pull(t, alice, fmt.Sprintf("x%d", i))
 		head := e.read(t, n).Head.SHA
 		if list := pulls(head); len(list) != 1 || list[0].Number != n || list[0].Merged || list[0].State != forge.Open {
@@ -129,7 +129,7 @@ func commitPulls(t *testing.T, e *env) {
 
 // Threats 27 and 34: what reaches a base branch past the pulls is seen.
 func branchPushes(t *testing.T, e *env) {
-	if !e.Traits().Pushers {
+	if !e.Traits.Pushers {
 		t.Skip("this forge does not tell who pushed")
 	}
 	alice, bob := e.person(t, "alice"), e.person(t, "bob")

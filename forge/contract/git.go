@@ -25,11 +25,6 @@ func gitEnv(auth string) []string {
 	return env
 }
 
-// BasicAuth is an Authorization header for fixtures.
-func BasicAuth(user, password string) string {
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
-}
-
 // secretsIn are the forms of a credential that an error could hold.
 func secretsIn(auth string) []string {
 	_, coded, _ := strings.Cut(auth, " ")
@@ -41,9 +36,9 @@ func secretsIn(auth string) []string {
 	return slices.DeleteFunc(list, func(s string) bool { return s == "" })
 }
 
-// GitPush makes the commits of p with git and pushes them to the repository at
-// url; it returns the tip. Fixtures build Push on it.
-func GitPush(t *testing.T, url, auth string, p Push) string {
+// gitPush makes the commits of p with git and pushes them to the repository at
+// url; it returns the tip.
+func gitPush(t *testing.T, url, auth string, p Push) string {
 	t.Helper()
 	dir := t.TempDir()
 	run := func(stdin string, args ...string) string {

@@ -78,7 +78,7 @@ func merge(t *testing.T, e *env) {
 
 func mergeMethods(t *testing.T, e *env) {
 	alice := e.person(t, "alice")
-	for _, m := range e.Traits().Methods {
+	for _, m := range e.Traits.Methods {
 		n := e.pull(t, alice, "by-"+string(m))
 		sha := must[string](t)(e.f.Merge(t.Context(), e.ref, n, e.read(t, n).Head.SHA, m))
 		if p := e.read(t, n); !p.Merged || p.MergeSHA != sha {

@@ -72,7 +72,7 @@ func teams(t *testing.T, e *env) {
 	if got := must[[]forge.User](t)(e.f.TeamMembers(t.Context(), e.ref, ops)); !sameUsers(got, []forge.User{alice, bob}) {
 		t.Errorf("members of %s: %+v", ops, got)
 	}
-	if e.Traits().ChildTeams {
+	if e.Traits.ChildTeams {
 		e.Team(t, e.ref, "ops-night", ops.Slug, carol)
 		if got := must[[]forge.User](t)(e.f.TeamMembers(t.Context(), e.ref, ops)); !sameUsers(got, []forge.User{alice, bob, carol}) {
 			t.Errorf("members of %s with a child team: %v", ops, logins(got))
@@ -118,7 +118,7 @@ func permissions(t *testing.T, e *env) {
 
 // Threat 26.
 func takenOver(t *testing.T, e *env) {
-	if !e.Traits().Reregister {
+	if !e.Traits.Reregister {
 		t.Skip("this forge's fixture cannot register a login anew")
 	}
 	old := e.person(t, "mallory")

@@ -119,7 +119,7 @@ func commits(t *testing.T, e *env) {
 }
 
 func coAuthors(t *testing.T, e *env) {
-	if !e.Traits().CoAuthors {
+	if !e.Traits.CoAuthors {
 		t.Skip("this forge does not name co-authors")
 	}
 	alice, bob, carol := e.person(t, "alice"), e.person(t, "bob"), e.person(t, "carol")
@@ -153,7 +153,7 @@ func manyCommits(t *testing.T, e *env) {
 		list = append(list, Commit{Author: "alice", Message: fmt.Sprintf("Step %d", i), Files: map[string]string{"n": fmt.Sprintln(i)}})
 	}
 	list[0].Author = "bob" // the oldest is the first to fall off a list
-	if e.Traits().CoAuthors {
+	if e.Traits.CoAuthors {
 		list[1].Message += "\n\nCo-authored-by: bob <" + Email("bob") + ">\n"
 	}
 	e.Push(t, e.ref, alice, Push{Branch: "x", From: "main", Commits: list})
@@ -167,7 +167,7 @@ func manyCommits(t *testing.T, e *env) {
 			t.Fatalf("commit %d: %+v", i, c)
 		}
 	}
-	if e.Traits().CoAuthors && !sameUsers(got[1].CoAuthors, []forge.User{bob}) {
+	if e.Traits.CoAuthors && !sameUsers(got[1].CoAuthors, []forge.User{bob}) {
 		t.Errorf("co-authors: %+v", got[1].CoAuthors)
 	}
 }
@@ -179,7 +179,7 @@ func pushers(t *testing.T, e *env) {
 	e.pull(t, carol, "other")
 	e.Push(t, e.ref, bob, Push{Branch: "x", Commits: []Commit{{Author: "alice", Message: "As alice", Files: map[string]string{"a": "2\n"}}}})
 	pushes, ok, err := e.f.Pushes(t.Context(), e.ref, e.read(t, n))
-	if err != nil || ok != e.Traits().Pushers {
+	if err != nil || ok != e.Traits.Pushers {
 		t.Fatalf("ok=%v, error %v", ok, err)
 	}
 	if got := by(pushes); ok && !sameUsers(got, []forge.User{alice, bob}) {

@@ -98,7 +98,7 @@ func reactions(t *testing.T, e *env) {
 		}
 	}
 	got := e.Reactions(t, e.ref, n, id)
-	for _, r := range []string{"eyes", "rocket", "confused"} {
+	for _, r := range []forge.Reaction{forge.Eyes, forge.Rocket, forge.Confused} {
 		if got[r] != 1 {
 			t.Errorf("%d of %s: %v", got[r], r, got)
 		}

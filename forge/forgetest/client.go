@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"lockkeeper/forge"
 	"lockkeeper/forge/forgetest/bare"
 )
 
@@ -66,6 +67,20 @@ func (e *StatusError) Message() string {
 		}
 	}
 	return body.Message
+}
+
+// As lets errors.As find what the forge package calls this answer.
+func (e *StatusError) As(target any) bool {
+	out, is := target.(**forge.Error)
+	if !is {
+		return false
+	}
+	code := map[int]forge.Code{401: forge.Unauthorized, 403: forge.Forbidden, 404: forge.NotFound, 405: forge.Conflict, 409: forge.Conflict, 410: forge.NotFound, 429: forge.RateLimited}[e.Status]
+	if e.Status >= 500 {
+		code = forge.Unavailable
+	}
+	*out = &forge.Error{Op: e.Method + " " + e.Path, Code: cmp.Or(code, forge.Invalid), Status: e.Status, Message: e.Message()}
+	return true
 }
 
 // Do sends one API request and decodes the answer into out, if not nil.
@@ -373,9 +388,22 @@ func (c *Client) git(ctx context.Context, r *bare.Repo, args ...string) (string,
 	}
 	out, err := r.Git(ctx, env, "", args...)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", c.Login, err)
+		return "", gitRefused(fmt.Errorf("%s: %w", c.Login, err))
 	}
 	return strings.TrimSpace(out), nil
+}
+
+// gitRefused tells what git's words about an answer of the forge come to.
+func gitRefused(err error) error {
+	for words, code := range map[string]forge.Code{
+		"remote rejected": forge.Forbidden, "error: 403": forge.Forbidden, "error: 404": forge.NotFound, "not found": forge.NotFound,
+		"Authentication failed": forge.Unauthorized, "[rejected]": forge.Conflict,
+	} {
+		if strings.Contains(err.Error(), words) {
+			return &forge.Error{Op: "git", Code: code, Message: err.Error(), Err: err}
+		}
+	}
+	return err
 }
 
 // obj is a JSON object on its way out.

@@ -46,6 +46,13 @@ func (s *Server) TransferRepo(fullName, to string) {
 	s.told(r, "transferred", obj{"owner": obj{"from": obj{"user": was}}})
 }
 
+// RenameTeam gives a team another slug. Nothing leads from the old one to it.
+func (s *Server) RenameTeam(org, slug, to string) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.Team(org, slug).Slug = to
+}
+
 // ArchiveRepo makes a repository read-only.
 func (s *Server) ArchiveRepo(fullName string) { s.archive(fullName, "archived") }
 

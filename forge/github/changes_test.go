@@ -158,13 +158,13 @@ func TestClosedPullWithoutItsCloserFails(t *testing.T) {
 }
 
 func TestCommittingTakesFewCalls(t *testing.T) {
-	l := newLookalike(true)(t).(*lookalike)
+	l := newLookalike(t, true)
 	ref := l.Repo(t, "shop")
 	f := l.Driver(t, nil).(*Forge)
 	if _, err := f.GitAuth(t.Context(), ref); err != nil {
 		t.Fatal(err)
 	}
-	main := l.s.Head(ref.String(), "main")
+	main := l.world.Server.Head(ref.String(), "main")
 	took := func(what string, want int, do func() (string, error)) string {
 		t.Helper()
 		before := calls(f)

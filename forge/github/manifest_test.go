@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"lockkeeper/forge"
-	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge/people"
 )
 
 func TestManifestAsksForWhatIsUsed(t *testing.T) {
@@ -46,13 +46,13 @@ func TestManifestAsksForWhatIsUsed(t *testing.T) {
 
 // The credentials that the flow yields have to work, once.
 func TestConvertedManifestIsAWorkingApp(t *testing.T) {
-	l := newLookalike(false)(t).(*lookalike)
+	l := newLookalike(t, false)
 	m, err := Manifest("https://keeper.example", "http://127.0.0.1:1/done", "keeper")
 	if err != nil {
 		t.Fatal(err)
 	}
 	browser := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := browser.PostForm(l.s.URL+"/organizations/"+org+"/settings/apps/new", url.Values{"manifest": {asJSON(t, m)}})
+	resp, err := browser.PostForm(l.world.URL()+"/organizations/"+l.Repo(t, "shop").Owner+"/settings/apps/new", url.Values{"manifest": {asJSON(t, m)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,18 +61,18 @@ func TestConvertedManifestIsAWorkingApp(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%s: %v", resp.Status, err)
 	}
-	creds, err := ConvertManifest(t.Context(), nil, l.s.URL+"/api/v3", back.Query().Get("code"))
+	creds, err := ConvertManifest(t.Context(), nil, l.world.URL()+"/api/v3", back.Query().Get("code"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := New(t.Context(), Config{APIURL: l.s.URL + "/api/v3", AppID: creds.AppID, PrivateKey: creds.PrivateKey})
+	f, err := New(t.Context(), Config{APIURL: l.world.URL() + "/api/v3", AppID: creds.AppID, PrivateKey: creds.PrivateKey})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if me, err := f.Self(t.Context()); err != nil || me.Login != "keeper[bot]" || me.Type != forge.Bot {
 		t.Errorf("%+v, %v", me, err)
 	}
-	if _, err := ConvertManifest(t.Context(), nil, l.s.URL+"/api/v3", back.Query().Get("code")); forge.CodeOf(err) != forge.NotFound {
+	if _, err := ConvertManifest(t.Context(), nil, l.world.URL()+"/api/v3", back.Query().Get("code")); forge.CodeOf(err) != forge.NotFound {
 		t.Errorf("the code worked twice: %v", err)
 	}
 }
@@ -112,10 +112,10 @@ func TestLookalikesDeliveryVerifiesAndParses(t *testing.T) {
 		}
 		got <- delivery{r.Header, b}
 	}))
-	l := newLookalike(true)(t).(*lookalike)
-	l.s.SetWebhook(l.app, hook.URL, "hush")
+	l := newLookalike(t, true)
+	l.world.Server.SetWebhook(l.world.App, hook.URL, "hush")
 	ref := l.Repo(t, "shop")
-	if _, err := l.s.AddRepo(t.Context(), forgetest.NewRepo{Owner: org, Name: "other"}); err != nil {
+	if _, err := l.world.AddRepo(t.Context(), people.NewRepo{Owner: ref.Owner, Name: "other"}); err != nil {
 		t.Fatal(err)
 	}
 	alice := l.Person(t, "alice")

@@ -140,20 +140,24 @@ func (s *Hub) RemoveMember(org, login string) {
 	}
 }
 
-// AddTeam makes a team; parent is the slug of the team above it, or "".
+// AddTeam makes a team, or adds members to it; parent is the slug of the team
+// above a new one, or "".
 func (s *Hub) AddTeam(org, slug, parent string, members ...string) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
-	t := &Team{ID: s.NextID(), Org: s.MustAccount(org), slug: slug, members: map[int64]bool{}, Created: s.Tick()}
-	if parent != "" {
-		t.parent = s.Team(org, parent)
+	t := s.Team(org, slug)
+	if t == nil {
+		t = &Team{ID: s.NextID(), Org: s.MustAccount(org), Slug: slug, members: map[int64]bool{}, Created: s.Tick()}
+		if parent != "" {
+			t.parent = s.Team(org, parent)
+		}
+		s.Teams = append(s.Teams, t)
 	}
 	for _, m := range members {
 		a := s.MustAccount(m)
 		t.members[a.ID] = true
 		t.Org.Members[a.ID] = true
 	}
-	s.Teams = append(s.Teams, t)
 }
 
 // SetTeamMembers replaces a team's members.

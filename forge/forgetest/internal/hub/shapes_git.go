@@ -146,8 +146,8 @@ func (s *Hub) ActivityJSON(a Activity) obj {
 func (s *Hub) TeamJSON(t *Team) obj {
 	u := fmt.Sprintf("%s/organizations/%d/team/%d", s.URL, t.Org.ID, t.ID)
 	o := obj{
-		"id": t.ID, "node_id": Node("T", t.ID), "name": t.slug, "slug": t.slug, "description": nil, "permission": "pull",
-		"privacy": "closed", "url": u, "html_url": fmt.Sprintf("%s/orgs/%s/teams/%s", s.URL, t.Org.Login, t.slug),
+		"id": t.ID, "node_id": Node("T", t.ID), "name": t.Slug, "slug": t.Slug, "description": nil, "permission": "pull",
+		"privacy": "closed", "url": u, "html_url": fmt.Sprintf("%s/orgs/%s/teams/%s", s.URL, t.Org.Login, t.Slug),
 		"members_url": u + "/members{/member}", "repositories_url": u + "/repos", "type": "organization", "parent": nil,
 		"organization_id": t.Org.ID, "notification_setting": "notifications_enabled",
 	}

@@ -42,7 +42,7 @@ func (a *Account) Email() string {
 type Team struct {
 	ID      int64
 	Org     *Account
-	slug    string
+	Slug    string
 	parent  *Team
 	members map[int64]bool
 	Created time.Time
@@ -255,7 +255,7 @@ func (s *Hub) SortedRepos() []*Repo {
 // Team finds a team, nil without one.
 func (s *Hub) Team(org, slug string) *Team {
 	for _, t := range s.Teams {
-		if strings.EqualFold(t.Org.Login, org) && t.slug == slug {
+		if strings.EqualFold(t.Org.Login, org) && t.Slug == slug {
 			return t
 		}
 	}
