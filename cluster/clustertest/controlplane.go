@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +13,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"lockkeeper/testdata/pinned"
 )
 
 // startTimeout bounds Start and StartAPIServer, on a machine that is busy
@@ -44,7 +44,7 @@ type ControlPlane struct {
 	dir       string // temporary, holds everything
 	ca        []byte // PEM
 	port      int    // of the API server
-	processes map[string]*process
+	processes map[string]*pinned.Process
 
 	mu    sync.Mutex
 	links []*Link
@@ -69,7 +69,7 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &ControlPlane{Access: &Access{bin: bin}, options: options, dir: dir, processes: map[string]*process{}}
+	c := &ControlPlane{Access: &Access{bin: bin}, options: options, dir: dir, processes: map[string]*pinned.Process{}}
 	if err := c.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start a control plane: %w", err), c.Stop())
 	}
@@ -124,7 +124,7 @@ func (c *ControlPlane) run(name string, args []string, env ...string) error {
 	} else {
 		args = append([]string{name}, args...)
 	}
-	p, err := startProcess(c.dir, name, binary, args, env)
+	p, err := pinned.Start(c.dir, name, binary, args, append(env, "CONTROLPLANE_LIFELINE=1")...)
 	if err != nil {
 		return err
 	}
@@ -154,36 +154,17 @@ func (c *ControlPlane) socket(name string) string {
 func (c *ControlPlane) startOnFreePort(ctx context.Context, token string) error {
 	for attempt := 1; ; attempt++ {
 		var err error
-		if c.port, err = freePort(); err != nil {
+		if c.port, err = pinned.FreePort(); err != nil {
 			return err
 		}
 		if c.Access, err = c.newAccess("kubeconfig", c.options.Context, c.url(), token); err != nil {
 			return err
 		}
 		err = c.StartAPIServer(ctx)
-		if err == nil || attempt == 5 || c.processes["kube-apiserver"] == nil || !c.processes["kube-apiserver"].portWasTaken() {
+		if err == nil || attempt == 5 || c.processes["kube-apiserver"] == nil || !c.processes["kube-apiserver"].PortWasTaken() {
 			return err
 		}
 	}
-}
-
-// freePort looks below the range from which kernels take the ports of outgoing
-// connections, so that a stopped API server finds its port free again.
-func freePort() (int, error) {
-	var last error
-	for range 100 {
-		n, err := rand.Int(rand.Reader, big.NewInt(12000))
-		if err != nil {
-			return 0, err
-		}
-		port := 20000 + int(n.Int64())
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			return port, listener.Close()
-		}
-		last = err
-	}
-	return 0, fmt.Errorf("find a free port for the API server: %w", last)
 }
 
 // StartAPIServer starts the API server again after StopAPIServer, on the same
@@ -191,7 +172,7 @@ func freePort() (int, error) {
 func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("kube-apiserver: not ready after %s", startTimeout))
 	defer cancel()
-	if p := c.processes["kube-apiserver"]; p != nil && p.running() {
+	if p := c.processes["kube-apiserver"]; p != nil && p.Running() {
 		return errors.New("kube-apiserver is running already: call StopAPIServer first")
 	}
 	args := []string{
@@ -235,7 +216,7 @@ func checkReady(ctx context.Context, client *http.Client, url string) error {
 		return err
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s", url, response.Status, lastLines(string(body), 40))
+		return fmt.Errorf("%s: %s: %s", url, response.Status, pinned.LastLines(string(body), 40))
 	}
 	return nil
 }
@@ -251,8 +232,8 @@ func (c *ControlPlane) waitUntil(ctx context.Context, what string, check func(co
 			return nil
 		}
 		for _, p := range c.processes {
-			if !p.running() {
-				return p.ended()
+			if !p.Running() {
+				return p.Ended()
 			}
 		}
 		select {
@@ -265,7 +246,7 @@ func (c *ControlPlane) waitUntil(ctx context.Context, what string, check func(co
 
 // StopAPIServer kills the API server, as a crash would. Data stays in etcd.
 func (c *ControlPlane) StopAPIServer() error {
-	err := c.processes["kube-apiserver"].kill()
+	err := c.processes["kube-apiserver"].Kill()
 	delete(c.processes, "kube-apiserver")
 	return err
 }
@@ -283,7 +264,7 @@ func (c *ControlPlane) Stop() error {
 		errs = append(errs, sick.Close())
 	}
 	for _, name := range []string{"kwok", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"} {
-		errs = append(errs, c.processes[name].kill())
+		errs = append(errs, c.processes[name].Kill())
 		delete(c.processes, name)
 	}
 	c.links, c.sicks = nil, nil

@@ -227,7 +227,7 @@ func TestTakenPortIsRecognised(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = cp.StartAPIServer(t.Context())
-	if err == nil || !cp.processes["kube-apiserver"].portWasTaken() {
+	if err == nil || !cp.processes["kube-apiserver"].PortWasTaken() {
 		t.Fatalf("got %v, want that somebody else has the port", err)
 	}
 	if err := squatter.Close(); err != nil {
@@ -353,7 +353,7 @@ func doomedParent(dir string) {
 func childPIDs(cp *ControlPlane) []int {
 	var pids []int
 	for _, p := range cp.processes {
-		pids = append(pids, p.cmd.Process.Pid)
+		pids = append(pids, p.PID())
 	}
 	return pids
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"lockkeeper/testdata/pinned"
 )
 
 // Link is a road to the API server that is as long as one wishes, and that can
@@ -53,7 +55,7 @@ func (c *ControlPlane) Delay(rtt time.Duration) (*Link, error) {
 }
 
 func newLink(target string, rtt time.Duration) (*Link, error) {
-	port, err := freePort()
+	port, err := pinned.FreePort()
 	if err != nil {
 		return nil, err
 	}

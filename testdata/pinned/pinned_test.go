@@ -1,4 +1,4 @@
-package clustertest
+package pinned
 
 import (
 	"context"
@@ -17,7 +17,7 @@ func TestMissingProgramIsNamedInTheFirstLine(t *testing.T) {
 			t.Errorf("%s: got %v", program, err)
 		}
 	}
-	err := build(t.Context(), t.TempDir(), t.TempDir(), t.Output())
+	err := tiny.build(t.Context(), t.TempDir(), t.TempDir(), t.Output())
 	first, _, _ := strings.Cut(errorText(err), "\n")
 	if !strings.Contains(first, "go is needed but was not found") {
 		t.Errorf("build without Go: first line is %q", first)
@@ -31,25 +31,25 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-func TestBinariesOutsideACloneSaysWhere(t *testing.T) {
+func TestBuildOutsideACloneSaysWhere(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
-	_, err := Binaries(t.Context(), t.Output())
+	_, err := tiny.Build(t.Context(), t.Output())
 	if err == nil || !strings.Contains(err.Error(), dir+" is not inside a clone") {
 		t.Fatalf("got %v", err)
 	}
 }
 
-// cloneWith makes a repository whose control plane is two tiny programs.
+// cloneWith makes a repository with the sources of two tiny programs.
 func cloneWith(t *testing.T, source string) (root string) {
 	t.Helper()
 	root = t.TempDir()
 	for name, content := range map[string]string{
-		"go.mod":       "module example.test/controlplane\n\ngo 1.26.0\n",
+		"go.mod":       "module example.test/tiny\n\ngo 1.26.0\n",
 		"main.go":      source,
 		"kwok/main.go": "package main\n\nfunc main() {}\n",
 	} {
-		path := filepath.Join(root, "testdata", "controlplane", name)
+		path := filepath.Join(root, "testdata", "tiny", name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -61,24 +61,33 @@ func cloneWith(t *testing.T, source string) (root string) {
 	return root
 }
 
+var tiny = Programs{
+	Module: "tiny", What: "the tiny programs", Takes: "~1 second",
+	Packages: map[string]string{"tiny": ".", "kwok": "./kwok"},
+	Links:    map[string]string{"small": "tiny"},
+}
+
 const emptyProgram = "package main\n\nfunc main() {}\n"
 
-func TestBinariesAreBuiltAgainOnlyWhenSourcesChange(t *testing.T) {
+func TestProgramsAreBuiltAgainOnlyWhenSourcesChange(t *testing.T) {
 	root := cloneWith(t, emptyProgram)
 	progress := &strings.Builder{}
 	builds := func() int {
-		if _, err := Binaries(t.Context(), progress); err != nil {
+		if _, err := tiny.Build(t.Context(), progress); err != nil {
 			t.Fatal(err)
 		}
-		return strings.Count(progress.String(), "building the control plane")
+		return strings.Count(progress.String(), "building the tiny programs")
 	}
 	if got := builds(); got != 1 {
 		t.Fatalf("builds at first: got %d, want 1", got)
 	}
+	if to, err := os.Readlink(filepath.Join(root, "bin", "small")); to != "tiny" {
+		t.Errorf("the further name leads to %q (%v), want tiny", to, err)
+	}
 	if got := builds(); got != 1 {
 		t.Fatalf("builds when up to date: got %d, want 1", got)
 	}
-	source := filepath.Join(root, "testdata", "controlplane", "main.go")
+	source := filepath.Join(root, "testdata", "tiny", "main.go")
 	if err := os.WriteFile(source, []byte(emptyProgram+"// changed\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -96,12 +105,12 @@ func TestBinariesAreBuiltAgainOnlyWhenSourcesChange(t *testing.T) {
 func TestFailedBuildShowsTheCompilersWords(t *testing.T) {
 	root := cloneWith(t, "package main\n\nfunc main() { undefined() }\n")
 	for range 2 { // a failure leaves no stamp
-		_, err := Binaries(t.Context(), t.Output())
+		_, err := tiny.Build(t.Context(), t.Output())
 		if err == nil || !strings.Contains(err.Error(), "main.go:3:15: undefined: undefined") {
 			t.Fatalf("got %v", err)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(root, "bin", "controlplane.new")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(root, "bin", "tiny.new")); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("half-built programs are left: %v", err)
 	}
 }
@@ -116,13 +125,13 @@ func (w signalWriter) Write(p []byte) (int, error) {
 
 func TestSecondBuilderWaitsForTheFirst(t *testing.T) {
 	bin := t.TempDir()
-	unlock, err := lock(t.Context(), bin, t.Output())
+	unlock, err := tiny.lock(t.Context(), bin, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
 	waiting, entered := make(signalWriter), make(chan error)
 	go func() {
-		second, err := lock(t.Context(), bin, waiting)
+		second, err := tiny.lock(t.Context(), bin, waiting)
 		if err == nil {
 			second()
 		}
@@ -142,29 +151,14 @@ func TestSecondBuilderWaitsForTheFirst(t *testing.T) {
 
 func TestWaitingForTheBuildLockCanBeCancelled(t *testing.T) {
 	bin := t.TempDir()
-	unlock, err := lock(t.Context(), bin, t.Output())
+	unlock, err := tiny.lock(t.Context(), bin, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unlock()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("changed my mind"))
-	if _, err := lock(ctx, bin, t.Output()); err == nil || !strings.Contains(err.Error(), "changed my mind") {
+	if _, err := tiny.lock(ctx, bin, t.Output()); err == nil || !strings.Contains(err.Error(), "changed my mind") {
 		t.Fatalf("got %v, want the reason of the cancellation", err)
-	}
-}
-
-func TestNamespaceNamesAreLabels(t *testing.T) {
-	for name, want := range map[string]string{
-		"TestPlan":                 "test-plan",
-		"TestPlan/two_targets#01":  "test-plan-two-targets-01",
-		"TestCRDAndCR/größe":       "test-c-r-d-and-c-r-gr-e",
-		"FuzzRender/00ff11":        "fuzz-render-00ff11",
-		"TestÄ/..":                 "test",
-		"TestUnsignedWebhookIsOff": "test-unsigned-webhook-is-off",
-	} {
-		if got := dashed(name); got != want {
-			t.Errorf("%s: got %q, want %q", name, got, want)
-		}
 	}
 }
