@@ -38,8 +38,6 @@ type Traits struct {
 	Outside bool
 	// Apps: programs have an identity of their own, which checks show.
 	Apps bool
-	// StatusAuthors: a commit status says who wrote it. Else By has ID 0.
-	StatusAuthors bool
 	// RequestTeams: teams can be asked for reviews.
 	RequestTeams bool
 	// ManyReviewers: several people can be asked for reviews of one pull, in every
@@ -48,10 +46,6 @@ type Traits struct {
 	// ReviewNotes: a review can have words, and can be words alone. Else approvals
 	// and demands for changes are bare, and words are comments.
 	ReviewNotes bool
-	// ReviewIDs: each review has a number of its own, under which it stays listed
-	// once it is dismissed. Else a person's latest word is all there is, and it is
-	// gone once it is taken back.
-	ReviewIDs bool
 	// NamedChecks: rules of a branch name the checks that must succeed. Else any
 	// check that failed keeps a pull from being merged, if a rule wants checks.
 	NamedChecks bool
@@ -121,13 +115,17 @@ func Run(t *testing.T, newFixture func(t *testing.T) *Fixture) {
 		{"comment at the limit", commentLimit},
 		{"reactions", reactions},
 		{"reviews", reviews},
+		{"reviews at other heads", reviewsAtHeads},
 		{"reviews over pages", reviewPages},
 		{"commits", commits},
 		{"co-authors", coAuthors},
 		{"commits beyond 250", manyCommits},
 		{"pushers", pushers},
 		{"fork", fork},
+		{"fork that moves on", forkMoves},
+		{"repository with another name and owner", movedRepository},
 		{"teams", teams},
+		{"team with another name", renamedTeam},
 		{"team over pages", teamPages},
 		{"permissions", permissions},
 		{"login taken over", takenOver},

@@ -36,6 +36,10 @@ func checkResults(t *testing.T, e *env) {
 	if list := named(read(), "ci/test"); len(list) != 1 || list[0].State != forge.Success || list[0].AppID != 0 || list[0].By.ID == 0 {
 		t.Errorf("a status written twice: %+v", list)
 	}
+	for _, bad := range []string{"", "main", "HEAD", strings.Repeat("g", 40)} {
+		_, err := e.f.Checks(t.Context(), e.ref, bad)
+		wantCode(t, "checks of "+bad, err, forge.Invalid)
+	}
 	if !e.Traits.Apps {
 		return
 	}
@@ -48,10 +52,6 @@ func checkResults(t *testing.T, e *env) {
 		if (r.AppID == forger) != (r.State == forge.Success) || r.AppID == forger && r.AppSlug == "" {
 			t.Errorf("%+v; the App %d forged a success", r, forger)
 		}
-	}
-	for _, bad := range []string{"", "main", "HEAD", strings.Repeat("g", 40)} {
-		_, err := e.f.Checks(t.Context(), e.ref, bad)
-		wantCode(t, "checks of "+bad, err, forge.Invalid)
 	}
 }
 

@@ -87,7 +87,7 @@ func fastImport(list []Commit, from string, resolve func(string) string) string 
 		}
 		when := 1767600000 + i
 		fmt.Fprintf(&b, "commit refs/heads/contract-tip\n")
-		fmt.Fprintf(&b, "author %s <%s> %d +0000\n", c.Author, Email(c.Author), when)
+		fmt.Fprintf(&b, "author Ünï 🚢 %s <%s> %d +0000\n", c.Author, Email(c.Author), when)
 		fmt.Fprintf(&b, "committer %s <%s> %d +0000\n", committer, Email(committer), when)
 		data(c.Message)
 		if i == 0 {

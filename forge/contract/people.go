@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/people"
 )
 
 func identity(t *testing.T, e *env) {
@@ -39,6 +40,32 @@ func repository(t *testing.T, e *env) {
 	}
 	if out, err := lsRemote(t, r.CloneURL, ""); err == nil {
 		t.Errorf("git without a credential reads a private repository:\n%s", out)
+	}
+}
+
+// A repository is its number: its name may lead to another one (threat 26).
+func movedRepository(t *testing.T, e *env) {
+	n := e.pull(t, e.person(t, "alice"), "x")
+	moved := e.Move(t, e.ref)
+	other := must[forge.RepoRef](t)(e.world.AddRepo(t.Context(), people.NewRepo{Owner: e.ref.Owner, Name: e.ref.Name, Private: true, Files: map[string]string{"other": "1\n"}}))
+	ok(t, e.world.Admit(t.Context(), other.String()))
+	// The first to ask may find that the way it knew is gone; it asks again.
+	r, err := e.f.Repo(t.Context(), e.ref)
+	if err != nil {
+		r, err = e.f.Repo(t.Context(), e.ref)
+	}
+	if err != nil || r.RepoRef != moved {
+		t.Errorf("found %+v, want %+v; %v", r.RepoRef, moved, err)
+	}
+	if p := must[forge.Pull](t)(e.f.Pull(t.Context(), e.ref, n)); p.Base.RepoID != e.ref.ID {
+		t.Errorf("by the old name: %+v", p)
+	}
+	c := must[forge.Comment](t)(e.f.CreateComment(t.Context(), e.ref, n, "still here"))
+	if list := must[[]forge.Comment](t)(e.f.Comments(t.Context(), moved, n)); len(list) != 1 || list[0].ID != c.ID {
+		t.Errorf("comments by the new name: %+v", list)
+	}
+	if r := must[forge.Repo](t)(e.f.Repo(t.Context(), other)); r.RepoRef != other {
+		t.Errorf("the other repository of the old name: %+v", r)
 	}
 }
 
@@ -80,6 +107,26 @@ func teams(t *testing.T, e *env) {
 	}
 	_, err := e.f.TeamMembers(t.Context(), e.ref, forge.Team{Org: ops.Org, Slug: "no-such-team"})
 	wantCode(t, "unknown team", err, forge.NotFound)
+}
+
+// What a name said goes with the team, not with the name (threat 26).
+func renamedTeam(t *testing.T, e *env) {
+	alice, bob := e.person(t, "alice"), e.person(t, "bob")
+	ops := e.Team(t, e.ref, "ops", "", alice)
+	night := e.RenameTeam(t, ops, "night")
+	members := func(team forge.Team) []forge.User {
+		t.Helper()
+		return must[[]forge.User](t)(e.f.TeamMembers(t.Context(), e.ref, team))
+	}
+	if got := members(night); !sameUsers(got, []forge.User{alice}) {
+		t.Errorf("members of the renamed team: %v", logins(got))
+	}
+	_, err := e.f.TeamMembers(t.Context(), e.ref, ops)
+	wantCode(t, "the old name", err, forge.NotFound)
+	e.Team(t, e.ref, "ops", "", bob)
+	if got := members(ops); !sameUsers(got, []forge.User{bob}) {
+		t.Errorf("members of a new team of the old name: %v", logins(got))
+	}
 }
 
 func teamPages(t *testing.T, e *env) {

@@ -109,7 +109,11 @@ func commits(t *testing.T, e *env) {
 	for subject, want := range map[string][2]forge.User{
 		"First " + unicode: {alice, alice}, "Second": {bob, alice}, "On the side": {bob, bob}, "Merge side": {alice, alice},
 	} {
-		if c := bySubject[subject]; c.Author != want[0] || c.Committer != want[1] {
+		c := bySubject[subject]
+		if !e.Traits.Committers && c.Committer.ID == 0 {
+			c.Committer = want[1]
+		}
+		if c.Author != want[0] || c.Committer != want[1] {
 			t.Errorf("%q: author %+v, committer %+v; want %+v", subject, c.Author, c.Committer, want)
 		}
 	}
@@ -221,5 +225,26 @@ func fork(t *testing.T, e *env) {
 	p.Head.RepoID = 0 // the fork is gone
 	if _, ok, err := e.f.Pushes(t.Context(), e.ref, p); ok || err != nil {
 		t.Errorf("pushes to a deleted fork: ok=%v, error %v", ok, err)
+	}
+}
+
+// A fork's branch is its owner's to move; the pull follows.
+func forkMoves(t *testing.T, e *env) {
+	eve := e.Person(t, "eve")
+	e.Grant(t, e.ref, eve, forge.Read)
+	f := e.Fork(t, e.ref, eve)
+	push := func(p Push) string { t.Helper(); return e.Push(t, f, eve, p) }
+	push(Push{Branch: "x", From: "main", Commits: []Commit{{Author: "eve", Message: "One", Files: map[string]string{"a": "1\n"}}}})
+	n := e.OpenPull(t, e.ref, eve, NewPull{Title: "x", Head: "x", Base: "main", HeadRepo: f})
+	for i, p := range []Push{
+		{Branch: "x", Commits: []Commit{{Author: "eve", Message: "Two", Files: map[string]string{"a": "2\n"}}}},
+		{Branch: "x", From: "main", Force: true, Commits: []Commit{{Author: "eve", Message: "Anew", Files: map[string]string{"b": "1\n"}}}},
+	} {
+		tip := push(p)
+		got := e.read(t, n)
+		list := must[[]forge.Commit](t)(e.f.Commits(t.Context(), e.ref, got))
+		if got.Head.SHA != tip || got.Head.RepoID != f.ID || len(list) != 2-i || list[len(list)-1].SHA != tip {
+			t.Errorf("after push %d of %s: %+v, commits %+v", i, tip, got.Head, list)
+		}
 	}
 }

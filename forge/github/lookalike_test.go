@@ -52,8 +52,8 @@ func newLookalike(t *testing.T, asApp bool) *lookalike {
 		return f
 	}
 	return &lookalike{world: world, Fixture: contract.On(t, world, driver, contract.Traits{
-		CoAuthors: true, Committers: true, Pushers: true, ChildTeams: true, Reregister: true, Outside: true, Apps: true, StatusAuthors: true,
-		RequestTeams: true, ManyReviewers: true, ReviewNotes: true, ReviewIDs: true, NamedChecks: true, RequiredReviews: true, BlockingReviews: true, Signs: true,
+		CoAuthors: true, Committers: true, Pushers: true, ChildTeams: true, Reregister: true, Outside: true, Apps: true,
+		RequestTeams: true, ManyReviewers: true, ReviewNotes: true, NamedChecks: true, RequiredReviews: true, BlockingReviews: true, Signs: true,
 		Methods: []forge.MergeMethod{forge.MethodMerge, forge.MethodSquash, forge.MethodRebase},
 	})}
 }

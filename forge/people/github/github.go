@@ -144,6 +144,9 @@ func (f *Forge) AddRepo(ctx context.Context, r people.NewRepo) (forge.RepoRef, e
 func (f *Forge) MoveRepo(_ context.Context, repo, to string) error {
 	owner, name, _ := strings.Cut(repo, "/")
 	newOwner, newName, _ := strings.Cut(to, "/")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.admitted, repo)
 	if newName != name {
 		f.Server.RenameRepo(repo, newName)
 	}
