@@ -174,7 +174,7 @@ func (h *house) seed(b build) {
 func (h *house) configure(b build) {
 	h.server = &config.Server{
 		Clusters: map[string]config.Cluster{"main": {Kubeconfig: h.plane.Kubeconfig}},
-		GitHub:   config.GitHub{ServiceAccounts: []int64{config.GitHubWebFlow}},
+		Forges:   config.Forges{GitHub: &config.GitHub{Dealings: config.Dealings{ServiceAccounts: []int64{config.GitHubWebFlow}}}},
 		Repositories: []config.Repository{{
 			ID: h.forge.RepoID(shop), Name: shop, Apply: config.ApplyOnComment, Merge: "squash",
 			Allow: []config.Allowance{{
@@ -222,10 +222,8 @@ func (h *house) start() {
 	h.bot.Bootstrap(ctx)
 	door, err := web.New(web.Config{
 		Forge: "github", Secrets: []secret.Secret{hookSecret}, Logger: h.log, Metrics: h.metrics,
-		Verify: func(header http.Header, body []byte, keys [][]byte) error {
-			return github.Verify(body, header.Get("X-Hub-Signature-256"), keys)
-		},
-		Parse: github.ParseEvent, Wants: h.bot.Wants, Deliver: h.store.AddDelivery,
+		Verify: github.Verify,
+		Parse:  github.ParseEvent, Wants: h.bot.Wants, Deliver: h.store.AddDelivery,
 	})
 	h.must(err)
 	h.page = door

@@ -25,8 +25,8 @@ func Compile(file *File, server *Server) policy.Policy {
 	}
 	if server != nil {
 		server.Floors.compile(&p, true)
-		p.ServiceAccounts = slices.Clone(server.GitHub.ServiceAccounts)
-		p.ServiceNames = slices.Clone(server.GitHub.ServiceNames)
+		p.ServiceAccounts = slices.Clone(server.Dealings().ServiceAccounts)
+		p.ServiceNames = slices.Clone(server.Dealings().ServiceNames)
 	}
 	return p
 }

@@ -44,12 +44,9 @@ func (s *Server) Next(n *Server) (next *Server, restart []string) {
 	keep(n.MaxDeletes != s.MaxDeletes, "maxDeletes")
 	next.Listen, next.Store, next.StorePasswordFile, next.Cache = s.Listen, s.Store, s.StorePasswordFile, s.Cache
 	next.CacheLimit, next.Drain, next.MaxDeletes = s.CacheLimit, s.Drain, s.MaxDeletes
-	keep(n.GitHub.APIURL != s.GitHub.APIURL, "github.apiURL")
-	next.GitHub.APIURL = s.GitHub.APIURL
-	if n.GitHub.account() != s.GitHub.account() {
-		keep(true, "github.app.id")
-		next.GitHub.App, next.GitHub.TokenFile = s.GitHub.App, s.GitHub.TokenFile
-	}
+	var more []string
+	next.Forges, more = s.nextForges(n.Forges)
+	restart = append(restart, more...)
 	for _, name := range slices.Sorted(maps.Keys(union(s.Clusters, n.Clusters))) {
 		before, was := s.Clusters[name]
 		after, is := n.Clusters[name]
@@ -57,15 +54,6 @@ func (s *Server) Next(n *Server) (next *Server, restart []string) {
 	}
 	next.Clusters = s.Clusters
 	return next, restart
-}
-
-// account is who the bot is on GitHub: the number of its App, 0 for a token's
-// owner.
-func (g GitHub) account() int64 {
-	if g.App == nil {
-		return 0
-	}
-	return g.App.ID
 }
 
 func union[V any](a, b map[string]V) map[string]V {

@@ -30,3 +30,10 @@ func Schema(kind string) ([]byte, error) {
 	}
 	return append(b, '\n'), nil
 }
+
+// JSONSchemaExtend says that there is one section for one forge.
+func (Server) JSONSchemaExtend(s *jsonschema.Schema) {
+	for _, kind := range []string{OnGitHub, OnGitLab, OnGitea} {
+		s.OneOf = append(s.OneOf, &jsonschema.Schema{Required: []string{kind}})
+	}
+}

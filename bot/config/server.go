@@ -2,8 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net"
-	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -33,9 +31,8 @@ type Server struct {
 	CacheLimit Bytes `yaml:"cacheLimit,omitempty" json:"cacheLimit,omitempty"`
 	// Drain is how long work under way may go on after SIGTERM, before it is
 	// handed over; default 30s.
-	Drain Duration `yaml:"drain,omitempty" json:"drain,omitempty"`
-	// GitHub is the installation to work with.
-	GitHub GitHub `yaml:"github" json:"github"`
+	Drain  Duration `yaml:"drain,omitempty" json:"drain,omitempty"`
+	Forges `yaml:",inline"`
 	// Clusters by the names that targets use.
 	Clusters map[string]Cluster `yaml:"clusters" json:"clusters"`
 	// Repositories that are handled; all others are ignored.
@@ -48,33 +45,6 @@ type Server struct {
 	// MaxDeletes refuses a plan that deletes more objects of a target than
 	// this; default 25.
 	MaxDeletes int `yaml:"maxDeletes,omitempty" json:"maxDeletes,omitempty" jsonschema:"minimum=1"`
-}
-
-// GitHub says how to reach GitHub and as whom. Either App or TokenFile is set.
-type GitHub struct {
-	// APIURL is for GitHub Enterprise Server: https://HOST/api/v3.
-	APIURL string `yaml:"apiURL,omitempty" json:"apiURL,omitempty"`
-	// App is a GitHub App (`lockkeeper setup` makes one).
-	App *App `yaml:"app,omitempty" json:"app,omitempty"`
-	// TokenFile holds a personal access token; commit statuses are then
-	// written instead of check runs.
-	TokenFile string `yaml:"tokenFile,omitempty" json:"tokenFile,omitempty"`
-	// WebhookSecretFiles hold the secrets that deliveries may be signed with;
-	// more than one while a secret is being rotated.
-	WebhookSecretFiles []string `yaml:"webhookSecretFiles" json:"webhookSecretFiles" jsonschema:"minItems=1"`
-	// ServiceAccounts are account ids that commit on behalf of people, and are
-	// not people; default GitHub's web-flow (19864447).
-	ServiceAccounts []int64 `yaml:"serviceAccounts,omitempty" json:"serviceAccounts,omitempty"`
-	// ServiceNames are names or e-mail addresses that tools write into
-	// co-author trailers, such as noreply@tool.example: a co-author without an
-	// account who is called so is not a person either.
-	ServiceNames []string `yaml:"serviceNames,omitempty" json:"serviceNames,omitempty"`
-}
-
-// App is a GitHub App's identity.
-type App struct {
-	ID             int64  `yaml:"id" json:"id"`
-	PrivateKeyFile string `yaml:"privateKeyFile" json:"privateKeyFile"`
 }
 
 // Cluster is how to reach one cluster.
@@ -96,7 +66,8 @@ const (
 
 // Repository is what the operator allows one repository.
 type Repository struct {
-	// ID is the forge's number; it decides. Name (owner/name) is for people.
+	// ID is the forge's number; it decides. Name (owner/name, on GitLab also
+	// group/subgroup/project) is for people.
 	ID   int64  `yaml:"id" json:"id" jsonschema:"minimum=1"`
 	Name string `yaml:"name" json:"name"`
 	// Bases are the branches whose pulls are handled; default: the default branch.
@@ -111,8 +82,8 @@ type Repository struct {
 
 // Ref is the repository as the forge package names it.
 func (r Repository) Ref() forge.RepoRef {
-	owner, name, _ := strings.Cut(r.Name, "/")
-	return forge.RepoRef{ID: r.ID, Owner: owner, Name: name}
+	at := strings.LastIndexByte(r.Name, '/')
+	return forge.RepoRef{ID: r.ID, Owner: r.Name[:max(at, 0)], Name: r.Name[at+1:]}
 }
 
 // Watched are the branches whose pulls are handled: Bases, or else what the forge
@@ -135,9 +106,6 @@ type Allowance struct {
 	// ClusterKinds are cluster-scoped kinds, as ClusterRole.rbac.authorization.k8s.io.
 	ClusterKinds []string `yaml:"clusterKinds,omitempty" json:"clusterKinds,omitempty"`
 }
-
-// GitHubWebFlow is the account that commits for people in GitHub's web pages.
-const GitHubWebFlow = 19864447
 
 // ParseServer reads the operator's file and fills in defaults. The error is of
 // type Problems.
@@ -185,9 +153,7 @@ func (s *Server) defaults() {
 	if s.MaxDeletes == 0 {
 		s.MaxDeletes = 25
 	}
-	if s.GitHub.ServiceAccounts == nil {
-		s.GitHub.ServiceAccounts = []int64{GitHubWebFlow}
-	}
+	s.Forges.defaults()
 	for i := range s.Repositories {
 		r := &s.Repositories[i]
 		if r.Apply == "" {
@@ -207,17 +173,7 @@ func (s *Server) validate(d *document) {
 	}
 	s.validateStore(d)
 	require(s.Cache != "", "cache: missing; give a directory for Git mirrors")
-	require(len(s.GitHub.WebhookSecretFiles) > 0, "github.webhookSecretFiles: none; lockkeeper refuses to listen without a webhook secret", "github")
-	require((s.GitHub.App != nil) != (s.GitHub.TokenFile != ""), "github: give either app or tokenFile", "github")
-	if a := s.GitHub.App; a != nil {
-		require(a.ID > 0 && a.PrivateKeyFile != "", "github.app: needs id and privateKeyFile", "github", "app")
-	}
-	for i, file := range s.GitHub.WebhookSecretFiles {
-		require(file != "", fmt.Sprintf("github.webhookSecretFiles[%d]: empty; name a file", i), "github", "webhookSecretFiles", i)
-	}
-	if problem := checkURL(s.GitHub.APIURL); problem != "" {
-		d.add("github.apiURL: "+problem, "github", "apiURL")
-	}
+	s.validateForges(d)
 	for _, name := range sortedKeys(s.Clusters) {
 		require(validName(name), fmt.Sprintf("clusters: the name %q; want letters, digits, '.', '_', '-' and '/'", name), "clusters", name)
 	}
@@ -241,8 +197,8 @@ func (s *Server) validateRepository(d *document, i int, r Repository) {
 	if r.ID <= 0 {
 		at("id", "missing; the forge's number of the repository decides which one is meant, names can be given up")
 	}
-	if strings.Count(r.Name, "/") != 1 {
-		at("name", fmt.Sprintf("got %q, want owner/name", r.Name))
+	if problem := checkName(s.Kind(), r.Name); problem != "" {
+		at("name", problem)
 	}
 	if r.Apply != ApplyOnComment && r.Apply != ApplyOnMerge {
 		at("apply", fmt.Sprintf("got %q, want comment or merge", r.Apply))
@@ -285,22 +241,6 @@ func (s *Server) validateAllowance(d *document, i, j int, a Allowance) {
 			at(l.field, "none given")
 		}
 	}
-}
-
-// checkURL says what is wrong with the URL of an API, or "". The credentials
-// travel to it, so that plain HTTP is for this machine only.
-func checkURL(raw string) string {
-	if raw == "" {
-		return ""
-	}
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
-		return "want an address such as https://HOST/api/v3, without credentials"
-	}
-	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return "want https: credentials would travel in the clear"
-	}
-	return ""
 }
 
 // Repository finds the operator's entry of a repository id.

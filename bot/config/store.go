@@ -96,12 +96,8 @@ func (s *Server) Resolve(dir string) {
 	}
 	abs(&s.StorePasswordFile)
 	abs(&s.Cache)
-	abs(&s.GitHub.TokenFile)
-	if s.GitHub.App != nil {
-		abs(&s.GitHub.App.PrivateKeyFile)
-	}
-	for i := range s.GitHub.WebhookSecretFiles {
-		abs(&s.GitHub.WebhookSecretFiles[i])
+	for _, file := range s.Forges.files() {
+		abs(file)
 	}
 	for name, k := range s.Clusters {
 		abs(&k.Kubeconfig)

@@ -116,12 +116,8 @@ func TestReloadedFileNamesWhatNeedsARestart(t *testing.T) {
 
 func TestReloadKeepsWhoTheBotIs(t *testing.T) {
 	old := parsed(t, server)
-	n := *old
-	n.GitHub.App, n.GitHub.TokenFile = &config.App{ID: 7, PrivateKeyFile: "key"}, ""
-	if old.GitHub.App != nil {
-		n.GitHub.App.ID = old.GitHub.App.ID + 1
-	}
-	next, restart := old.Next(&n)
+	n := parsed(t, strings.Replace(server, "id: 7,", "id: 8,", 1))
+	next, restart := old.Next(n)
 	if !slices.Equal(restart, []string{"github.app.id"}) || next.GitHub.App != old.GitHub.App || next.GitHub.TokenFile != old.GitHub.TokenFile {
 		t.Errorf("restart %v, %+v", restart, next.GitHub)
 	}

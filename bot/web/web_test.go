@@ -55,9 +55,7 @@ func newFixtureOn(s *store.Store) *fixture {
 	f.config = Config{
 		Forge:   "github",
 		Secrets: []secret.Secret{hookSecret},
-		Verify: func(h http.Header, body []byte, secrets [][]byte) error {
-			return github.Verify(body, h.Get(github.SignatureHeader), secrets)
-		},
+		Verify:  github.Verify,
 		Parse: func(h http.Header, body []byte) (forge.Event, error) {
 			f.parsed.Add(1)
 			return github.ParseEvent(h, body)
@@ -511,9 +509,7 @@ func FuzzDoor(f *testing.F) {
 	parsed := false
 	h, err := New(Config{
 		Forge: "github", Secrets: []secret.Secret{hookSecret}, MaxBody: 1 << 16, Metrics: NewMetrics(),
-		Verify: func(h http.Header, body []byte, secrets [][]byte) error {
-			return github.Verify(body, h.Get(github.SignatureHeader), secrets)
-		},
+		Verify: github.Verify,
 		Parse: func(h http.Header, body []byte) (forge.Event, error) {
 			parsed = true
 			return github.ParseEvent(h, body)

@@ -14,7 +14,6 @@ import (
 
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/secret"
-	"lockkeeper/forge/github"
 )
 
 // readServer reads the operator's file; relative paths in it are relative to
@@ -35,10 +34,12 @@ func readServer(path string) (*config.Server, error) {
 // credentials are the contents of the files with secrets that the operator's
 // file names.
 type credentials struct {
-	webhook  []secret.Secret
-	github   github.Config
-	store    string // its address, with the password
-	clusters kubeconfigs
+	authorities
+	webhook []secret.Secret
+	// key is a GitHub App's, in PEM; token is any other account's.
+	key, token []byte
+	store      string // its address, with the password
+	clusters   kubeconfigs
 }
 
 // kubeconfigs are digests of files by the clusters that are reached with them.
@@ -47,24 +48,19 @@ type kubeconfigs map[string][sha256.Size]byte
 // readCredentials reads them all, and has them redacted from everything that is
 // said from now on.
 func readCredentials(s *config.Server, redact *secret.Redactor) (credentials, error) {
-	c := credentials{github: github.Config{APIURL: s.GitHub.APIURL}, clusters: kubeconfigs{}}
-	for _, path := range s.GitHub.WebhookSecretFiles {
+	c := credentials{clusters: kubeconfigs{}}
+	var err error
+	if c.authorities, err = readAuthorities(s.Dealings().CAFile); err != nil {
+		return c, err
+	}
+	for _, path := range s.Dealings().WebhookSecretFiles {
 		b, err := readSecret("webhook secret", path, redact)
 		if err != nil {
 			return c, err
 		}
 		c.webhook = append(c.webhook, secret.Secret(b))
 	}
-	var err error
-	if a := s.GitHub.App; a != nil {
-		c.github.AppID = a.ID
-		c.github.PrivateKey, err = readSecret("private key of the GitHub App", a.PrivateKeyFile, redact)
-	} else {
-		var token []byte
-		token, err = readSecret("token", s.GitHub.TokenFile, redact)
-		c.github.Token = string(token)
-	}
-	if err != nil {
+	if err := c.account(s.Forges, redact); err != nil {
 		return c, err
 	}
 	if c.store, err = storeAddress(s, redact); err != nil {
@@ -78,6 +74,19 @@ func readCredentials(s *config.Server, redact *secret.Redactor) (credentials, er
 		}
 	}
 	return c, nil
+}
+
+// account reads what the forge knows us by.
+func (c *credentials) account(at config.Forges, redact *secret.Redactor) (err error) {
+	switch g, h := at.GitHub, at.Host(); {
+	case g != nil && g.App != nil:
+		c.key, err = readSecret("private key of the GitHub App", g.App.PrivateKeyFile, redact)
+	case g != nil:
+		c.token, err = readSecret("token", g.TokenFile, redact)
+	case h != nil:
+		c.token, err = readSecret("token", h.TokenFile, redact)
+	}
+	return err
 }
 
 func readSecret(what, path string, redact *secret.Redactor) ([]byte, error) {

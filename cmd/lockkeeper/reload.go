@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +10,8 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"lockkeeper/bot/config"
 	"lockkeeper/forge"
-	"lockkeeper/forge/github"
 )
 
 // door is the handler that requests go to; it may be exchanged for another.
@@ -54,17 +55,20 @@ func (s *service) reloaded(ctx context.Context) (restart []string, err error) {
 			restart = append(restart, "clusters."+name+" (its kubeconfig has changed)")
 		}
 	}
+	if !bytes.Equal(creds.authorities, s.lent.authorities) {
+		restart = append(restart, next.Kind()+".caFile (its certificates have changed)")
+	}
 	if creds.store != s.lent.store {
 		restart = append(restart, "storePasswordFile (the password has changed)")
 	}
-	if err := s.tried(ctx, creds); err != nil {
+	if err := s.tried(ctx, next.Forges, creds); err != nil {
 		return nil, err
 	}
 	handler, err := s.handler(creds.webhook)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.forge.Rotate(creds.github); err != nil {
+	if err := s.forge.rotate(creds); err != nil {
 		return nil, err
 	}
 	s.door.set(handler)
@@ -73,8 +77,8 @@ func (s *service) reloaded(ctx context.Context) (restart []string, err error) {
 
 // tried finds out whether the forge takes the credentials for the same account.
 // A forge that cannot say so now does not keep them from coming into force.
-func (s *service) tried(ctx context.Context, creds credentials) error {
-	other, err := github.New(ctx, s.github(creds))
+func (s *service) tried(ctx context.Context, at config.Forges, creds credentials) error {
+	other, err := reach(ctx, at, creds, s.road)
 	if err != nil {
 		return err
 	}
@@ -89,7 +93,7 @@ func (s *service) tried(ctx context.Context, creds credentials) error {
 	case err != nil:
 		s.log.WarnContext(ctx, "the forge cannot be asked about the credentials, which are used from now on", "error", err)
 	case is.ID != was.ID:
-		return errors.New("github: the credentials are another account's; comments and checks of this one would no longer be known as ours: use that account's own, or restart")
+		return errors.New(at.Kind() + ": the credentials are another account's; comments and checks of this one would no longer be known as ours: use that account's own, or restart")
 	}
 	return nil
 }

@@ -23,7 +23,6 @@ import (
 	"lockkeeper/cluster/kube"
 	"lockkeeper/cluster/manifest"
 	"lockkeeper/forge/git"
-	"lockkeeper/forge/github"
 )
 
 func serve(ctx context.Context, c *call) error {
@@ -62,7 +61,8 @@ func serve(ctx context.Context, c *call) error {
 type service struct {
 	file     string // the operator's
 	bot      *bot.Bot
-	forge    *github.Forge
+	road     road
+	forge    hosting
 	store    *store.Store
 	mirrors  *git.Cache
 	renderer *manifest.Renderer
@@ -86,24 +86,32 @@ func open(ctx context.Context, file string, redact *secret.Redactor, log *slog.L
 		return nil, err
 	}
 	s := &service{file: file, redact: redact, log: log, metrics: web.NewMetrics(), renderer: manifest.New(manifest.Limits{}), lent: creds}
-	if s.forge, err = github.New(ctx, s.github(creds)); err != nil {
-		return nil, err
-	}
-	s.store, err = store.Open(ctx, creds.store, store.Options{Logger: log, Drain: time.Duration(server.Drain)})
-	if err != nil {
-		return nil, err
-	}
-	s.log = log.With(trail.Replica, s.store.Replica())
-	if err := s.wire(ctx, server, creds); err != nil {
+	if err := s.open(ctx, server, creds); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
+// open opens what is used until the end, one after the other.
+func (s *service) open(ctx context.Context, server *config.Server, creds credentials) (err error) {
+	if s.road, err = newRoad(creds.authorities, s.metrics); err != nil {
+		return err
+	}
+	if s.forge, err = reach(ctx, server.Forges, creds, s.road); err != nil {
+		return err
+	}
+	s.store, err = store.Open(ctx, creds.store, store.Options{Logger: s.log, Drain: time.Duration(server.Drain)})
+	if err != nil {
+		return err
+	}
+	s.log = s.log.With(trail.Replica, s.store.Replica())
+	return s.wire(ctx, server, creds)
+}
+
 func (s *service) wire(ctx context.Context, server *config.Server, creds credentials) error {
 	var err error
-	if s.mirrors, err = git.OpenCache(ctx, server.Cache, git.Options{Limit: int64(server.CacheLimit)}); err != nil {
+	if s.mirrors, err = git.OpenCache(ctx, server.Cache, git.Options{Limit: int64(server.CacheLimit), CAFile: s.road.gitCA}); err != nil {
 		return err
 	}
 	clusters, err := s.connect(server)
@@ -111,7 +119,7 @@ func (s *service) wire(ctx context.Context, server *config.Server, creds credent
 		return err
 	}
 	s.bot, err = bot.New(ctx, bot.Config{
-		Server: server, Forge: s.forge, Store: s.store, Mirrors: s.mirrors, Renderer: s.renderer,
+		Server: server, Forge: s.forge.Forge, Store: s.store, Mirrors: s.mirrors, Renderer: s.renderer,
 		Clusters: clusters, Log: s.log, Version: buildVersion(), Step: s.step, Now: s.store.Now,
 	})
 	if err != nil {
@@ -123,14 +131,6 @@ func (s *service) wire(ctx context.Context, server *config.Server, creds credent
 	h, err := s.handler(creds.webhook)
 	s.door.set(h)
 	return err
-}
-
-// github is how the forge is reached with credentials.
-func (s *service) github(c credentials) github.Config {
-	out := c.github
-	out.UserAgent = "lockkeeper/" + buildVersion()
-	out.HTTPClient = &http.Client{Transport: counted{s.metrics}, Timeout: 30 * time.Second}
-	return out
 }
 
 // step counts and logs what is done, before and after.
@@ -171,20 +171,6 @@ func (s *service) standing(ctx context.Context) ([]web.ClusterState, error) {
 	return out, err
 }
 
-// counted is the default transport, with each request to the forge counted.
-type counted struct{ metrics *web.Metrics }
-
-// RoundTrip sends the request.
-func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := http.DefaultTransport.RoundTrip(r)
-	status := 0
-	if res != nil {
-		status = res.StatusCode
-	}
-	c.metrics.ForgeRequest(r.Method, status)
-	return res, err
-}
-
 func (s *service) connect(server *config.Server) (map[string]cluster.Cluster, error) {
 	out := map[string]cluster.Cluster{}
 	for name, k := range server.Clusters {
@@ -200,11 +186,8 @@ func (s *service) connect(server *config.Server) (map[string]cluster.Cluster, er
 // handler is the webhook door of the service, with health and metrics.
 func (s *service) handler(secrets []secret.Secret) (http.Handler, error) {
 	return web.New(web.Config{
-		Forge: "github", Secrets: secrets, Logger: s.log, Metrics: s.metrics,
-		Verify: func(h http.Header, body []byte, keys [][]byte) error {
-			return github.Verify(body, h.Get("X-Hub-Signature-256"), keys)
-		},
-		Parse: github.ParseEvent, Wants: s.bot.Wants, Deliver: s.deliver,
+		Forge: s.forge.Kind(), Secrets: secrets, Logger: s.log, Metrics: s.metrics,
+		Verify: s.forge.verify, Parse: s.forge.parse, Wants: s.bot.Wants, Deliver: s.deliver,
 		Ready: map[string]func(context.Context) error{"store": s.store.Ping, "work": s.state.ready},
 		Alive: map[string]func(context.Context) error{"work": s.state.alive},
 	})
@@ -221,5 +204,8 @@ func (s *service) close() {
 		if err := s.store.Close(); err != nil {
 			s.log.Warn("the store could not be closed", "error", err)
 		}
+	}
+	if err := s.road.close(); err != nil {
+		s.log.Warn("the copy of the forge's certificates could not be removed", "error", err)
 	}
 }

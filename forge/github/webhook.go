@@ -23,11 +23,12 @@ const (
 	deliveryHeader  = "X-GitHub-Delivery"
 )
 
-// Verify checks the value of SignatureHeader against the body as received and
+// Verify checks the SignatureHeader of a delivery against the body as received and
 // each secret in turn (several while one is being replaced). Only SHA-256
 // counts. Unlike go-github's check it never passes for want of a secret
 // (threat 13). The error does not tell how the signature differs.
-func Verify(body []byte, signature string, secrets [][]byte) error {
+func Verify(h http.Header, body []byte, secrets [][]byte) error {
+	signature := h.Get(SignatureHeader)
 	if len(secrets) == 0 {
 		return errors.New("webhook: no secret is configured, so no delivery can be trusted; set one")
 	}

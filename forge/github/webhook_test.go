@@ -55,7 +55,7 @@ func TestOnlyASignedWebhookIsAccepted(t *testing.T) {
 		"upper-case hex":              {"sha256=" + strings.ToUpper(sign(body, "first")[7:]), [][]byte{one}, true},
 		"two signatures":              {sign(body, "first") + "," + sign(body, "first"), [][]byte{one}, false},
 	} {
-		err := Verify([]byte(body), c.signature, c.secrets)
+		err := Verify(http.Header{SignatureHeader: {c.signature}}, []byte(body), c.secrets)
 		if (err == nil) != c.ok {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -223,7 +223,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add([]byte("x"), "sha1=00", []byte("k"))
 	f.Fuzz(func(t *testing.T, body []byte, signature string, key []byte) {
 		want := len(key) > 0 && strings.EqualFold(signature, sign(string(body), string(key))) && strings.HasPrefix(signature, "sha256=")
-		if err := Verify(body, signature, [][]byte{key}); (err == nil) != want {
+		if err := Verify(http.Header{SignatureHeader: {signature}}, body, [][]byte{key}); (err == nil) != want {
 			t.Errorf("Verify(%q, %q, %q) = %v", body, signature, key, err)
 		}
 	})

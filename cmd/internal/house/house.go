@@ -170,10 +170,10 @@ func (h *House) Configure(name string, road Road) (string, error) {
 	dir := filepath.Join(h.dir, name)
 	file, err := yaml.Marshal(config.Server{
 		Listen: "127.0.0.1:0", Store: road.Store, Cache: "mirrors", MaxDeletes: h.options.MaxDeletes, Sweep: config.Duration(h.options.Sweep),
-		GitHub: config.GitHub{
+		Forges: config.Forges{GitHub: &config.GitHub{
 			APIURL: road.Forge + "/api/v3", App: &config.App{ID: h.App.ID, PrivateKeyFile: "app.pem"},
-			WebhookSecretFiles: []string{"webhook-secret"},
-		},
+			Dealings: config.Dealings{WebhookSecretFiles: []string{"webhook-secret"}},
+		}},
 		Clusters:     map[string]config.Cluster{Cluster: {Kubeconfig: road.Kubeconfig}},
 		Repositories: []config.Repository{h.Operator},
 	})
