@@ -8,6 +8,8 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/store"
+	"lockkeeper/forge"
+	"lockkeeper/forge/people"
 )
 
 // nothingLost checks what holds after a story, wherever the bot died: nothing is
@@ -89,13 +91,13 @@ func (h *crashHouse) commandsEnded(number int, records []audit.Record) {
 	h.must(err)
 	comments := h.comments(number)
 	for _, c := range comments {
-		if c.User.Login == h.app.BotLogin() {
+		if c.Author == h.bot() {
 			continue
 		}
 		for i, p := range command.Parse(c.Body) {
 			at := slices.IndexFunc(known, func(k store.Command) bool { return k.CommentID == c.ID && k.Index == i })
 			if at < 0 || known[at].Finished.IsZero() {
-				h.t.Errorf("%q of %s on #%d was lost", p.Line, c.User.Login, number)
+				h.t.Errorf("%q of %s on #%d was lost", p.Line, c.Author, number)
 				continue
 			}
 			replies := count(comments, fmt.Sprintf("<!-- lockkeeper:reply/%d/%d ", c.ID, i))
@@ -106,13 +108,13 @@ func (h *crashHouse) commandsEnded(number int, records []audit.Record) {
 				}
 			}
 			if replies != 1 || told != 1 {
-				h.t.Errorf("%q of %s on #%d has %d replies and %d records of its end", p.Line, c.User.Login, number, replies, told)
+				h.t.Errorf("%q of %s on #%d has %d replies and %d records of its end", p.Line, c.Author, number, replies, told)
 			}
 		}
 	}
 }
 
-func count(comments []crashComment, prefix string) int {
+func count(comments []people.Comment, prefix string) int {
 	n := 0
 	for _, c := range comments {
 		if strings.HasPrefix(c.Body, prefix) {
@@ -128,7 +130,7 @@ func (h *crashHouse) saidOnce(number int) {
 	seen := map[string]int{}
 	for _, c := range h.comments(number) {
 		marker, _, found := strings.Cut(c.Body, "-->")
-		if c.User.Login != h.app.BotLogin() || !found {
+		if c.Author != h.bot() || !found {
 			continue
 		}
 		if strings.Contains(marker, "lockkeeper:remark/") {
@@ -138,12 +140,10 @@ func (h *crashHouse) saidOnce(number int) {
 			h.t.Errorf("said twice on #%d: %s", number, c.Body)
 		}
 	}
-	var runs struct {
-		CheckRuns []struct{ Name, Status string } `json:"check_runs"`
-	}
-	h.get("commits/"+h.pull(number).Head.SHA+"/check-runs", &runs)
-	if len(runs.CheckRuns) > 1 {
-		h.t.Errorf("checks on the head of #%d: %+v", number, runs.CheckRuns)
+	checks, err := h.as("ann").Checks(h.lasting(), shop, h.pull(number).HeadSHA)
+	h.must(err)
+	if len(checks) > 1 {
+		h.t.Errorf("checks on the head of #%d: %+v", number, checks)
 	}
 }
 
@@ -152,11 +152,11 @@ func (h *crashHouse) openedOnce() {
 	h.t.Helper()
 	seen := map[string]int{}
 	for _, p := range h.pulls() {
-		if p.User.Login == h.app.BotLogin() && p.State == "open" {
-			seen["the branch "+p.Head.Ref]++
+		if p.Author == h.bot() && p.State == forge.Open {
+			seen["the branch "+p.Head]++
 		}
 	}
-	for _, i := range h.issues("open") {
+	for _, i := range h.issues(forge.Open) {
 		marker, _, _ := strings.Cut(i.Body, "-->")
 		seen["the issue "+marker]++
 	}
@@ -167,18 +167,10 @@ func (h *crashHouse) openedOnce() {
 	}
 }
 
-type crashIssue struct {
-	Number      int
-	Title, Body string
-	State       string
-	User        struct{ Login string }
-	PullRequest *struct{} `json:"pull_request"`
-}
-
-// issues are the bot's.
-func (h *crashHouse) issues(state string) []crashIssue {
+// issues are the bot's in one of these states.
+func (h *crashHouse) issues(states ...forge.PullState) []people.Issue {
 	h.t.Helper()
-	var all []crashIssue
-	h.get("issues?per_page=100&state="+state, &all)
-	return slices.DeleteFunc(all, func(i crashIssue) bool { return i.PullRequest != nil || i.User.Login != h.app.BotLogin() })
+	all, err := h.as("ann").Issues(h.lasting(), shop)
+	h.must(err)
+	return slices.DeleteFunc(all, func(i people.Issue) bool { return !slices.Contains(states, i.State) || i.Author != h.bot() })
 }

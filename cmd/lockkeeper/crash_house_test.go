@@ -30,6 +30,8 @@ import (
 	"lockkeeper/cluster/clustertest"
 	"lockkeeper/forge/forgetest"
 	"lockkeeper/forge/github"
+	"lockkeeper/forge/people"
+	ongithub "lockkeeper/forge/people/github"
 )
 
 const shop = "acme/shop"
@@ -44,8 +46,8 @@ type crashHouse struct {
 	t       *testing.T
 	dir, ns string
 	address string
+	world   *ongithub.Forge
 	forge   *forgetest.Server
-	app     *forgetest.App
 	repo    int64
 	plane   *clustertest.ControlPlane
 	kube    kubernetes.Interface
@@ -97,7 +99,7 @@ func newCrashHouse(t *testing.T, s crashStory) *crashHouse {
 	h.until("the bot listens", h.listens)
 	h.store, err = store.Open(t.Context(), url, store.Options{})
 	h.must(err)
-	h.forge.SetWebhook(h.app, "http://"+h.address+"/webhook", "webhook-secret")
+	h.must(h.world.Hook(h.t.Context(), "http://"+h.address+"/webhook", "webhook-secret"))
 	h.settle()
 	return h
 }
@@ -106,10 +108,15 @@ func (h *crashHouse) in(s string) string { return strings.ReplaceAll(s, "NS", h.
 
 func (h *crashHouse) seed(s crashStory) {
 	h.t.Helper()
-	var err error
-	h.forge, err = forgetest.New(forgetest.Options{RealTime: true, Validate: func(v string) { h.t.Errorf("the look-alike broke GitHub's schema: %s", v) }})
+	m, err := github.Manifest("http://127.0.0.1", "http://127.0.0.1/done", "lockkeeper")
 	h.must(err)
-	h.t.Cleanup(func() { h.must(h.forge.Close()) })
+	h.world, err = ongithub.New(ongithub.Options{
+		Options:     forgetest.Options{RealTime: true, Validate: func(v string) { h.t.Errorf("the look-alike broke GitHub's schema: %s", v) }},
+		Permissions: m.DefaultPermissions, Events: m.DefaultEvents,
+	})
+	h.must(err)
+	h.forge = h.world.Server
+	h.t.Cleanup(func() { h.must(h.world.Close()) })
 	// Stories share a cluster: no two have a repository of the same number.
 	for i := range houses.Add(1) * 10 {
 		h.forge.AddUser(fmt.Sprintf("passer-by-%d", i))
@@ -122,17 +129,14 @@ func (h *crashHouse) seed(s crashStory) {
 	for path, text := range s.Files {
 		files[path] = h.in(text)
 	}
-	h.repo, err = h.forge.AddRepo(h.t.Context(), forgetest.NewRepo{Owner: "acme", Name: "shop", Files: files})
+	repo, err := h.world.AddRepo(h.t.Context(), people.NewRepo{Owner: "acme", Name: "shop", Files: files})
 	h.must(err)
+	h.repo = repo.ID
 	for _, u := range townsfolk[1:5] {
 		h.forge.AddMember("acme", u)
 		h.forge.Grant(shop, u, "write")
 	}
-	m, err := github.Manifest("http://127.0.0.1", "http://127.0.0.1/done", "lockkeeper")
-	h.must(err)
-	h.app, err = h.forge.AddApp("acme", "lockkeeper", m.DefaultPermissions, m.DefaultEvents...)
-	h.must(err)
-	h.forge.Install(h.app, "acme", shop)
+	h.must(h.world.Admit(h.t.Context(), shop))
 }
 
 func (h *crashHouse) configure(s crashStory) {
@@ -149,12 +153,13 @@ func (h *crashHouse) configure(s crashStory) {
 	if s.Apply != "" {
 		apply = "\n    apply: " + s.Apply
 	}
+	access := h.world.Access()
 	for name, text := range map[string]string{
-		"key.pem": h.app.Key, "webhook-secret": "webhook-secret", "server.yaml": h.in(fmt.Sprintf(`listen: %s
+		"key.pem": access.Key, "webhook-secret": "webhook-secret", "server.yaml": h.in(fmt.Sprintf(`listen: %s
 store: %q
 cache: mirrors
 github:
-  apiURL: %s/api/v3
+  apiURL: %s
   app: {id: %d, privateKeyFile: key.pem}
   webhookSecretFiles: [webhook-secret]
 clusters:
@@ -164,7 +169,7 @@ repositories:
     name: %s%s
     allow:
       - {paths: ["**"], clusters: [main], environments: [production], namespaces: [NS], clusterKinds: [CustomResourceDefinition.apiextensions.k8s.io]}
-`, h.address, url, h.forge.URL, h.app.ID, h.plane.Kubeconfig, h.repo, shop, apply)),
+`, h.address, url, access.APIURL, access.AppID, h.plane.Kubeconfig, h.repo, shop, apply)),
 	} {
 		h.must(os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o600))
 	}
@@ -399,7 +404,10 @@ func mutates(r *http.Request) bool {
 	return err != nil || bytes.Contains(body, []byte("mutation"))
 }
 
-func (h *crashHouse) as(login string) *forgetest.Client { return h.forge.As(login) }
+func (h *crashHouse) as(login string) people.Person { return h.world.As(login) }
+
+// bot is the login of the bot.
+func (h *crashHouse) bot() string { return h.world.Access().Login }
 
 // push commits files on a branch, made from main if new; "" deletes a file.
 func (h *crashHouse) push(login, branch string, files map[string]string) {
@@ -408,7 +416,7 @@ func (h *crashHouse) push(login, branch string, files map[string]string) {
 	for path, text := range files {
 		filled[path] = h.in(text)
 	}
-	_, err := h.as(login).Push(h.t.Context(), shop, branch, "main", forgetest.Commit{Message: "change " + branch, Files: forgetest.Text(filled)})
+	_, err := h.as(login).Push(h.t.Context(), shop, branch, "main", people.Commit{Message: "change " + branch, Files: filled})
 	h.must(err)
 }
 
@@ -463,17 +471,11 @@ func (h *crashHouse) seedLive() {
 	h.settle()
 }
 
-type crashComment struct {
-	ID   int64
-	Body string
-	User struct{ Login string }
-}
-
-func (h *crashHouse) comments(number int) []crashComment {
+func (h *crashHouse) comments(number int) []people.Comment {
 	h.t.Helper()
-	var out []crashComment
-	h.get(fmt.Sprintf("issues/%d/comments?per_page=100", number), &out)
-	return out
+	all, err := h.as("ann").Comments(h.lasting(), shop, number)
+	h.must(err)
+	return all
 }
 
 func (h *crashHouse) report(number int) string {
@@ -485,34 +487,22 @@ func (h *crashHouse) report(number int) string {
 	return ""
 }
 
-func (h *crashHouse) get(path string, out any) {
+func (h *crashHouse) pull(number int) people.Pull {
 	h.t.Helper()
-	h.must(h.as("ann").Do(context.WithoutCancel(h.t.Context()), "GET", "/repos/"+shop+"/"+path, nil, out))
-}
-
-type crashPull struct {
-	Number int
-	Title  string
-	Body   string
-	State  string
-	Merged bool
-	Head   struct{ Ref, SHA string }
-	User   struct{ Login string }
-}
-
-func (h *crashHouse) pull(number int) crashPull {
-	h.t.Helper()
-	var p crashPull
-	h.get(fmt.Sprintf("pulls/%d", number), &p)
+	p, err := h.as("ann").Pull(h.lasting(), shop, number)
+	h.must(err)
 	return p
 }
 
-func (h *crashHouse) pulls() []crashPull {
+func (h *crashHouse) pulls() []people.Pull {
 	h.t.Helper()
-	var all []crashPull
-	h.get("pulls?state=all&per_page=100", &all)
+	all, err := h.as("ann").Pulls(h.lasting(), shop)
+	h.must(err)
 	return all
 }
+
+// lasting is a context for what is looked at when a story is over, too.
+func (h *crashHouse) lasting() context.Context { return context.WithoutCancel(h.t.Context()) }
 
 // value is what the live ConfigMap says, "" if there is none.
 func (h *crashHouse) value(name string) string {

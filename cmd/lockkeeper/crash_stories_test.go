@@ -13,7 +13,8 @@ import (
 
 	"lockkeeper/bot/drift"
 	"lockkeeper/bot/store"
-	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge"
+	"lockkeeper/forge/people"
 )
 
 const crashTargets = `targets:
@@ -174,9 +175,9 @@ func talkStory(t *testing.T) {
 	h.must(h.as("ann").MarkReady(t.Context(), shop, n))
 	h.settle()
 
-	_, err = h.forge.ForkRepo(t.Context(), shop, "eve")
+	_, err = h.as("eve").Fork(t.Context(), shop)
 	h.must(err)
-	sha, err := h.as("eve").Push(t.Context(), "eve/shop", "change", "main", forgetest.Commit{Message: "from a fork", Files: forgetest.Text(map[string]string{"deploy/a.yaml": h.in(configMap("a", "forked"))})})
+	sha, err := h.as("eve").Push(t.Context(), "eve/shop", "change", "main", people.Commit{Message: "from a fork", Files: map[string]string{"deploy/a.yaml": h.in(configMap("a", "forked"))}})
 	h.must(err)
 	fork, err := h.as("eve").OpenPull(t.Context(), shop, "main", "eve:change", "From a fork", "")
 	h.must(err)
@@ -202,9 +203,9 @@ func talkStory(t *testing.T) {
 		h.settle()
 	}, "judge-merge", "note-merge")
 	h.act("rewrite", func() {
-		_, err := h.as("owner").ForcePush(t.Context(), shop, "main", "draft", forgetest.Commit{Message: "rewritten", Files: forgetest.Text(map[string]string{
+		_, err := h.as("owner").ForcePush(t.Context(), shop, "main", "draft", people.Commit{Message: "rewritten", Files: map[string]string{
 			".lockkeeper.yaml": h.in(crashPolicy), "deploy/a.yaml": h.in(configMap("a", "rewritten")),
-		})})
+		}})
 		h.must(err)
 		h.settle()
 	}, "freeze")
@@ -220,7 +221,7 @@ func undoStory(t *testing.T) {
 	h.says("bob", n, "/approve", "approved")
 	h.says("cho", n, "/apply", "Merged as")
 	h.act("rollback", func() { h.says("cho", n, "/rollback", "undoes it") }, "rollback")
-	if got := h.botsPulls("lockkeeper/rollback/"); len(got) != 1 || got[0].State != "open" {
+	if got := h.botsPulls("lockkeeper/rollback/"); len(got) != 1 || got[0].State != forge.Open {
 		t.Errorf("rollbacks: %+v", got)
 	}
 	h.must(h.as("ann").Close(t.Context(), shop, h.botsPulls("lockkeeper/rollback/")[0].Number))
@@ -246,7 +247,7 @@ func undoStory(t *testing.T) {
 	h.says("bob", n, "/approve", "approved")
 	h.act("fail", func() { h.says("cho", n, "/apply", "not healthy", "`/rollback` goes back instead") }, "wait", "record", "answer")
 	h.act("close", func() { h.says("cho", n, "/rollback", "the plan above puts main back") }, "close", "answer")
-	if p := h.pull(n); p.State != "closed" {
+	if p := h.pull(n); p.State != forge.Closed {
 		t.Errorf("the pull is %s", p.State)
 	}
 	h.act("unlock", func() { h.says("bob", n, "/unlock keep", "stay as they are") }, "unlock", "answer")
@@ -254,9 +255,9 @@ func undoStory(t *testing.T) {
 }
 
 // botsPulls are the bot's pulls from branches that begin so, newest first.
-func (h *crashHouse) botsPulls(prefix string) []crashPull {
+func (h *crashHouse) botsPulls(prefix string) []people.Pull {
 	h.t.Helper()
-	return slices.DeleteFunc(h.pulls(), func(p crashPull) bool { return !strings.HasPrefix(p.Head.Ref, prefix) })
+	return slices.DeleteFunc(h.pulls(), func(p people.Pull) bool { return !strings.HasPrefix(p.Head, prefix) })
 }
 
 // look has the bot look at the cluster.
@@ -267,7 +268,7 @@ func (h *crashHouse) look() {
 }
 
 // driftPull is the one drift pull that there must be, among so many.
-func (h *crashHouse) driftPull(of int, state string) crashPull {
+func (h *crashHouse) driftPull(of int, state forge.PullState) people.Pull {
 	h.t.Helper()
 	all := h.botsPulls(drift.BranchPrefix)
 	if len(all) != of || all[0].State != state {
@@ -289,21 +290,21 @@ func driftStory(t *testing.T) {
 		}
 	}
 	h.act("found", byHand("by hand"), "drift/think", "drift/open-pull", "drift/wait")
-	first := h.driftPull(1, "open")
+	first := h.driftPull(1, forge.Open)
 	h.act("changed", byHand("by another hand"), "drift/update-pull")
-	if p := h.driftPull(1, "open"); !strings.Contains(p.Body, "by another hand") {
+	if p := h.driftPull(1, forge.Open); !strings.Contains(p.Body, "by another hand") {
 		t.Errorf("the pull is not up to date:\n%s", p.Body)
 	}
 	h.act("closed", func() { h.must(h.as("bob").Close(t.Context(), shop, first.Number)); h.settle() }, "drift/hush")
 	h.act("reopened", func() { h.must(h.as("bob").Reopen(t.Context(), shop, first.Number)); h.settle() }, "drift/unhush")
 	h.act("gone", byHand("one"), "drift/close-pull", "drift/forget")
-	h.driftPull(1, "closed")
+	h.driftPull(1, forge.Closed)
 
 	// The bot dies as the forge carries out what it asked for: what was made is
 	// taken up, and not made again.
 	h.killAtWrites()
 	h.act("found again", byHand("again"), outside, "drift/adopt")
-	if p := h.driftPull(2, "open"); !strings.Contains(p.Body, "again") {
+	if p := h.driftPull(2, forge.Open); !strings.Contains(p.Body, "again") {
 		t.Errorf("the pull does not tell of the drift:\n%s", p.Body)
 	}
 	h.act("gone again", byHand("one"), outside)
@@ -317,12 +318,12 @@ func driftStory(t *testing.T) {
 		}
 	}
 	h.act("secret", password("by-hand"), "drift/tell-issue")
-	if got := h.issues("open"); len(got) != 1 {
+	if got := h.issues(forge.Open); len(got) != 1 {
 		t.Errorf("issues: %+v", got)
 	}
 	h.forge.Fail(nil)
 	h.act("secret gone", password("first"), "drift/close-issue")
-	if open, all := h.issues("open"), h.issues("all"); len(open) != 0 || len(all) != 1 {
+	if open, all := h.issues(forge.Open), h.issues(forge.Open, forge.Closed); len(open) != 0 || len(all) != 1 {
 		t.Errorf("issues: %+v", all)
 	}
 	h.told()
@@ -370,7 +371,7 @@ func healStory(t *testing.T) {
 		}))
 	}
 	h.act("fight", h.look, "drift/alarm")
-	if p := h.driftPull(1, "open"); !strings.Contains(p.Body, "Two parties fight") {
+	if p := h.driftPull(1, forge.Open); !strings.Contains(p.Body, "Two parties fight") {
 		t.Errorf("nobody is told of the fight:\n%s", p.Body)
 	}
 	h.told()
@@ -387,7 +388,7 @@ func writesStory(t *testing.T) {
 	h.act("approve", func() { h.says("bob", n, "/approve", "approved") }, outside)
 	h.act("apply", func() { h.says("cho", n, "/apply", "Merged as") }, outside)
 	h.act("rollback", func() { h.says("cho", n, "/rollback", "undoes it") }, outside)
-	if got := h.botsPulls("lockkeeper/rollback/"); len(got) != 1 || got[0].State != "open" {
+	if got := h.botsPulls("lockkeeper/rollback/"); len(got) != 1 || got[0].State != forge.Open {
 		t.Errorf("rollbacks: %+v", got)
 	}
 	h.told()
