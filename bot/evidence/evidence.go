@@ -90,7 +90,7 @@ func (r *Reader) files(ctx context.Context, s *reconcile.State, t *history.Trees
 	if err != nil {
 		return err
 	}
-	who, err := config.ReadOwners(t.Rules, owners.GitHub)
+	who, err := config.ReadOwners(t.Rules, owners.Dialect(r.Forge.Kind()))
 	if err != nil {
 		s.OwnersError = err.Error()
 	}

@@ -1,4 +1,4 @@
-// Package owners reads CODEOWNERS as GitHub and as GitLab write it, and says
+// Package owners reads CODEOWNERS as GitHub, GitLab and Gitea write it, and says
 // who owns a file.
 //
 // Where a forge skips a line that it cannot read, and so leaves files without
@@ -11,26 +11,30 @@ import (
 	"lockkeeper/bot/policy"
 )
 
-// Dialect is whose syntax a file is written in.
+// Dialect is whose syntax a file is written in: a forge's kind.
 type Dialect string
 
 // The dialects.
 const (
 	GitHub Dialect = "github"
 	GitLab Dialect = "gitlab"
+	Gitea  Dialect = "gitea" // and Forgejo
 )
 
 // Paths are where a forge looks for the file; the first that exists counts.
 func Paths(d Dialect) []string {
-	if d == GitLab {
+	switch d {
+	case GitLab:
 		return []string{"CODEOWNERS", "docs/CODEOWNERS", ".gitlab/CODEOWNERS"}
+	case Gitea:
+		return []string{"CODEOWNERS", "docs/CODEOWNERS", ".gitea/CODEOWNERS", ".forgejo/CODEOWNERS"}
 	}
 	return []string{".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS"}
 }
 
 // Is reports whether any forge would look for CODEOWNERS at a path.
 func Is(path string) bool {
-	return slices.Contains(Paths(GitHub), path) || slices.Contains(Paths(GitLab), path)
+	return slices.ContainsFunc([]Dialect{GitHub, GitLab, Gitea}, func(d Dialect) bool { return slices.Contains(Paths(d), path) })
 }
 
 // File is a CODEOWNERS file that was read in full.
@@ -41,7 +45,8 @@ type File struct {
 	sections []*section
 }
 
-// section is a part of the file that asks on its own; GitHub has only one.
+// section is a part of the file that asks on its own; GitHub has only one, and on
+// Gitea every line is one.
 type section struct {
 	name     string
 	required int

@@ -256,6 +256,35 @@ func TestGitLabPatterns(t *testing.T) {
 	}
 }
 
+// The file is that of Gitea's documentation. Every line that matches asks.
+func TestGiteasOwnExample(t *testing.T) {
+	f := parse(t, owners.Gitea, `.*\\.go @user1 @user2 # This is comment
+
+# Comment too
+frontend/src/.*\\.js @org1/team1 @org1/team2 user3
+!frontend/src/.* @org1/team3 @user5
+docs/(aws|google|azure)/[^/]*\\.(md|txt) @user8 @org1/team4
+!/assets/.*\\.(bin|exe|msi) @user9
+dir/with\#hashtag @user1
+path\ with\ space @user2
+`)
+	for path, want := range map[string]string{
+		"a/b.go":              "@user1 @user2; @org1/team3 @user5; @user9",
+		"a/bxgo":              "@org1/team3 @user5; @user9",
+		"frontend/src/x.js":   "@org1/team1 @org1/team2 @user3; @user9",
+		"x/frontend/src/x.js": "@org1/team3 @user5; @user9", // expressions begin at the root
+		"docs/aws/a.md":       "@org1/team3 @user5; @user8 @org1/team4; @user9",
+		"docs/aws/a/b.md":     "@org1/team3 @user5; @user9",
+		"assets/x.bin":        "@org1/team3 @user5",
+		"dir/with#hashtag":    "@org1/team3 @user5; @user9; @user1",
+		"path with space":     "@org1/team3 @user5; @user9; @user2",
+	} {
+		if got := owned(f, path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
+
 // What a forge would skip, leaving files without an owner, is an error here.
 func TestWhatCannotBeReadIsAnErrorWithItsLine(t *testing.T) {
 	long := strings.Repeat("a", 1025)
@@ -295,6 +324,15 @@ func TestWhatCannotBeReadIsAnErrorWithItsLine(t *testing.T) {
 		{owners.GitLab, "/[a @x\n", "want a class of characters"},
 		{owners.GitLab, "/x[z-a] @x\n", "the pattern cannot be used"},
 		{owners.GitLab, "! @x\n", "matches no file"},
+		{owners.Gitea, "\n.*", "CODEOWNERS:2: .* has no owners, and Gitea skips the line"},
+		{owners.Gitea, ".* # @x", "has no owners"},
+		{owners.Gitea, "(?!x).* @x", "without look-around"},
+		{owners.Gitea, "a( @x", "the expression cannot be used"},
+		{owners.Gitea, "a x@example.com", "got \"x@example.com\", want an owner: @login or @organisation/team"},
+		{owners.Gitea, "a @x/y/z", "want an owner"},
+		{owners.Gitea, long + " @x", "1025 bytes"},
+		{owners.Gitea, "a" + strings.Repeat(" @x", 101), "101 owners"},
+		{owners.Gitea, strings.Repeat("a @x\n", 10_001), "more than the 10000 entries"},
 	}
 	for _, tt := range tests {
 		f, err := owners.Parse("CODEOWNERS", []byte(tt.text), tt.dialect)
@@ -309,7 +347,7 @@ func TestWhatCannotBeReadIsAnErrorWithItsLine(t *testing.T) {
 }
 
 func TestWhereForgesLookIsKnown(t *testing.T) {
-	for path, want := range map[string]bool{".github/CODEOWNERS": true, ".gitlab/CODEOWNERS": true, "docs/CODEOWNERS": true, "CODEOWNERS": true, "x/CODEOWNERS": false, "codeowners": false} {
+	for path, want := range map[string]bool{".github/CODEOWNERS": true, ".gitlab/CODEOWNERS": true, ".gitea/CODEOWNERS": true, ".forgejo/CODEOWNERS": true, "docs/CODEOWNERS": true, "CODEOWNERS": true, "x/CODEOWNERS": false, "codeowners": false} {
 		if owners.Is(path) != want {
 			t.Errorf("Is(%s) is %v", path, !want)
 		}
@@ -331,11 +369,11 @@ func TestLongGlobsAreHarmless(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"* @a\n/docs/ @b/c x@example.com # why\n", "[A][2] @x\na\n!b\n^[B]\n/x[a-z]/**/y\\ z @q\n", "\ufeff\\#", "**/**/*?", "a\\"} {
+	for _, s := range []string{"* @a\n/docs/ @b/c x@example.com # why\n", "[A][2] @x\na\n!b\n^[B]\n/x[a-z]/**/y\\ z @q\n", "\ufeff\\#", "**/**/*?", "a\\", "!a|b.*\\\\.c @a/b c # d"} {
 		f.Add(s, "docs/a")
 	}
 	f.Fuzz(func(t *testing.T, text, path string) {
-		for _, d := range []owners.Dialect{owners.GitHub, owners.GitLab} {
+		for _, d := range []owners.Dialect{owners.GitHub, owners.GitLab, owners.Gitea} {
 			file, err := owners.Parse("CODEOWNERS", []byte(text), d)
 			if err != nil {
 				continue

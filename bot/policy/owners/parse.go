@@ -61,6 +61,8 @@ func (p *parser) line(s string) error {
 	switch {
 	case s == "" || s[0] == '#':
 		return nil
+	case p.file.dialect == Gitea:
+		return p.giteaLine(s)
 	case p.file.dialect == GitLab && (s[0] == '[' || strings.HasPrefix(s, "^[")):
 		return p.heading(s)
 	}

@@ -12,10 +12,11 @@ import (
 type pattern struct {
 	part string // of every match; cheaper to look for
 	re   *regexp.Regexp
+	not  bool // matches what the expression does not
 }
 
 func (p *pattern) match(path string) bool {
-	return strings.Contains(path, p.part) && p.re.MatchString(path)
+	return (strings.Contains(path, p.part) && p.re.MatchString(path)) != p.not
 }
 
 // part is the longest text that whatever matches has in it.
