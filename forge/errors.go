@@ -48,8 +48,8 @@ func (e *Error) Error() string {
 }
 
 var hints = map[Code]string{
-	Unauthorized: "the forge does not accept our credential; renew the App key or token in the server config",
-	Forbidden:    "our credential lacks a permission for this; compare the installation's permissions with the README",
+	Unauthorized: "the forge does not accept our credential; renew the key or token that the server file names",
+	Forbidden:    "our credential lacks a permission for this; compare what our account or App may do with the README",
 	NotFound:     "the forge does not know it, or does not show it to us",
 	Conflict:     "the forge refused because the state has changed",
 	Invalid:      "the forge did not accept the request",

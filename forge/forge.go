@@ -7,6 +7,8 @@ package forge
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -327,6 +329,17 @@ type Team struct {
 
 // String is "org/slug".
 func (t Team) String() string { return t.Org + "/" + t.Slug }
+
+// ParseTeam splits "org/slug"; the organisation is all but the last part, since
+// groups of GitLab nest.
+func ParseTeam(name string) (Team, bool) {
+	at := strings.LastIndexByte(name, '/')
+	if at < 0 {
+		return Team{}, false
+	}
+	t := Team{Org: name[:at], Slug: name[at+1:]}
+	return t, t.Slug != "" && !slices.Contains(strings.Split(t.Org, "/"), "")
+}
 
 // Limits are the differences between forges, as data.
 type Limits struct {

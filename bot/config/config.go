@@ -17,8 +17,6 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/invopop/jsonschema"
 	"go.yaml.in/yaml/v3"
-
-	"lockkeeper/forge"
 )
 
 // RepoFile is the name of the repository's file, at its root.
@@ -49,12 +47,6 @@ type Target struct {
 	Namespace string `yaml:"namespace,omitempty" json:"namespace,omitempty"`
 	// Timeout is how long apply waits for health; default 5m, at most 1h.
 	Timeout Duration `yaml:"timeout,omitempty" json:"timeout,omitempty"`
-}
-
-// ParseTeam splits "org/slug".
-func ParseTeam(s string) (forge.Team, bool) {
-	org, slug, ok := strings.Cut(s, "/")
-	return forge.Team{Org: org, Slug: slug}, ok && org != "" && slug != ""
 }
 
 // Duration is a time.Duration written as "90s", "5m" or "1h".

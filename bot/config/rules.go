@@ -9,6 +9,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"lockkeeper/bot/policy/match"
+	"lockkeeper/forge"
 )
 
 // validate checks a policy, at the top of a document or below `floors`.
@@ -224,7 +225,7 @@ func (p People) named(at place, groups map[string]People) {
 
 func (p People) validate(at place, groups map[string]People) {
 	for i, t := range p.Teams {
-		if _, ok := ParseTeam(t); !ok {
+		if _, ok := forge.ParseTeam(t); !ok {
 			at.at("teams", i).add("got %q, want organisation/team", t)
 		}
 	}

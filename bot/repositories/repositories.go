@@ -52,7 +52,8 @@ const (
 )
 
 // Unreachable tells that the forge does not let us at a repository: it was
-// deleted, the App was taken off it or suspended, or the token is no longer good.
+// deleted, the App or our account was taken off it or suspended, or the token is no
+// longer good.
 type Unreachable struct {
 	Name string
 	Err  error
@@ -60,7 +61,7 @@ type Unreachable struct {
 
 // Error says what is wrong and what to do about it.
 func (u *Unreachable) Error() string {
-	return fmt.Sprintf("%v; nothing is done for %s until it can be reached again: install the App there, renew the credential, or take the repository out of the server file", u.Err, u.Name)
+	return fmt.Sprintf("%v; nothing is done for %s until it can be reached again: install the App there or let our account in, renew the credential, or take the repository out of the server file", u.Err, u.Name)
 }
 
 // Unwrap gives the forge's error.

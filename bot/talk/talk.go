@@ -195,8 +195,8 @@ func (s *Speaker) askForReview(ctx context.Context, p *reconcile.State, who ...p
 	var users []forge.User
 	var teams []forge.Team
 	for _, r := range who {
-		if org, slug, isTeam := strings.Cut(r.Team, "/"); isTeam {
-			teams = append(teams, forge.Team{Org: org, Slug: slug})
+		if team, isTeam := forge.ParseTeam(r.Team); isTeam {
+			teams = append(teams, team)
 		} else {
 			users = append(users, forge.User{ID: r.ID, Login: r.Login})
 		}

@@ -3,7 +3,6 @@ package rule
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"lockkeeper/bot/policy/match"
 	"lockkeeper/forge"
@@ -67,8 +66,9 @@ func TeamsOf(names []string) []forge.Team {
 	slices.Sort(names)
 	out := []forge.Team{}
 	for _, t := range slices.Compact(names) {
-		org, slug, _ := strings.Cut(t, "/")
-		out = append(out, forge.Team{Org: org, Slug: slug})
+		if team, ok := forge.ParseTeam(t); ok { // nobody is in one that is none
+			out = append(out, team)
+		}
 	}
 	slices.SortFunc(out, func(a, b forge.Team) int { return cmp.Or(cmp.Compare(a.Org, b.Org), cmp.Compare(a.Slug, b.Slug)) })
 	return out
