@@ -123,7 +123,7 @@ func TestLookalikesDeliveryVerifiesAndParses(t *testing.T) {
 	n := openOne(t, l, ref, alice)
 	for {
 		d := <-got
-		if err := Verify(d.body, d.head.Get(SignatureHeader), [][]byte{[]byte("new"), []byte("hush")}); err != nil {
+		if err := Verify(d.head, d.body, [][]byte{[]byte("new"), []byte("hush")}); err != nil {
 			t.Fatal(err)
 		}
 		ev, err := ParseEvent(d.head, d.body)
