@@ -1,0 +1,290 @@
+package gitlab
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	gl "gitlab.com/gitlab-org/api/client-go"
+
+	"lockkeeper/forge"
+	"lockkeeper/forge/internal/wire"
+)
+
+// What GitLab remarks below a pull when somebody judges it.
+const (
+	approvedNote = "approved this merge request"
+	changesNote  = "requested changes"
+)
+
+// margin is how long before an approval a version has to have been there to be
+// what was approved: nobody reads a version within its first second, and GitLab's
+// button approves whatever is there by then.
+const margin = time.Second
+
+// version is what a pull's head was from a moment on.
+type version struct {
+	head string
+	at   time.Time
+}
+
+// headAt is the head that somebody who judged the pull at a moment had before
+// them: that of the newest version by then, the older one where two are too close
+// to the moment. The first version was always there. versions are oldest first.
+func headAt(versions []version, at time.Time) string {
+	if len(versions) == 0 || at.IsZero() {
+		return ""
+	}
+	head := versions[0].head
+	for _, v := range versions[1:] {
+		if v.at.IsZero() || at.Sub(v.at) < margin {
+			break
+		}
+		head = v.head
+	}
+	return head
+}
+
+// Reviews lists who approves a pull and who wants changes, oldest first. GitLab
+// keeps one judgement of each person, without a text and without the commit that
+// it was about: when it was given is told by a remark of GitLab's below the pull,
+// and what the head was then by the pull's versions. The number of a review is
+// the remark's; one whose remark is gone has the person's, and no commit. What was
+// taken back or reset is not listed.
+func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]forge.Review, error) {
+	op := fmt.Sprintf("list reviews of pull %s#%d", ref, number)
+	ref, err := f.at(ctx, ref)
+	if err != nil {
+		return nil, wire.Fail(op, err)
+	}
+	out, err := f.judgements(ctx, ref, number)
+	if err != nil {
+		return nil, wire.Fail(op, err)
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
+	if err := f.bind(ctx, ref, number, out); err != nil {
+		return nil, wire.Fail(op, err)
+	}
+	who := make([]*forge.User, len(out))
+	for i := range out {
+		who[i] = &out[i].Author
+	}
+	if err := f.typed(ctx, who...); err != nil {
+		return nil, wire.Fail(op, err)
+	}
+	slices.SortStableFunc(out, func(a, b forge.Review) int {
+		return cmp.Or(a.SubmittedAt.Compare(b.SubmittedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return out, nil
+}
+
+// judgements are the approvals and demands for changes that stand. Who demands
+// changes after an approval has taken that back, whatever is still listed.
+func (f *Forge) judgements(ctx context.Context, ref forge.RepoRef, number int) ([]forge.Review, error) {
+	asked, err := f.reviewers(ctx, ref.ID, number)
+	if err != nil {
+		return nil, err
+	}
+	approvals, _, err := f.client.MergeRequests.GetMergeRequestApprovals(ref.ID, int64(number), gl.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	var out []forge.Review
+	against := map[int64]bool{}
+	for _, r := range asked {
+		if r.State == "requested_changes" && r.User != nil {
+			against[r.User.ID] = true
+			out = append(out, forge.Review{ID: r.User.ID, Author: basic(r.User), State: forge.ChangesRequested})
+		}
+	}
+	for _, a := range approvals.ApprovedBy {
+		if a != nil && a.User != nil && !against[a.User.ID] {
+			out = append(out, forge.Review{ID: a.User.ID, Author: basic(a.User), State: forge.Approved})
+		}
+	}
+	return out, nil
+}
+
+// bind finds out when each judgement was given, and about which head.
+func (f *Forge) bind(ctx context.Context, ref forge.RepoRef, number int, reviews []forge.Review) error {
+	remarks, err := f.notes(ctx, ref, number, url.Values{"activity_filter": {"only_activity"}})
+	if err != nil {
+		return err
+	}
+	versions, err := f.versions(ctx, ref.ID, number)
+	if err != nil {
+		return err
+	}
+	for i := range reviews {
+		r := &reviews[i]
+		says := approvedNote
+		if r.State == forge.ChangesRequested {
+			says = changesNote
+		}
+		for _, n := range slices.Backward(remarks) {
+			// Anybody can write these words; only GitLab makes them a remark.
+			if n.System && n.Author.ID == r.Author.ID && strings.HasPrefix(n.Body, says) {
+				r.ID, r.SubmittedAt = n.ID, moment(n.CreatedAt)
+				r.CommitSHA = headAt(versions, r.SubmittedAt)
+				break
+			}
+		}
+		r.URL = f.noteURL(ref, number, r.ID)
+		if r.State == forge.ChangesRequested && r.CommitSHA == "" && len(versions) > 0 {
+			r.CommitSHA = versions[len(versions)-1].head // it stands until it is taken back
+		}
+	}
+	return nil
+}
+
+// versions lists what the head of a pull was, oldest first.
+func (f *Forge) versions(ctx context.Context, project int64, number int) ([]version, error) {
+	found, err := list[*gl.MergeRequestDiffVersion](ctx, f, fmt.Sprintf("projects/%d/merge_requests/%d/versions", project, number), nil)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[int64]bool{}
+	found = slices.DeleteFunc(found, func(v *gl.MergeRequestDiffVersion) bool {
+		again := v == nil || seen[v.ID]
+		if !again {
+			seen[v.ID] = true
+		}
+		return again
+	})
+	// Numbers rise with time, which is not always exact to tell by.
+	slices.SortFunc(found, func(a, b *gl.MergeRequestDiffVersion) int { return cmp.Compare(a.ID, b.ID) })
+	out := make([]version, len(found))
+	for i, v := range found {
+		out[i] = version{head: v.HeadCommitSHA, at: moment(v.CreatedAt)}
+	}
+	return out, nil
+}
+
+// reviewer is somebody who was asked for a review or gave one.
+type reviewer struct {
+	User  *gl.BasicUser `json:"user"`
+	State string        `json:"state"`
+}
+
+// waited reports whether a review is still waited for.
+func (r reviewer) waited() bool { return r.State == "unreviewed" || r.State == "review_started" }
+
+func (f *Forge) reviewers(ctx context.Context, project int64, number int) ([]reviewer, error) {
+	return list[reviewer](ctx, f, fmt.Sprintf("projects/%d/merge_requests/%d/reviewers", project, number), nil)
+}
+
+const again = `mutation($path:ID!,$iid:String!,$user:UserID!){mergeRequestReviewerRereview(input:{projectPath:$path,iid:$iid,userId:$user}){errors}}`
+
+// RequestReview asks people for reviews; GitLab asks no groups. It would take the
+// author, and pass over in silence who cannot read the repository, and all but
+// one person where it is free of charge: all of these are refused here.
+func (f *Forge) RequestReview(ctx context.Context, ref forge.RepoRef, number int, users []forge.User, teams []forge.Team) error {
+	op := fmt.Sprintf("request reviews of pull %s#%d", ref, number)
+	if len(teams) > 0 {
+		return wire.Fail(op, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("GitLab asks people for reviews, not groups such as %s", teams[0])})
+	}
+	if len(users) == 0 {
+		return nil
+	}
+	ref, err := f.at(ctx, ref)
+	if err == nil {
+		err = f.ask(ctx, ref, number, users)
+	}
+	if err != nil {
+		return wire.Fail(op, err)
+	}
+	return nil
+}
+
+func (f *Forge) ask(ctx context.Context, ref forge.RepoRef, number int, users []forge.User) error {
+	m, _, err := f.client.MergeRequests.GetMergeRequest(ref.ID, int64(number), nil, gl.WithContext(ctx))
+	if err != nil {
+		return err
+	}
+	before, err := f.reviewers(ctx, ref.ID, number)
+	if err != nil {
+		return err
+	}
+	ids := make([]int64, 0, len(before)+len(users))
+	states := map[int64]string{}
+	for _, r := range before {
+		if r.User != nil {
+			ids = append(ids, r.User.ID)
+			states[r.User.ID] = r.State
+		}
+	}
+	var reviewed []forge.User
+	for _, u := range users {
+		if m.Author != nil && m.Author.ID == u.ID {
+			return &forge.Error{Code: forge.Invalid, Unsent: true, Message: u.Login + " is the author"}
+		}
+		switch state, known := states[u.ID]; {
+		case !known:
+			ids = append(ids, u.ID)
+		case !(reviewer{State: state}).waited():
+			reviewed = append(reviewed, u)
+			continue
+		default:
+			continue
+		}
+		p, err := f.Permission(ctx, ref, u)
+		if err != nil {
+			return err
+		}
+		if p < forge.Read {
+			return &forge.Error{Code: forge.Invalid, Unsent: true, Message: u.Login + " cannot read the repository"}
+		}
+	}
+	if len(ids) > len(states) {
+		if err := f.setReviewers(ctx, ref, number, ids, users); err != nil {
+			return err
+		}
+	}
+	return f.askAgain(ctx, ref, number, reviewed)
+}
+
+// setReviewers names all reviewers, and looks whether GitLab took those wanted.
+func (f *Forge) setReviewers(ctx context.Context, ref forge.RepoRef, number int, ids []int64, wanted []forge.User) error {
+	m, _, err := f.client.MergeRequests.UpdateMergeRequest(ref.ID, int64(number), &gl.UpdateMergeRequestOptions{ReviewerIDs: &ids}, gl.WithContext(ctx))
+	if err != nil {
+		return err
+	}
+	for _, u := range wanted {
+		if !slices.ContainsFunc(m.Reviewers, func(r *gl.BasicUser) bool { return r != nil && r.ID == u.ID }) {
+			return &forge.Error{Code: forge.Invalid, Message: fmt.Sprintf("the forge did not take %s as a reviewer (GitLab Free has one for each pull)", u.Login)}
+		}
+	}
+	return nil
+}
+
+// askAgain asks people who have given a review.
+func (f *Forge) askAgain(ctx context.Context, ref forge.RepoRef, number int, users []forge.User) error {
+	if len(users) == 0 {
+		return nil
+	}
+	p, err := f.project(ctx, ref)
+	if err != nil {
+		return err
+	}
+	for _, u := range users {
+		var a struct {
+			Again struct {
+				Errors []string `json:"errors"`
+			} `json:"mergeRequestReviewerRereview"`
+		}
+		vars := map[string]any{"path": p.PathWithNamespace, "iid": fmt.Sprint(number), "user": gid("User", u.ID)}
+		if err := f.query(ctx, again, vars, &a); err != nil {
+			return err
+		}
+		if len(a.Again.Errors) > 0 {
+			return &forge.Error{Code: forge.Invalid, Message: a.Again.Errors[0]}
+		}
+	}
+	return nil
+}
