@@ -63,7 +63,7 @@ func subcommands() []subcommand {
 		{"explain", "--facts FILE [--policy FILE] [--config FILE] [-o text|json]",
 			"judge recorded facts again, and say why; exit code 0 allow, 2 deny, 1 error", explain},
 		{"init", "[--repo DIR] [--cluster NAME] [--force]", "write .lockkeeper.yaml from what is in a repository", initCommand},
-		{"setup", "--url URL --out DIR [--name NAME] [--api URL]", "create the GitHub App with the permissions it needs", setup},
+		{"setup", "--url URL --out DIR [--name NAME] [--api URL] [--ca FILE]", "create the GitHub App with the permissions it needs", setup},
 		{"audit", "list --config FILE|--store FILE [--repo ID] [--pull N] [-o text|json]", "print the audit trail", auditCommand},
 		{"version", "", "print the version", versionCommand},
 	}

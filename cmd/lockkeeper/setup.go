@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,6 +28,7 @@ import (
 // loopback only; state ties GitHub's answer to this run.
 type setupFlow struct {
 	webURL, apiURL, org, out string
+	client                   *http.Client
 	manifest                 github.AppManifest
 	state                    string
 	page                     *template.Template
@@ -39,12 +41,22 @@ func setup(ctx context.Context, c *call) error {
 	name := c.flags.String("name", "lockkeeper", "the App's `NAME`")
 	org := c.flags.String("org", "", "create it for this `ORGANISATION` rather than your own account")
 	api := c.flags.String("api", "", "the API `URL` of a GitHub Enterprise Server (https://HOST/api/v3)")
-	webURL := c.flags.String("web", "https://github.com", "the `URL` of the forge's pages")
+	webURL := c.flags.String("web", "", "the `URL` of the forge's pages; default those that belong to --api")
+	ca := c.flags.String("ca", "", "a `FILE` of certificates, in PEM, that the Enterprise Server may prove itself by")
 	if err := c.parse(); err != nil {
 		return err
 	}
 	if *public == "" || *out == "" {
 		return errors.New("setup: --url and --out are needed: where GitHub reaches this lockkeeper, and where to store the credentials")
+	}
+	trusted, err := readAuthorities(*ca)
+	if err != nil {
+		return fmt.Errorf("setup: %w", err)
+	}
+	if *webURL == "" {
+		if *webURL, err = pagesOf(*api); err != nil {
+			return fmt.Errorf("setup: %w", err)
+		}
 	}
 	// GitHub hands the credentials out once: what would keep them from being
 	// stored is found out before.
@@ -61,7 +73,10 @@ func setup(ctx context.Context, c *call) error {
 		return fmt.Errorf("setup: %w", err)
 	}
 	here := "http://" + l.Addr().String()
-	f := &setupFlow{webURL: strings.TrimRight(*webURL, "/"), apiURL: *api, org: *org, out: *out, state: rand.Text(), done: make(chan github.AppCredentials, 1)}
+	f := &setupFlow{
+		webURL: strings.TrimRight(*webURL, "/"), apiURL: *api, org: *org, out: *out, state: rand.Text(),
+		client: &http.Client{Transport: trusted.transport()}, done: make(chan github.AppCredentials, 1),
+	}
 	if f.manifest, err = github.Manifest(*public, here+"/done", *name); err != nil {
 		return errors.Join(fmt.Errorf("setup: %w", err), l.Close())
 	}
@@ -73,11 +88,35 @@ func setup(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "created the App %s (%d); stored its credentials in %s\n", app.Slug, app.AppID, *out)
-	fmt.Fprintf(c.stdout, "next: install it on your repositories (%s/installations/new), and put this into the server file:\n\n", app.WebURL)
-	fmt.Fprintf(c.stdout, "github:\n  app:\n    id: %d\n    privateKeyFile: %s\n  webhookSecretFiles: [%s]\n", app.AppID,
-		filepath.Join(*out, keyFile), filepath.Join(*out, secretFileName))
+	f.advise(c.stdout, app, *ca)
 	return nil
+}
+
+// advise tells what to do with the App.
+func (f *setupFlow) advise(w io.Writer, app github.AppCredentials, ca string) {
+	fmt.Fprintf(w, "created the App %s (%d); stored its credentials in %s\n", app.Slug, app.AppID, f.out)
+	fmt.Fprintf(w, "next: install it on your repositories (%s/installations/new), and put this into the server file:\n\n", app.WebURL)
+	fmt.Fprintf(w, "github:\n")
+	for _, line := range []struct{ key, value string }{{"apiURL", f.apiURL}, {"caFile", ca}} {
+		if line.value != "" {
+			fmt.Fprintf(w, "  %s: %s\n", line.key, line.value)
+		}
+	}
+	fmt.Fprintf(w, "  app:\n    id: %d\n    privateKeyFile: %s\n  webhookSecretFiles: [%s]\n", app.AppID,
+		filepath.Join(f.out, keyFile), filepath.Join(f.out, secretFileName))
+}
+
+// pagesOf is where the pages of a GitHub are, by the address of its API.
+func pagesOf(api string) (string, error) {
+	if api == "" {
+		return "https://github.com", nil
+	}
+	u, err := url.Parse(api)
+	if err != nil || u.Host == "" {
+		return "", fmt.Errorf("--api %q is not an address such as https://HOST/api/v3", api)
+	}
+	// With data residency: https://api.SUBDOMAIN.ghe.com.
+	return u.Scheme + "://" + strings.TrimPrefix(u.Host, "api."), nil
 }
 
 // The files that setup writes.
@@ -142,7 +181,7 @@ func (f *setupFlow) finish(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this answer does not belong to this run of lockkeeper setup; start again", http.StatusForbidden)
 		return
 	}
-	app, err := github.ConvertManifest(r.Context(), nil, f.apiURL, r.FormValue("code"))
+	app, err := github.ConvertManifest(r.Context(), f.client, f.apiURL, r.FormValue("code"))
 	if err == nil {
 		err = f.store(app)
 	}

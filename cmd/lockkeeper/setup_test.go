@@ -78,8 +78,11 @@ func TestSetupCreatesTheAppAndStoresItsCredentials(t *testing.T) {
 	})
 	forge.AddUser("olga")
 	forge.AddOrg("acme", "olga")
+	// An Enterprise Server with an authority of its own; people reach its pages at
+	// another address.
+	server, authority := enterprise(t, forge.URL)
 	dir := filepath.Join(t.TempDir(), "credentials")
-	args := []string{"setup", "--url", "https://lockkeeper.example.com", "--out", dir, "--org", "acme", "--web", forge.URL, "--api", forge.URL + "/api/v3"}
+	args := []string{"setup", "--url", "https://lockkeeper.example.com", "--out", dir, "--org", "acme", "--web", forge.URL, "--api", server + "/api/v3", "--ca", authority}
 
 	out, errs := &output{first: make(chan string, 1)}, &bytes.Buffer{}
 	ended := make(chan int, 1)
@@ -135,6 +138,11 @@ func TestSetupCreatesTheAppAndStoresItsCredentials(t *testing.T) {
 		t.Fatalf("setup ended with %d: %s", code, errs)
 	}
 	stored(t, dir, out.text.String())
+	for _, want := range []string{"\n  apiURL: " + server + "/api/v3\n", "\n  caFile: " + authority + "\n"} {
+		if !strings.Contains(out.text.String(), want) {
+			t.Errorf("the advice lacks %s:\n%s", want, out.text.String())
+		}
+	}
 
 	// Credentials that are there are not written over.
 	code, _, told := lockkeeper(t.Context(), args...)
@@ -184,6 +192,9 @@ func TestSetupRefusesWhatItCannotFinish(t *testing.T) {
 		{[]string{"setup"}, "--url and --out are needed"},
 		{[]string{"setup", "--url", "ftp://x", "--out", t.TempDir()}, "is not an http(s) address"},
 		{[]string{"setup", "--url", "https://x.example.com", "--out", t.TempDir(), "--name", strings.Repeat("x", 40)}, "GitHub takes 1 to 34"},
+		{[]string{"setup", "--url", "https://x.example.com", "--out", t.TempDir(), "--api", "x.example.com"}, "is not an address such as"},
+		{[]string{"setup", "--url", "https://x.example.com", "--out", t.TempDir(), "--ca", "no-such-file"}, "no-such-file"},
+		{[]string{"setup", "--url", "https://x.example.com", "--out", t.TempDir(), "--ca", readmePath}, "holds none in PEM form"},
 		{[]string{"setup", "--url", "https://x.example.com", "--out", t.TempDir()}, "stopped before the App was created"},
 	} {
 		if code, _, errs := lockkeeper(ctx, tt.args...); code != 1 || !strings.Contains(errs, tt.want) {

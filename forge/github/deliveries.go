@@ -18,7 +18,7 @@ const maxDeliveryPages = 50
 // FailedDeliveries reads what GitHub sent to the App's webhook; it keeps three
 // days of that. There is one webhook for all installations. With a personal token
 // ok is false: the deliveries of a repository's own webhook are for its
-// administrators only.
+// administrators only. An older Enterprise Server does not tell either.
 //
 // GitHub lists attempts, newest first. One that went well settles its delivery,
 // whatever became of the ones before.
@@ -32,7 +32,9 @@ func (f *Forge) FailedDeliveries(ctx context.Context, since time.Time) ([]forge.
 	opts := gh.ListCursorOptions{PerPage: sdk.PerPage}
 	for range maxDeliveryPages {
 		page, resp, err := c.Apps.ListHookDeliveries(ctx, &opts)
-		if err != nil {
+		if unreadable(err) {
+			return nil, false, nil // an Enterprise Server that does not list them
+		} else if err != nil {
 			return nil, false, sdk.Fail("list the App's webhook deliveries", err)
 		}
 		for _, d := range page {

@@ -68,8 +68,12 @@ func (b *blockers) add(format string, args ...any) {
 
 // unless records an unreadable cause as a blocker and passes other errors on.
 func (b *blockers) unless(err error, what string) error {
-	if forge.CodeOf(sdk.Fail("", err)) == forge.Forbidden {
+	switch forge.CodeOf(sdk.Fail("", err)) {
+	case forge.Forbidden:
 		b.add("our credential may not read %s, so what blocks the merge is unknown", what)
+		return nil
+	case forge.Invalid:
+		b.add("this release of GitHub does not tell %s, so what blocks the merge is unknown", what)
 		return nil
 	}
 	return err

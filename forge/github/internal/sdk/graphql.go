@@ -26,8 +26,11 @@ func Query(ctx context.Context, w *wire.Wire, c *gh.Client, query string, vars m
 	answer := struct {
 		Data   any `json:"data"`
 		Errors []struct {
-			Type    string `json:"type"`
-			Message string `json:"message"`
+			Type       string `json:"type"`
+			Message    string `json:"message"`
+			Extensions struct {
+				Code string `json:"code"`
+			} `json:"extensions"`
 		} `json:"errors"`
 	}{Data: into}
 	resp, err := c.Do(ctx, req, &answer)
@@ -38,6 +41,10 @@ func Query(ctx context.Context, w *wire.Wire, c *gh.Client, query string, vars m
 	e := &forge.Error{Code: forge.Unavailable, Status: resp.StatusCode, Message: "GraphQL: " + first.Message, Unsent: true}
 	if strings.HasPrefix(first.Message, "refusing to allow") {
 		first.Type = "FORBIDDEN" // what Git would be told: files that no App may touch without a permission of their own
+	}
+	switch first.Extensions.Code {
+	case "undefinedField", "undefinedType", "argumentNotAccepted":
+		first.Type = "UNPROCESSABLE" // an Enterprise Server that is older than what we ask
 	}
 	switch first.Type {
 	case "RATE_LIMITED":
