@@ -12,18 +12,12 @@ import (
 
 	"lockkeeper/forge"
 	"lockkeeper/forge/git"
+	"lockkeeper/forge/gitlab/internal/api"
 	"lockkeeper/forge/internal/pushed"
 	"lockkeeper/forge/internal/wire"
 )
 
 const authorsQuery = `query($ids:[ID!],$iid:String!,$after:String){projects(ids:$ids){nodes{mergeRequest(iid:$iid){commits(first:100,after:$after){nodes{sha authorEmail author{id username bot}}pageInfo{hasNextPage endCursor}}}}}}`
-
-// commit is a commit as GraphQL shows it.
-type commit struct {
-	SHA    string  `json:"sha"`
-	Email  string  `json:"authorEmail"`
-	Author *person `json:"author"`
-}
 
 // Commits lists p.Base.SHA..p.Head.SHA with the accounts that GitLab attributes
 // them to, by the address of the author. It tells no account of committers and
@@ -43,7 +37,7 @@ func (f *Forge) Commits(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([
 	if len(found) == 0 {
 		return nil, nil
 	}
-	attributed, err := connected(ctx, f, ref, p.Number, authorsQuery, func(m *mergeRequest) connection[commit] { return m.Commits })
+	attributed, err := api.Connected(ctx, f.api, ref, p.Number, authorsQuery, func(m *api.MergeRequest) api.Connection[api.Commit] { return m.Commits })
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
@@ -54,10 +48,10 @@ func (f *Forge) Commits(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([
 func (f *Forge) between(ctx context.Context, ref forge.RepoRef, base, head string) ([]*gl.Commit, error) {
 	for _, sha := range []string{base, head} {
 		if !wire.IsSHA(sha) {
-			return nil, notSHA(sha)
+			return nil, api.NotSHA(sha)
 		}
 	}
-	found, err := list[*gl.Commit](ctx, f, fmt.Sprintf("projects/%d/repository/commits", ref.ID), url.Values{"ref_name": {base + ".." + head}, "order": {"topo"}})
+	found, err := api.List[*gl.Commit](ctx, f.api, fmt.Sprintf("projects/%d/repository/commits", ref.ID), url.Values{"ref_name": {base + ".." + head}, "order": {"topo"}})
 	if err != nil {
 		return nil, err
 	}
@@ -72,13 +66,13 @@ var coAuthorRE = regexp.MustCompile(`(?im)^co-authored-by:[^<\n]*<([^>\n]+)>[ \t
 
 // attribute puts accounts to commits: never by name, and by address only where
 // GitLab itself took that address for an account.
-func attribute(found []*gl.Commit, attributed []commit) []forge.Commit {
+func attribute(found []*gl.Commit, attributed []api.Commit) []forge.Commit {
 	authors, owners := map[string]forge.User{}, map[string]forge.User{}
 	for _, c := range attributed {
 		if c.Author == nil {
 			continue
 		}
-		u := c.Author.user()
+		u := c.Author.User()
 		authors[c.SHA] = u
 		if c.Email != "" && u.ID != 0 {
 			owners[c.Email] = u
@@ -113,7 +107,7 @@ func attribute(found []*gl.Commit, attributed []commit) []forge.Commit {
 func (f *Forge) CommitPulls(ctx context.Context, ref forge.RepoRef, sha string) ([]forge.Pull, error) {
 	op := fmt.Sprintf("list pulls of commit %s@%s", ref, sha)
 	if !wire.IsSHA(sha) {
-		return nil, wire.Fail(op, notSHA(sha))
+		return nil, wire.Fail(op, api.NotSHA(sha))
 	}
 	ref, err := f.at(ctx, ref)
 	if err != nil {
@@ -127,7 +121,7 @@ func (f *Forge) CommitPulls(ctx context.Context, ref forge.RepoRef, sha string) 
 }
 
 func (f *Forge) commitPulls(ctx context.Context, project int64, sha string) ([]forge.Pull, error) {
-	found, err := list[gl.BasicMergeRequest](ctx, f, fmt.Sprintf("projects/%d/repository/commits/%s/merge_requests", project, sha), nil)
+	found, err := api.List[gl.BasicMergeRequest](ctx, f.api, fmt.Sprintf("projects/%d/repository/commits/%s/merge_requests", project, sha), nil)
 	if err != nil {
 		return nil, err
 	}

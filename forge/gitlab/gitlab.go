@@ -9,7 +9,7 @@
 //
 // GitLab carries out lines such as "/merge" in every text that it is given, with
 // the rights of whoever wrote it. What we write holds other people's words, so
-// that all of it goes through plain (quick.go) first.
+// that all of it goes through internal/quick first.
 package gitlab
 
 import (
@@ -30,6 +30,8 @@ import (
 	gl "gitlab.com/gitlab-org/api/client-go"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/gitlab/internal/api"
+	"lockkeeper/forge/gitlab/internal/quick"
 	"lockkeeper/forge/internal/wire"
 )
 
@@ -72,12 +74,11 @@ func (c Config) root() string { return strings.TrimRight(cmp.Or(c.URL, PublicURL
 
 // Forge is GitLab as lockkeeper sees it.
 type Forge struct {
-	cfg    Config
-	root   string // of the pages, without a slash at its end
-	client *gl.Client
-	wire   *wire.Wire
-	token  atomic.Pointer[string]
-	kinds  kinds
+	cfg   Config
+	root  string // of the pages, without a slash at its end
+	wire  *wire.Wire
+	api   *api.API
+	token atomic.Pointer[string]
 
 	selfMu sync.Mutex
 	self   account // zero: to be read
@@ -110,13 +111,14 @@ func New(_ context.Context, cfg Config) (*Forge, error) {
 		Now: cfg.Now, Names: names, Limits: rateLimits,
 	})
 	way := f.wire.Client(f.wire.Refused(f.wire.Budget("token").Over(signing{f})))
-	f.client, err = gl.NewAuthSourceClient(gl.Unauthenticated{}, // signing does it, so that tokens can change
+	sdk, err := gl.NewAuthSourceClient(gl.Unauthenticated{}, // signing does it, so that tokens can change
 		gl.WithBaseURL(root.JoinPath("api/v4").String()), gl.WithHTTPClient(way), gl.WithUserAgent(cfg.UserAgent),
 		gl.WithoutRetries(), gl.WithCustomLimiter(unhindered{}), // both are the wire's
 		gl.WithURLWarningLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return nil, fmt.Errorf("gitlab: %w", err)
 	}
+	f.api = &api.API{SDK: sdk, Wire: f.wire}
 	return f, nil
 }
 
@@ -177,11 +179,19 @@ func (f *Forge) Kind() string { return Kind }
 //
 // Source: https://docs.gitlab.com/administration/instance_limits/
 func (f *Forge) Limits() forge.Limits {
-	return forge.Limits{Comment: maxText, Summary: maxText, Reserved: reserved}
+	return forge.Limits{Comment: quick.Max, Summary: quick.Max, Reserved: reserved}
 }
 
 // Calls reports how many requests went over the wire, by method and route.
 func (f *Forge) Calls() map[string]int { return f.wire.Counts() }
+
+// reserved are commands of ours that are quick actions too: GitLab carries them
+// out (or not), and takes their lines out of the comment, or does not make the
+// comment at all. "status" is one of work items only; whether older releases take
+// it away from pulls as well is not documented.
+//
+// Source: https://docs.gitlab.com/user/project/quick_actions/
+var reserved = []string{"approve", "unapprove", "unlock", "status"}
 
 // account is what GitLab says of an account to itself.
 type account struct {
@@ -209,7 +219,7 @@ func (f *Forge) me(ctx context.Context) (account, error) {
 		gl.User
 		CommitEmail string `json:"commit_email"`
 	}
-	if err := f.get(ctx, "user", nil, &u); err != nil {
+	if err := f.api.Get(ctx, "user", nil, &u); err != nil {
 		return account{}, wire.Fail(op, err)
 	}
 	if u.ID == 0 || u.Username == "" {
@@ -225,7 +235,7 @@ func (f *Forge) me(ctx context.Context) (account, error) {
 	}
 	f.first = u.ID
 	f.self = account{user: forge.User{ID: u.ID, Login: u.Username, Type: kind}, name: cmp.Or(u.Name, u.Username), email: cmp.Or(u.CommitEmail, u.Email)}
-	f.kinds.learn(u.ID, kind)
+	f.api.LearnKind(u.ID, kind)
 	return f.self, nil
 }
 

@@ -8,6 +8,8 @@ import (
 	gl "gitlab.com/gitlab-org/api/client-go"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/gitlab/internal/api"
+	"lockkeeper/forge/gitlab/internal/quick"
 	"lockkeeper/forge/internal/wire"
 )
 
@@ -18,12 +20,12 @@ func (f *Forge) CreateIssue(ctx context.Context, ref forge.RepoRef, title, body 
 	if err != nil {
 		return forge.Issue{}, wire.Fail(op, err)
 	}
-	text, err := plain(body)
+	text, err := quick.Plain(body)
 	if err != nil {
 		return forge.Issue{}, wire.Fail(op, err)
 	}
 	title = clip(title, maxTitle)
-	i, _, err := f.client.Issues.CreateIssue(id, &gl.CreateIssueOptions{Title: &title, Description: &text}, gl.WithContext(ctx))
+	i, _, err := f.api.SDK.Issues.CreateIssue(id, &gl.CreateIssueOptions{Title: &title, Description: &text}, gl.WithContext(ctx))
 	if err != nil {
 		return forge.Issue{}, wire.Fail(op, err)
 	}
@@ -39,7 +41,7 @@ func (f *Forge) UpdateIssue(ctx context.Context, ref forge.RepoRef, number int, 
 	}
 	in := &gl.UpdateIssueOptions{}
 	if e.Body != nil {
-		text, err := plain(*e.Body)
+		text, err := quick.Plain(*e.Body)
 		if err != nil {
 			return forge.Issue{}, wire.Fail(op, err)
 		}
@@ -48,7 +50,7 @@ func (f *Forge) UpdateIssue(ctx context.Context, ref forge.RepoRef, number int, 
 	if e.Close {
 		in.StateEvent = gl.Ptr("close")
 	}
-	i, _, err := f.client.Issues.UpdateIssue(id, int64(number), in, gl.WithContext(ctx))
+	i, _, err := f.api.SDK.Issues.UpdateIssue(id, int64(number), in, gl.WithContext(ctx))
 	if err != nil {
 		return forge.Issue{}, wire.Fail(op, err)
 	}
@@ -66,7 +68,7 @@ func (f *Forge) Issues(ctx context.Context, ref forge.RepoRef) ([]forge.Issue, e
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
-	all, err := list[*gl.Issue](ctx, f, fmt.Sprintf("projects/%d/issues", id), url.Values{
+	all, err := api.List[*gl.Issue](ctx, f.api, fmt.Sprintf("projects/%d/issues", id), url.Values{
 		"state": {"opened"}, "scope": {"all"}, "author_id": {fmt.Sprint(me.user.ID)}, "order_by": {"created_at"}, "sort": {"desc"},
 	})
 	if err != nil {
@@ -92,20 +94,20 @@ func (f *Forge) issue(ctx context.Context, op string, i *gl.Issue) (forge.Issue,
 	out := forge.Issue{
 		Number:    int(i.IID),
 		Title:     i.Title,
-		Body:      original(i.Description),
+		Body:      quick.Original(i.Description),
 		WebURL:    i.WebURL,
 		State:     forge.Closed,
 		Author:    forge.User{Type: forge.Deleted},
-		CreatedAt: moment(i.CreatedAt),
-		UpdatedAt: moment(i.UpdatedAt),
+		CreatedAt: api.Moment(i.CreatedAt),
+		UpdatedAt: api.Moment(i.UpdatedAt),
 	}
 	if i.State == "opened" {
 		out.State = forge.Open
 	}
 	if i.Author != nil {
-		out.Author = someone(i.Author.ID, i.Author.Username)
+		out.Author = api.Someone(i.Author.ID, i.Author.Username)
 	}
-	if err := f.typed(ctx, &out.Author); err != nil {
+	if err := f.api.Typed(ctx, &out.Author); err != nil {
 		return forge.Issue{}, wire.Fail(op, err)
 	}
 	return out, nil

@@ -7,11 +7,12 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"time"
 
 	gl "gitlab.com/gitlab-org/api/client-go"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/gitlab/internal/api"
+	"lockkeeper/forge/gitlab/internal/quick"
 	"lockkeeper/forge/internal/wire"
 )
 
@@ -49,7 +50,7 @@ func (f *Forge) listPulls(ctx context.Context, ref forge.RepoRef, q url.Values) 
 	q.Set("scope", "all")
 	q.Set("order_by", "created_at")
 	q.Set("sort", "desc")
-	found, err := list[gl.BasicMergeRequest](ctx, f, fmt.Sprintf("projects/%d/merge_requests", id), q)
+	found, err := api.List[gl.BasicMergeRequest](ctx, f.api, fmt.Sprintf("projects/%d/merge_requests", id), q)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +73,7 @@ func (f *Forge) toPulls(ctx context.Context, project int64, found []gl.BasicMerg
 			tip, known := tips[p.Base.Name]
 			if !known {
 				var err error
-				if tip, err = f.tip(ctx, project, p.Base.Name); err != nil {
+				if tip, err = f.api.Tip(ctx, project, p.Base.Name); err != nil {
 					return nil, err
 				}
 				tips[p.Base.Name] = tip
@@ -88,7 +89,7 @@ func (f *Forge) toPulls(ctx context.Context, project int64, found []gl.BasicMerg
 		}
 		who = append(who, &out[i].Author, &out[i].MergedBy, &out[i].ClosedBy)
 	}
-	return out, f.typed(ctx, who...)
+	return out, f.api.Typed(ctx, who...)
 }
 
 // Pull reads one pull: its base's tip is a second call, who was asked for a
@@ -106,7 +107,7 @@ func (f *Forge) pull(ctx context.Context, ref forge.RepoRef, number int) (forge.
 	if err != nil {
 		return forge.Pull{}, err
 	}
-	m, _, err := f.client.MergeRequests.GetMergeRequest(id, int64(number), nil, gl.WithContext(ctx))
+	m, _, err := f.api.SDK.MergeRequests.GetMergeRequest(id, int64(number), nil, gl.WithContext(ctx))
 	if err != nil {
 		return forge.Pull{}, err
 	}
@@ -120,7 +121,7 @@ func (f *Forge) whole(ctx context.Context, project int64, m *gl.MergeRequest) (f
 	}
 	p := toPull(&m.BasicMergeRequest)
 	if p.State == forge.Open {
-		tip, err := f.tip(ctx, project, p.Base.Name)
+		tip, err := f.api.Tip(ctx, project, p.Base.Name)
 		if err != nil {
 			return forge.Pull{}, err
 		}
@@ -129,48 +130,30 @@ func (f *Forge) whole(ctx context.Context, project int64, m *gl.MergeRequest) (f
 		p.Base.SHA = m.DiffRefs.StartSha // where the branch was when the pull was last pushed to
 	}
 	if len(m.Reviewers) > 0 && p.State == forge.Open {
-		asked, err := f.reviewers(ctx, project, p.Number)
+		asked, err := f.api.Reviewers(ctx, project, p.Number)
 		if err != nil {
 			return forge.Pull{}, err
 		}
 		for _, r := range asked {
-			if r.waited() {
-				p.Requested.Users = append(p.Requested.Users, basic(r.User))
+			if r.Waited() {
+				p.Requested.Users = append(p.Requested.Users, api.Basic(r.User))
 			}
 		}
 	}
 	if err := f.ours(ctx, &p); err != nil {
 		return forge.Pull{}, err
 	}
-	who := append(pointers(p.Requested.Users), &p.Author, &p.MergedBy, &p.ClosedBy)
-	return p, f.typed(ctx, who...)
+	who := append(api.Pointers(p.Requested.Users), &p.Author, &p.MergedBy, &p.ClosedBy)
+	return p, f.api.Typed(ctx, who...)
 }
 
 // ours gives the text of a pull that we opened as we gave it.
 func (f *Forge) ours(ctx context.Context, p *forge.Pull) error {
 	me, err := f.me(ctx)
 	if err == nil && p.Author.ID == me.user.ID {
-		p.Body = original(p.Body)
+		p.Body = quick.Original(p.Body)
 	}
 	return err
-}
-
-// tip is where a branch is, "" if it is gone.
-func (f *Forge) tip(ctx context.Context, project int64, branch string) (string, error) {
-	if branch == "" {
-		return "", nil
-	}
-	b, _, err := f.client.Branches.GetBranch(project, branch, gl.WithContext(ctx))
-	if forge.CodeOf(err) == forge.NotFound {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	if b.Commit == nil || !wire.IsSHA(b.Commit.ID) {
-		return "", &forge.Error{Code: forge.Unavailable, Message: fmt.Sprintf("the forge does not tell where the branch %s is", branch)}
-	}
-	return b.Commit.ID, nil
 }
 
 // draftRE is what makes a title that of a draft.
@@ -200,11 +183,11 @@ func toPull(m *gl.BasicMergeRequest) forge.Pull {
 		State:      forge.Closed,
 		Draft:      m.Draft,
 		Merged:     m.State == "merged",
-		Author:     basic(m.Author),
+		Author:     api.Basic(m.Author),
 		Base:       forge.Branch{Name: m.TargetBranch, RepoID: m.TargetProjectID},
 		Head:       forge.Branch{Name: m.SourceBranch, SHA: m.SHA, RepoID: m.SourceProjectID},
 		MergeState: m.DetailedMergeStatus,
-		UpdatedAt:  moment(m.UpdatedAt),
+		UpdatedAt:  api.Moment(m.UpdatedAt),
 		MergedBy:   forge.User{Type: forge.Deleted},
 	}
 	if p.Draft {
@@ -217,9 +200,9 @@ func toPull(m *gl.BasicMergeRequest) forge.Pull {
 	case "merged":
 		// Made by a merge commit, else by a squash, else fast-forward to the head.
 		p.MergeSHA = cmp.Or(m.MergeCommitSHA, m.SquashCommitSHA, m.SHA)
-		p.MergedBy = basic(cmp.Or(m.MergeUser, m.MergedBy))
+		p.MergedBy = api.Basic(cmp.Or(m.MergeUser, m.MergedBy))
 	case "closed":
-		p.ClosedBy = basic(m.ClosedBy)
+		p.ClosedBy = api.Basic(m.ClosedBy)
 	}
 	return p
 }
@@ -245,13 +228,6 @@ func mergeable(m *gl.BasicMergeRequest) *bool {
 	return &can
 }
 
-func moment(t *time.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return *t
-}
-
 // CreatePull opens a pull. GitLab would take one without any difference.
 func (f *Forge) CreatePull(ctx context.Context, ref forge.RepoRef, n forge.NewPull) (forge.Pull, error) {
 	op := fmt.Sprintf("open a pull of %s into %s of %s", n.Head, n.Base, ref)
@@ -259,7 +235,7 @@ func (f *Forge) CreatePull(ctx context.Context, ref forge.RepoRef, n forge.NewPu
 	if err != nil {
 		return forge.Pull{}, wire.Fail(op, err)
 	}
-	body, err := plain(n.Body)
+	body, err := quick.Plain(n.Body)
 	if err == nil {
 		err = f.differs(ctx, id, n)
 	}
@@ -270,7 +246,7 @@ func (f *Forge) CreatePull(ctx context.Context, ref forge.RepoRef, n forge.NewPu
 	if n.Draft {
 		title = clip(draftPrefix+n.Title, maxTitle)
 	}
-	m, _, err := f.client.MergeRequests.CreateMergeRequest(id, &gl.CreateMergeRequestOptions{
+	m, _, err := f.api.SDK.MergeRequests.CreateMergeRequest(id, &gl.CreateMergeRequestOptions{
 		Title: &title, Description: &body, SourceBranch: &n.Head, TargetBranch: &n.Base,
 	}, gl.WithContext(ctx))
 	if err != nil {
@@ -290,18 +266,21 @@ func (f *Forge) differs(ctx context.Context, project int64, n forge.NewPull) err
 	}
 	var at [2]string
 	for i, branch := range []string{n.Base, n.Head} {
-		tip, err := f.tip(ctx, project, branch)
+		tip, err := f.api.Tip(ctx, project, branch)
 		if err != nil {
 			return err
 		}
 		if tip == "" {
+			if _, err := f.project(ctx, forge.RepoRef{ID: project}); err != nil {
+				return err
+			}
 			return bad("there is no branch %s", branch)
 		}
 		at[i] = tip
 	}
 	one := url.Values{"ref_name": {at[0] + ".." + at[1]}, "per_page": {"1"}}
 	var new []struct{}
-	if err := f.get(ctx, fmt.Sprintf("projects/%d/repository/commits", project), one, &new); err != nil {
+	if err := f.api.Get(ctx, fmt.Sprintf("projects/%d/repository/commits", project), one, &new); err != nil {
 		return err
 	}
 	if len(new) == 0 {
@@ -318,7 +297,7 @@ func (f *Forge) UpdatePull(ctx context.Context, ref forge.RepoRef, number int, e
 	if err != nil {
 		return forge.Pull{}, wire.Fail(op, err)
 	}
-	m, _, err := f.client.MergeRequests.GetMergeRequest(id, int64(number), nil, gl.WithContext(ctx))
+	m, _, err := f.api.SDK.MergeRequests.GetMergeRequest(id, int64(number), nil, gl.WithContext(ctx))
 	if err != nil {
 		return forge.Pull{}, wire.Fail(op, err)
 	}
@@ -327,7 +306,7 @@ func (f *Forge) UpdatePull(ctx context.Context, ref forge.RepoRef, number int, e
 		return forge.Pull{}, wire.Fail(op, err)
 	}
 	if in != nil {
-		if m, _, err = f.client.MergeRequests.UpdateMergeRequest(id, int64(number), in, gl.WithContext(ctx)); err != nil {
+		if m, _, err = f.api.SDK.MergeRequests.UpdateMergeRequest(id, int64(number), in, gl.WithContext(ctx)); err != nil {
 			return forge.Pull{}, wire.Fail(op, err)
 		}
 	}
@@ -348,7 +327,7 @@ func (f *Forge) edit(ctx context.Context, m *gl.MergeRequest, e forge.PullEdit) 
 		in.Title = &title
 	}
 	if e.Body != nil {
-		body, err := plain(*e.Body)
+		body, err := quick.Plain(*e.Body)
 		if err != nil {
 			return nil, err
 		}
@@ -359,7 +338,7 @@ func (f *Forge) edit(ctx context.Context, m *gl.MergeRequest, e forge.PullEdit) 
 	case *e.State == forge.Closed && m.State == "opened":
 		in.StateEvent = gl.Ptr("close")
 	case *e.State == forge.Open && m.State == "closed":
-		tip, err := f.tip(ctx, m.SourceProjectID, m.SourceBranch)
+		tip, err := f.api.Tip(ctx, m.SourceProjectID, m.SourceBranch)
 		if err != nil {
 			return nil, err
 		}

@@ -44,7 +44,7 @@ func (f *Forge) project(ctx context.Context, ref forge.RepoRef) (*gl.Project, er
 		which = gl.PathEscape(ref.String())
 	}
 	var p gl.Project
-	if err := f.get(ctx, "projects/"+which, nil, &p); err != nil {
+	if err := f.api.Get(ctx, "projects/"+which, nil, &p); err != nil {
 		return nil, err
 	}
 	if p.ID == 0 || ref.ID != 0 && p.ID != ref.ID || !strings.Contains(p.PathWithNamespace, "/") {

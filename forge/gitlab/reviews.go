@@ -12,6 +12,7 @@ import (
 	gl "gitlab.com/gitlab-org/api/client-go"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/gitlab/internal/api"
 	"lockkeeper/forge/internal/wire"
 )
 
@@ -75,7 +76,7 @@ func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]f
 	for i := range out {
 		who[i] = &out[i].Author
 	}
-	if err := f.typed(ctx, who...); err != nil {
+	if err := f.api.Typed(ctx, who...); err != nil {
 		return nil, wire.Fail(op, err)
 	}
 	slices.SortStableFunc(out, func(a, b forge.Review) int {
@@ -87,11 +88,11 @@ func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]f
 // judgements are the approvals and demands for changes that stand. Who demands
 // changes after an approval has taken that back, whatever is still listed.
 func (f *Forge) judgements(ctx context.Context, ref forge.RepoRef, number int) ([]forge.Review, error) {
-	asked, err := f.reviewers(ctx, ref.ID, number)
+	asked, err := f.api.Reviewers(ctx, ref.ID, number)
 	if err != nil {
 		return nil, err
 	}
-	approvals, _, err := f.client.MergeRequests.GetMergeRequestApprovals(ref.ID, int64(number), gl.WithContext(ctx))
+	approvals, _, err := f.api.SDK.MergeRequests.GetMergeRequestApprovals(ref.ID, int64(number), gl.WithContext(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -100,12 +101,12 @@ func (f *Forge) judgements(ctx context.Context, ref forge.RepoRef, number int) (
 	for _, r := range asked {
 		if r.State == "requested_changes" && r.User != nil {
 			against[r.User.ID] = true
-			out = append(out, forge.Review{ID: r.User.ID, Author: basic(r.User), State: forge.ChangesRequested})
+			out = append(out, forge.Review{ID: r.User.ID, Author: api.Basic(r.User), State: forge.ChangesRequested})
 		}
 	}
 	for _, a := range approvals.ApprovedBy {
 		if a != nil && a.User != nil && !against[a.User.ID] {
-			out = append(out, forge.Review{ID: a.User.ID, Author: basic(a.User), State: forge.Approved})
+			out = append(out, forge.Review{ID: a.User.ID, Author: api.Basic(a.User), State: forge.Approved})
 		}
 	}
 	return out, nil
@@ -130,7 +131,7 @@ func (f *Forge) bind(ctx context.Context, ref forge.RepoRef, number int, reviews
 		for _, n := range slices.Backward(remarks) {
 			// Anybody can write these words; only GitLab makes them a remark.
 			if n.System && n.Author.ID == r.Author.ID && strings.HasPrefix(n.Body, says) {
-				r.ID, r.SubmittedAt = n.ID, moment(n.CreatedAt)
+				r.ID, r.SubmittedAt = n.ID, api.Moment(n.CreatedAt)
 				r.CommitSHA = headAt(versions, r.SubmittedAt)
 				break
 			}
@@ -145,7 +146,7 @@ func (f *Forge) bind(ctx context.Context, ref forge.RepoRef, number int, reviews
 
 // versions lists what the head of a pull was, oldest first.
 func (f *Forge) versions(ctx context.Context, project int64, number int) ([]version, error) {
-	found, err := list[*gl.MergeRequestDiffVersion](ctx, f, fmt.Sprintf("projects/%d/merge_requests/%d/versions", project, number), nil)
+	found, err := api.List[*gl.MergeRequestDiffVersion](ctx, f.api, fmt.Sprintf("projects/%d/merge_requests/%d/versions", project, number), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -161,22 +162,9 @@ func (f *Forge) versions(ctx context.Context, project int64, number int) ([]vers
 	slices.SortFunc(found, func(a, b *gl.MergeRequestDiffVersion) int { return cmp.Compare(a.ID, b.ID) })
 	out := make([]version, len(found))
 	for i, v := range found {
-		out[i] = version{head: v.HeadCommitSHA, at: moment(v.CreatedAt)}
+		out[i] = version{head: v.HeadCommitSHA, at: api.Moment(v.CreatedAt)}
 	}
 	return out, nil
-}
-
-// reviewer is somebody who was asked for a review or gave one.
-type reviewer struct {
-	User  *gl.BasicUser `json:"user"`
-	State string        `json:"state"`
-}
-
-// waited reports whether a review is still waited for.
-func (r reviewer) waited() bool { return r.State == "unreviewed" || r.State == "review_started" }
-
-func (f *Forge) reviewers(ctx context.Context, project int64, number int) ([]reviewer, error) {
-	return list[reviewer](ctx, f, fmt.Sprintf("projects/%d/merge_requests/%d/reviewers", project, number), nil)
 }
 
 const again = `mutation($path:ID!,$iid:String!,$user:UserID!){mergeRequestReviewerRereview(input:{projectPath:$path,iid:$iid,userId:$user}){errors}}`
@@ -203,11 +191,11 @@ func (f *Forge) RequestReview(ctx context.Context, ref forge.RepoRef, number int
 }
 
 func (f *Forge) ask(ctx context.Context, ref forge.RepoRef, number int, users []forge.User) error {
-	m, _, err := f.client.MergeRequests.GetMergeRequest(ref.ID, int64(number), nil, gl.WithContext(ctx))
+	m, _, err := f.api.SDK.MergeRequests.GetMergeRequest(ref.ID, int64(number), nil, gl.WithContext(ctx))
 	if err != nil {
 		return err
 	}
-	before, err := f.reviewers(ctx, ref.ID, number)
+	before, err := f.api.Reviewers(ctx, ref.ID, number)
 	if err != nil {
 		return err
 	}
@@ -227,7 +215,7 @@ func (f *Forge) ask(ctx context.Context, ref forge.RepoRef, number int, users []
 		switch state, known := states[u.ID]; {
 		case !known:
 			ids = append(ids, u.ID)
-		case !(reviewer{State: state}).waited():
+		case !(api.Reviewer{State: state}).Waited():
 			reviewed = append(reviewed, u)
 			continue
 		default:
@@ -251,7 +239,7 @@ func (f *Forge) ask(ctx context.Context, ref forge.RepoRef, number int, users []
 
 // setReviewers names all reviewers, and looks whether GitLab took those wanted.
 func (f *Forge) setReviewers(ctx context.Context, ref forge.RepoRef, number int, ids []int64, wanted []forge.User) error {
-	m, _, err := f.client.MergeRequests.UpdateMergeRequest(ref.ID, int64(number), &gl.UpdateMergeRequestOptions{ReviewerIDs: &ids}, gl.WithContext(ctx))
+	m, _, err := f.api.SDK.MergeRequests.UpdateMergeRequest(ref.ID, int64(number), &gl.UpdateMergeRequestOptions{ReviewerIDs: &ids}, gl.WithContext(ctx))
 	if err != nil {
 		return err
 	}
@@ -278,8 +266,8 @@ func (f *Forge) askAgain(ctx context.Context, ref forge.RepoRef, number int, use
 				Errors []string `json:"errors"`
 			} `json:"mergeRequestReviewerRereview"`
 		}
-		vars := map[string]any{"path": p.PathWithNamespace, "iid": fmt.Sprint(number), "user": gid("User", u.ID)}
-		if err := f.query(ctx, again, vars, &a); err != nil {
+		vars := map[string]any{"path": p.PathWithNamespace, "iid": fmt.Sprint(number), "user": api.GID("User", u.ID)}
+		if err := f.api.Query(ctx, again, vars, &a); err != nil {
 			return err
 		}
 		if len(a.Again.Errors) > 0 {

@@ -11,6 +11,8 @@ import (
 	gl "gitlab.com/gitlab-org/api/client-go"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/gitlab/internal/api"
+	"lockkeeper/forge/gitlab/internal/quick"
 	"lockkeeper/forge/internal/wire"
 )
 
@@ -44,7 +46,7 @@ func (f *Forge) Comments(ctx context.Context, ref forge.RepoRef, number int) ([]
 	for i := range out {
 		who[i] = &out[i].Author
 	}
-	if err := f.typed(ctx, who...); err != nil {
+	if err := f.api.Typed(ctx, who...); err != nil {
 		return nil, wire.Fail(op, err)
 	}
 	return out, nil
@@ -57,7 +59,7 @@ func (f *Forge) notes(ctx context.Context, ref forge.RepoRef, number int, q url.
 	}
 	q.Set("order_by", "created_at")
 	q.Set("sort", "asc")
-	all, err := list[*gl.Note](ctx, f, fmt.Sprintf("projects/%d/merge_requests/%d/notes", ref.ID, number), q)
+	all, err := api.List[*gl.Note](ctx, f.api, fmt.Sprintf("projects/%d/merge_requests/%d/notes", ref.ID, number), q)
 	if err != nil {
 		return nil, err
 	}
@@ -75,14 +77,14 @@ func (f *Forge) notes(ctx context.Context, ref forge.RepoRef, number int, q url.
 func (f *Forge) toComment(ref forge.RepoRef, number int, n *gl.Note, me int64) forge.Comment {
 	c := forge.Comment{
 		ID:        n.ID,
-		Author:    someone(n.Author.ID, n.Author.Username),
+		Author:    api.Someone(n.Author.ID, n.Author.Username),
 		Body:      n.Body,
 		URL:       f.noteURL(ref, number, n.ID),
-		CreatedAt: moment(n.CreatedAt),
-		UpdatedAt: moment(n.UpdatedAt),
+		CreatedAt: api.Moment(n.CreatedAt),
+		UpdatedAt: api.Moment(n.UpdatedAt),
 	}
 	if c.Author.ID == me {
-		c.Body = original(c.Body)
+		c.Body = quick.Original(c.Body)
 	}
 	return c
 }
@@ -92,12 +94,6 @@ func (f *Forge) noteURL(ref forge.RepoRef, number int, id int64) string {
 }
 
 const editsQuery = `query($ids:[ID!],$iid:String!,$after:String){projects(ids:$ids){nodes{mergeRequest(iid:$iid){notes(first:100,after:$after){nodes{id lastEditedAt}pageInfo{hasNextPage endCursor}}}}}}`
-
-// note is a note as GraphQL shows it.
-type note struct {
-	ID         string     `json:"id"` // gid://gitlab/Note/7, or DiscussionNote
-	LastEdited *time.Time `json:"lastEditedAt"`
-}
 
 // edited finds out when comments were edited. REST does not tell: a reaction and
 // the closing of a thread move updated_at as well. What GraphQL does not show
@@ -112,7 +108,7 @@ func (f *Forge) edited(ctx context.Context, ref forge.RepoRef, number int, comme
 	if len(at) == 0 {
 		return nil
 	}
-	notes, err := connected(ctx, f, ref, number, editsQuery, func(m *mergeRequest) connection[note] { return m.Notes })
+	notes, err := api.Connected(ctx, f.api, ref, number, editsQuery, func(m *api.MergeRequest) api.Connection[api.Note] { return m.Notes })
 	if err != nil {
 		return err
 	}
@@ -141,11 +137,11 @@ func (f *Forge) CreateComment(ctx context.Context, ref forge.RepoRef, number int
 	if err != nil {
 		return forge.Comment{}, wire.Fail(op, err)
 	}
-	text, err := plain(body)
+	text, err := quick.Plain(body)
 	if err != nil {
 		return forge.Comment{}, wire.Fail(op, err)
 	}
-	n, _, err := f.client.Notes.CreateMergeRequestNote(ref.ID, int64(number), &gl.CreateMergeRequestNoteOptions{Body: &text}, gl.WithContext(ctx))
+	n, _, err := f.api.SDK.Notes.CreateMergeRequestNote(ref.ID, int64(number), &gl.CreateMergeRequestNoteOptions{Body: &text}, gl.WithContext(ctx))
 	if err != nil {
 		return forge.Comment{}, wire.Fail(op, err)
 	}
@@ -159,11 +155,11 @@ func (f *Forge) UpdateComment(ctx context.Context, ref forge.RepoRef, number int
 	if err != nil {
 		return forge.Comment{}, wire.Fail(op, err)
 	}
-	text, err := plain(body)
+	text, err := quick.Plain(body)
 	if err != nil {
 		return forge.Comment{}, wire.Fail(op, err)
 	}
-	n, _, err := f.client.Notes.UpdateMergeRequestNote(ref.ID, int64(number), id, &gl.UpdateMergeRequestNoteOptions{Body: &text}, gl.WithContext(ctx))
+	n, _, err := f.api.SDK.Notes.UpdateMergeRequestNote(ref.ID, int64(number), id, &gl.UpdateMergeRequestNoteOptions{Body: &text}, gl.WithContext(ctx))
 	if err != nil {
 		return forge.Comment{}, wire.Fail(op, err)
 	}
@@ -177,7 +173,7 @@ func (f *Forge) said(ctx context.Context, op string, ref forge.RepoRef, number i
 		return forge.Comment{}, wire.Fail(op, &forge.Error{Code: forge.Invalid, Message: "the forge made no comment of the text"})
 	}
 	c := f.toComment(ref, number, n, n.Author.ID)
-	if err := f.typed(ctx, &c.Author); err != nil {
+	if err := f.api.Typed(ctx, &c.Author); err != nil {
 		return forge.Comment{}, wire.Fail(op, err)
 	}
 	return c, nil
@@ -190,7 +186,7 @@ func (f *Forge) DeleteComment(ctx context.Context, ref forge.RepoRef, number int
 	if err != nil {
 		return wire.Fail(op, err)
 	}
-	if _, err := f.client.Notes.DeleteMergeRequestNote(ref.ID, int64(number), id, gl.WithContext(ctx)); err != nil {
+	if _, err := f.api.SDK.Notes.DeleteMergeRequestNote(ref.ID, int64(number), id, gl.WithContext(ctx)); err != nil {
 		return wire.Fail(op, err)
 	}
 	return nil
@@ -205,7 +201,7 @@ func (f *Forge) React(ctx context.Context, ref forge.RepoRef, number int, commen
 		return wire.Fail(op, err)
 	}
 	// forge.Reaction uses words that GitLab knows as well.
-	_, _, err = f.client.AwardEmoji.CreateMergeRequestAwardEmojiOnNote(ref.ID, int64(number), commentID, &gl.CreateAwardEmojiOptions{Name: string(r)}, gl.WithContext(ctx))
+	_, _, err = f.api.SDK.AwardEmoji.CreateMergeRequestAwardEmojiOnNote(ref.ID, int64(number), commentID, &gl.CreateAwardEmojiOptions{Name: string(r)}, gl.WithContext(ctx))
 	if err != nil {
 		err = wire.Fail(op, err)
 		if forge.CodeOf(err) == forge.NotFound && strings.Contains(err.Error(), "already been taken") {

@@ -1,4 +1,6 @@
-package gitlab
+// Package quick keeps GitLab from carrying out lines of what we write: it takes
+// lines such as "/merge" for its own, with the rights of whoever wrote them.
+package quick
 
 import (
 	"fmt"
@@ -13,26 +15,18 @@ import (
 	"lockkeeper/forge"
 )
 
-// reserved are commands of ours that are quick actions too: GitLab carries them
-// out (or not), and takes their lines out of the comment, or does not make the
-// comment at all. "status" is one of work items only; whether older releases take
-// it away from pulls as well is not documented.
-//
-// Source: https://docs.gitlab.com/user/project/quick_actions/
-var reserved = []string{"approve", "unapprove", "unlock", "status"}
-
-// maxText is the longest note, in characters. Descriptions may have 1 MiB, which
+// Max is the longest note, in characters. Descriptions may have 1 MiB, which
 // are held to the same.
-const maxText = 1_000_000
+const Max = 1_000_000
 
-// slashed is a line that starts with a slash, or with what plain made of one.
+// slashed is a line that starts with a slash, or with what Plain made of one.
 var slashed = regexp.MustCompile(`(?m)^[ \t]{0,3}\\*/`)
 
-// plain is a text in which GitLab finds nothing to carry out: a backslash before
+// Plain is a text in which GitLab finds nothing to carry out: a backslash before
 // the slash that a line starts with, which Markdown shows as the slash alone.
 // GitLab looks for quick actions in paragraphs at the top level; lines in fenced
 // code are left alone where a Markdown parser is sure that they are in it.
-func plain(body string) (string, error) {
+func Plain(body string) (string, error) {
 	body = strings.ReplaceAll(body, "\r", "") // as GitLab does before it looks
 	if slashed.MatchString(body) {
 		code := fences(body)
@@ -41,14 +35,14 @@ func plain(body string) (string, error) {
 			return line[:at] + `\` + line[at:]
 		})
 	}
-	if n := utf8.RuneCountInString(body); n > maxText {
-		return "", &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("the text has %d characters, and the forge takes %d", n, maxText)}
+	if n := utf8.RuneCountInString(body); n > Max {
+		return "", &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("the text has %d characters, and the forge takes %d", n, Max)}
 	}
 	return body, nil
 }
 
-// original undoes plain.
-func original(body string) string {
+// Original undoes Plain.
+func Original(body string) string {
 	if !slashed.MatchString(body) {
 		return body
 	}
