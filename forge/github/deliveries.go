@@ -32,7 +32,7 @@ func (f *Forge) FailedDeliveries(ctx context.Context, since time.Time) ([]forge.
 	opts := gh.ListCursorOptions{PerPage: sdk.PerPage}
 	for range maxDeliveryPages {
 		page, resp, err := c.Apps.ListHookDeliveries(ctx, &opts)
-		if unreadable(err) {
+		if forge.CodeOf(sdk.Fail("", err)) == forge.NotFound {
 			return nil, false, nil // an Enterprise Server that does not list them
 		} else if err != nil {
 			return nil, false, sdk.Fail("list the App's webhook deliveries", err)
