@@ -36,8 +36,49 @@ func hue(login string) int {
 	return (int(sum[0])<<8 | int(sum[1])) % 360
 }
 
+// Look is what differs from GitHub: the zero Look is GitHub's.
+type Look struct {
+	// Forge is its name.
+	Forge string
+	// Root is the path that everything lives below.
+	Root string
+	// List and One follow a repository's path, in the addresses of its pulls and of
+	// one of them; Anchor begins that of a comment.
+	List, One, Anchor string
+	// Mark stands before a pull's number, Pulls is what they are called.
+	Mark, Pulls string
+}
+
+func (l Look) word(own, github string) string {
+	if l.Forge == "" {
+		return github
+	}
+	return own
+}
+
+// Name is the forge's name.
+func (l Look) Name() string { return l.word(l.Forge, "GitHub") }
+
+// ListOf is the address of a repository's pulls.
+func (l Look) ListOf(repo string) string { return l.Root + "/" + repo + l.word(l.List, "/pulls") }
+
+// OneOf is the address of a pull.
+func (l Look) OneOf(repo string, number int) string {
+	return fmt.Sprint(l.Root, "/", repo, l.word(l.One, "/pull/"), number)
+}
+
+// Note is the anchor of a comment.
+func (l Look) Note(id int64) string { return fmt.Sprint(l.word(l.Anchor, "issuecomment-"), id) }
+
+// Nr is a pull's number as people write it.
+func (l Look) Nr(number int) string { return fmt.Sprint(l.word(l.Mark, "#"), number) }
+
+// Kind is what pulls are called.
+func (l Look) Kind() string { return l.word(l.Pulls, "pull requests") }
+
 // Frame is what every page shows around its content.
 type Frame struct {
+	Look
 	Title string
 	Repo  string   // "owner/name", "" on the first page
 	Users []string // who the reader can be

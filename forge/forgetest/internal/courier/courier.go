@@ -1,5 +1,6 @@
-// Package courier delivers the look-alike's webhooks as GitHub does: signed,
-// one after the other, never twice by itself, and listed for redelivery.
+// Package courier delivers the webhooks of the look-alikes: one after the other,
+// never twice by itself, and listed for redelivery; signed as GitHub signs, or with
+// the headers that another forge gives.
 package courier
 
 import (
@@ -65,6 +66,7 @@ type Courier struct {
 	busy    bool
 	release bool
 	closed  bool
+	watch   func(Delivery)
 	ctx     context.Context
 	cancel  context.CancelFunc
 	done    chan struct{}
@@ -106,6 +108,13 @@ func (c *Courier) Add(d *Delivery) {
 	d.sign()
 	c.enqueue(d)
 }
+
+// Queue sends a delivery with the headers that it has.
+func (c *Courier) Queue(d *Delivery) { c.enqueue(d) }
+
+// Watch has f told of every delivery that was answered, or could not be. It is set
+// before the first delivery.
+func (c *Courier) Watch(f func(Delivery)) { c.watch = f }
 
 func (d *Delivery) sign() {
 	if d.Secret != "" {
@@ -174,8 +183,12 @@ func (c *Courier) send(d *Delivery) {
 		answer = err.Error()
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	d.Status, d.Answer, d.Took, d.Done = status, answer, time.Since(started), true
+	sent := *d
+	c.mu.Unlock()
+	if c.watch != nil {
+		c.watch(sent)
+	}
 }
 
 // Flush lets held deliveries go and waits until all have been answered.
