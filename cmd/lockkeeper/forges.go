@@ -14,7 +14,9 @@ import (
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/web"
 	"lockkeeper/forge"
+	"lockkeeper/forge/gitea"
 	"lockkeeper/forge/github"
+	"lockkeeper/forge/gitlab"
 )
 
 // hosting is the forge that is worked with, and what only this program does with
@@ -32,20 +34,38 @@ func reach(ctx context.Context, at config.Forges, c credentials, by road) (hosti
 	agent := "lockkeeper/" + buildVersion()
 	switch at.Kind() {
 	case config.OnGitHub:
-		as := func(c credentials) github.Config {
+		f, as, err := driver(ctx, github.New, c, func(c credentials) github.Config {
 			out := github.Config{APIURL: at.GitHub.APIURL, Token: string(c.token), PrivateKey: c.key, HTTPClient: by.http, UserAgent: agent}
 			if at.GitHub.App != nil {
 				out.AppID = at.GitHub.App.ID
 			}
 			return out
-		}
-		f, err := github.New(ctx, as(c))
-		if err != nil {
-			return hosting{}, err
-		}
-		return hosting{f, func(c credentials) error { return f.Rotate(as(c)) }, github.Verify, github.ParseEvent}, nil
+		})
+		return hosting{f, as, github.Verify, github.ParseEvent}, err
+	case config.OnGitLab:
+		f, as, err := driver(ctx, gitlab.New, c, func(c credentials) gitlab.Config {
+			return gitlab.Config{URL: at.GitLab.URL, Token: string(c.token), HTTPClient: by.http, CAFile: by.gitCA, UserAgent: agent}
+		})
+		return hosting{f, as, gitlab.Verify, gitlab.ParseEvent}, err
+	case config.OnGitea:
+		f, as, err := driver(ctx, gitea.New, c, func(c credentials) gitea.Config {
+			return gitea.Config{URL: at.Gitea.URL, Token: string(c.token), HTTPClient: by.http, CAFile: by.gitCA, UserAgent: agent}
+		})
+		return hosting{f, as, gitea.Verify, gitea.ParseEvent}, err
 	}
 	return hosting{}, errors.New("the server file names no forge")
+}
+
+// driver makes one, and what exchanges its credentials later.
+func driver[F interface {
+	forge.Forge
+	Rotate(C) error
+}, C any](ctx context.Context, make func(context.Context, C) (F, error), c credentials, as func(credentials) C) (forge.Forge, func(credentials) error, error) {
+	f, err := make(ctx, as(c))
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, func(c credentials) error { return f.Rotate(as(c)) }, nil
 }
 
 // road is how a forge is spoken to, by HTTP and by Git.
