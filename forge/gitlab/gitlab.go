@@ -107,7 +107,7 @@ func New(_ context.Context, cfg Config) (*Forge, error) {
 		return nil, err
 	}
 	f.wire = wire.New(wire.Config{
-		HTTP: cfg.HTTPClient, Hosts: []*url.URL{root.JoinPath("api/v4/")}, GraphQL: root.JoinPath("api/graphql"),
+		HTTP: cfg.HTTPClient, Hosts: []*url.URL{root.JoinPath("api/v4/"), root.JoinPath("/")}, GraphQL: root.JoinPath("api/graphql"),
 		Now: cfg.Now, Names: names, Limits: rateLimits,
 	})
 	way := f.wire.Client(f.wire.Refused(f.wire.Budget("token").Over(signing{f})))

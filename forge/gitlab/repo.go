@@ -30,8 +30,10 @@ func (f *Forge) Repo(ctx context.Context, ref forge.RepoRef) (forge.Repo, error)
 }
 
 // pathRE is the path of a project or group, however deep: a number alone would be
-// taken for an ID.
-var pathRE = regexp.MustCompile(`^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+$`)
+// taken for an ID. No part begins with a dot or hyphen.
+//
+// Source: https://docs.gitlab.com/user/reserved_names/
+var pathRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$`)
 
 // project reads a project. GitLab follows old names, which may have been given
 // to another one since; an ID never is.
