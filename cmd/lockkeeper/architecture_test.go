@@ -67,13 +67,23 @@ func forbidden(from, to string) string {
 		return "templates are text"
 	case to == module+"templates" && !under(from, "bot/report", "bot/web", "cmd"):
 		return "templates are for reports and pages"
-	case under(to, "forge/github", "cluster/kube") && !under(from, "cmd") && from != to:
+	case under(to, drivers...) && !under(from, "cmd") && from != to:
 		return "drivers are wired in cmd only"
-	case under(to, "forge/forgetest", "cluster/clustertest") && !under(from, "forge/forgetest", "cluster/clustertest", "cmd"):
+	case under(to, worlds...) && !under(from, append(worlds, "cmd")...):
 		return "test servers are for tests and the demo"
+	case under(from, "forge/internal/wire") && under(to, "forge") && to != module+"forge":
+		return "the way out is below every driver"
+	case under(from, drivers...) && under(to, "forge") && to != module+"forge" && !under(to, "forge/git", "forge/internal"):
+		return "a driver knows the nouns, Git and the way out"
 	}
 	return ""
 }
+
+var (
+	drivers = []string{"forge/github", "forge/gitlab", "forge/gitea", "cluster/kube"}
+	// worlds are what is only run for tests and the demo.
+	worlds = []string{"forge/forgetest", "forge/contract", "forge/people", "cluster/clustertest"}
+)
 
 func TestImportsRunOneWay(t *testing.T) {
 	for _, p := range listPackages(t) {
@@ -87,7 +97,7 @@ func TestImportsRunOneWay(t *testing.T) {
 
 // sameRoom lets the parts of a driver import each other.
 func sameRoom(from, to string) bool {
-	for _, room := range []string{"forge/github", "cluster/kube", "forge/forgetest", "cluster/clustertest"} {
+	for _, room := range append(drivers, "forge/forgetest", "cluster/clustertest") {
 		if under(from, room) && under(to, room) {
 			return true
 		}
@@ -122,6 +132,8 @@ func TestLibrariesStayInTheirRooms(t *testing.T) {
 	rooms := map[string][]string{
 		"github.com/google/go-github/":        {"forge/github"},
 		"github.com/bradleyfalzon/":           {"forge/github"},
+		"gitlab.com/gitlab-org/":              {"forge/gitlab"},
+		"code.gitea.io/":                      {"forge/gitea"},
 		"github.com/sergi/go-diff/":           {"bot/report"},
 		"k8s.io/client-go/":                   {"cluster", "cmd/demo", "cmd/bench", "cmd/replay", "cmd/soak"},
 		"k8s.io/api/":                         {"cluster", "cmd/demo", "cmd/bench", "cmd/replay", "cmd/soak"},
@@ -145,7 +157,7 @@ func TestLibrariesStayInTheirRooms(t *testing.T) {
 			}
 		}
 	}
-	for _, must := range []string{"github.com/google/go-github/", "github.com/bradleyfalzon/", "github.com/sergi/go-diff/", "k8s.io/client-go/"} {
+	for _, must := range []string{"github.com/google/go-github/", "github.com/bradleyfalzon/", "gitlab.com/gitlab-org/", "code.gitea.io/", "github.com/sergi/go-diff/", "k8s.io/client-go/"} {
 		if !used[must] {
 			t.Errorf("nothing imports %s: this test looks for the wrong name", must)
 		}
