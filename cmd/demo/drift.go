@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/git"
 	"lockkeeper/forge/people"
 )
 
@@ -114,6 +117,39 @@ func (t *tour) mainSays(ctx context.Context, path, want string) error {
 		return err
 	}
 	return says(string(content), want)
+}
+
+// onMain is a file of the branch main, fetched as ann fetches.
+func (w *world) onMain(ctx context.Context, path string) ([]byte, error) {
+	dir, err := os.MkdirTemp(w.dir, "clone-")
+	if err != nil {
+		return nil, err
+	}
+	cache, err := git.OpenCache(ctx, filepath.Join(dir, "mirrors"), git.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer cache.Close() //nolint:errcheck // only read from
+	mirror := cache.Mirror(ctx, shop)
+	heads, err := mirror.Fetch(ctx, w.forge.CloneURL(shop), w.forge.As(ann).GitAuth(), "refs/heads/main")
+	if err != nil {
+		return nil, err
+	}
+	sha, err := mirror.TreeOf(ctx, heads[0])
+	if err != nil {
+		return nil, err
+	}
+	tree, err := mirror.Tree(ctx, sha)
+	if err != nil {
+		return nil, err
+	}
+	return tree.ReadFile(path)
+}
+
+// forgeSection is the forge's part of the operator's file.
+func (v venue) forgeSection(url string, app int64) string {
+	args := []any{url, app}
+	return fmt.Sprintf(v.section, args[:strings.Count(v.section, "%")]...)
 }
 
 func (t *tour) restored(ctx context.Context) error {

@@ -32,18 +32,18 @@ func main() {
 
 func run(ctx context.Context, args []string, out *os.File) int {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	name := flags.String("forge", venues[0].kind, "where to play: "+kinds())
+	name := flags.String("forge", venues[0].kind, "where to play: github, gitlab or gitea")
 	once := flags.Bool("once", false, "end after the tour, with an error if a step was not as it should be")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	v, known := venueOf(*name)
-	if !known {
-		fmt.Fprintf(os.Stderr, "demo: there is no forge %q here: use FORGE=%s\n", *name, strings.ReplaceAll(kinds(), ", ", ", FORGE="))
+	v, err := venueOf(*name)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
 		return 2
 	}
 	t := terminal{w: out, colour: isatty.IsTerminal(out.Fd()) && os.Getenv("NO_COLOR") == ""}
-	err := demo(ctx, t, v, *once)
+	err = demo(ctx, t, v, *once)
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		t.printf("\nstopped\n")
@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, out *os.File) int {
 // demo builds the world, plays the tour and, unless once, stays until ctx
 // ends. Everything it started ends with it.
 func demo(ctx context.Context, t terminal, v venue, once bool) (err error) {
-	if err := clustertest.Require(append([]string{"go", "git", "npm"}, v.needs...)...); err != nil {
+	if err := clustertest.Require("go", "git", "npm"); err != nil {
 		return err
 	}
 	started := time.Now()

@@ -138,7 +138,7 @@ func (t *tour) releaseOpened(ctx context.Context) error {
 	}
 	return t.untouched(ctx, func() error {
 		err := t.open(ctx, ann, "release", "web 1.5.0 to staging, 1.4.0 to production with 5 replicas", "", files,
-			"not yet allowed", "web:1.5.0", "web:1.4.0", "replicas: 5", "LOG_LEVEL: warn", "`"+t.typed("/approve")+"`")
+			"not yet allowed", "web:1.5.0", "web:1.4.0", "replicas: 5", "LOG_LEVEL: warn", "`"+t.venue.typed("/approve")+"`")
 		if err != nil {
 			return err
 		}
@@ -229,6 +229,9 @@ func (t *tour) permissions(ctx context.Context) error {
 // reviewed has bob review the pull, and waits until the report says wants.
 func (t *tour) reviewed(ctx context.Context, s forge.ReviewState, wants ...string) error {
 	words := map[forge.ReviewState]string{forge.Approved: "Fine with me.", forge.ChangesRequested: "Nobody needs to read Secrets."}[s]
+	if err := t.thinks(ctx); err != nil {
+		return err
+	}
 	if _, err := t.forge.As(bob).Review(ctx, shop, t.talk.number, s, words); err != nil {
 		return err
 	}

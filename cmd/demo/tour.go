@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"lockkeeper/forge"
 )
 
 // tour is the story, and how it went.
@@ -35,6 +37,21 @@ func (t *tour) play(ctx context.Context) error {
 		}
 	}
 	return t.step(ctx, t.venue.honest, t.forgeWasHonest)
+}
+
+// forgeWasHonest is an error if the forge did what its model would not do, or if
+// an event of it was not taken.
+func (t *tour) forgeWasHonest(ctx context.Context) error {
+	if err := t.forge.Settle(ctx); err != nil {
+		return err
+	}
+	t.printf("  %s\n", t.style(faint, fmt.Sprintf("%d webhooks were delivered and answered", t.forge.Delivered())))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.violations) > 0 {
+		return fmt.Errorf("%d times not, first: %s", len(t.violations), t.violations[0])
+	}
+	return nil
 }
 
 func (t *tour) chapter(title string) {
@@ -91,8 +108,11 @@ func (t *tour) say(ctx context.Context, login, body string, wants ...string) err
 }
 
 func (t *tour) ask(ctx context.Context, login, body string, wants ...string) (string, error) {
+	if err := t.thinks(ctx); err != nil {
+		return "", err
+	}
 	start := time.Now()
-	body = t.typed(body)
+	body = t.venue.typed(body)
 	id, err := t.forge.As(login).Comment(ctx, shop, t.talk.number, body)
 	if err != nil {
 		return "", err
@@ -111,6 +131,40 @@ func (t *tour) ask(ctx context.Context, login, body string, wants ...string) (st
 	t.printf("  %s\n", t.style(faint, "👀 after "+seen+", answered after "+took(start)))
 	t.box(t.bot(), answer)
 	return answer, says(answer, wants...)
+}
+
+// thinks has a person take a moment before they act, where otherwise the forge's
+// clock would not tell that they acted after what they read.
+func (w *world) thinks(ctx context.Context) error {
+	if !w.venue.coarse {
+		return nil
+	}
+	now := time.Now()
+	select {
+	case <-time.After(now.Truncate(time.Second).Add(time.Second).Sub(now)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// checked waits until the bot's check on the pull's head is in a state, and shows
+// it as the forge does.
+func (t *tour) checked(ctx context.Context, want forge.CheckState) error {
+	shown, folded := t.venue.folded[want]
+	if !folded {
+		shown = want
+	}
+	c, err := t.talk.check(ctx, shown)
+	if err != nil {
+		return err
+	}
+	t.printf("  the check %s: %s “%s”", t.style(bold, c.Name), t.style(cyan, string(c.State)), c.Title)
+	if folded {
+		t.printf(" %s", t.style(faint, fmt.Sprintf("(%q, for which this forge has no word)", want)))
+	}
+	t.printf("\n")
+	return nil
 }
 
 // follow prints how an operation moves on in the report, until it is stopped.
@@ -179,7 +233,7 @@ func (t *tour) stay(ctx context.Context) error {
 	}
 	t.printf("\n%s\n\n", t.style(bold, "Go on yourself: #"+fmt.Sprint(c.number)+" waits for you, as any of ann, bob, cho, eve and olga"))
 	for _, line := range t.goOn(c) {
-		t.printf("  %s\n", line)
+		t.printf("%s\n", strings.TrimRight("  "+line, " "))
 	}
 	t.printf("\n")
 	for _, name := range []string{staging, production} {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -71,7 +72,8 @@ func newWorld(ctx context.Context, t terminal, v venue) (*world, error) {
 		start := time.Now()
 		t.printf("%s %s ", t.style(faint, "·"), what)
 		if err := f(ctx); err != nil {
-			t.printf("%s\n", t.style(red, "failed"))
+			_, details, _ := strings.Cut(err.Error(), "\n") // its first line is what the demo ends with
+			t.printf("%s\n%s\n", t.style(red, "failed"), details)
 			return err
 		}
 		t.printf("%s\n", t.style(faint, took(start)))
@@ -217,7 +219,7 @@ func (w *world) startBot(ctx context.Context) error {
 		return err
 	}
 	secret, access := rand.Text(), w.forge.Access()
-	config := fmt.Sprintf(operatorFile, w.venue.section(access), w.clusters[staging].Kubeconfig, w.clusters[production].Kubeconfig, w.repo.ID)
+	config := fmt.Sprintf(operatorFile, w.venue.forgeSection(access.APIURL, access.AppID), w.clusters[staging].Kubeconfig, w.clusters[production].Kubeconfig, w.repo.ID)
 	for name, content := range map[string]string{"server.yaml": config, "app.pem": access.Key, "token": access.Token, "webhook-secret": secret} {
 		if content == "" {
 			continue
