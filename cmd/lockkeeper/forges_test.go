@@ -118,3 +118,25 @@ func TestAuthoritiesAreAddedToTheSystems(t *testing.T) {
 		t.Errorf("%s is left behind: %v", by.dir, err)
 	}
 }
+
+// The examples hold as they are, and with what is commented out in them.
+func TestExamplesOfServerFilesHold(t *testing.T) {
+	for _, kind := range []string{config.OnGitHub, config.OnGitLab, config.OnGitea} {
+		name := "../../deploy/server/" + kind + ".yaml"
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := strings.NewReplacer("  # apiURL:", "  apiURL:", "  # caFile:", "  caFile:").Replace(string(text))
+		for _, text := range []string{string(text), all} {
+			s, err := config.ParseServer(name, []byte(text))
+			if err != nil || s.Kind() != kind {
+				t.Errorf("%s is for %q: %v", name, s.Kind(), err)
+				continue
+			}
+			if full := s.Dealings().CAFile != ""; full != (text == all) {
+				t.Errorf("%s names authorities: %v", name, full)
+			}
+		}
+	}
+}
