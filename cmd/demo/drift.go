@@ -63,7 +63,7 @@ func (t *tour) byHand(ctx context.Context, args []string, wants ...string) error
 		return err
 	}
 	t.talk = &conversation{world: t.world, number: p.Number, shown: map[int64]string{}}
-	t.printf("  %s\n", t.style(faint, fmt.Sprintf("%s opened #%d “%s” %s after that", t.bot(), p.Number, p.Title, took(start))))
+	t.printf("  %s\n", t.style(faint, fmt.Sprintf("%s opened %s%d “%s” %s after that", t.bot(), t.venue.sign, p.Number, p.Title, took(start))))
 	t.box(t.bot(), p.Body)
 	_, err = t.talk.report(ctx, "not yet allowed")
 	return err

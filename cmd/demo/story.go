@@ -235,7 +235,11 @@ func (t *tour) reviewed(ctx context.Context, s forge.ReviewState, wants ...strin
 	if _, err := t.forge.As(bob).Review(ctx, shop, t.talk.number, s, words); err != nil {
 		return err
 	}
-	t.printf("  %s reviews: %s “%s”\n", t.style(bold, bob), t.style(cyan, strings.ReplaceAll(string(s), "_", " ")), words)
+	words = "“" + words + "”"
+	if t.venue.wordless {
+		words = t.style(faint, "(without words, which reviews do not have on this forge)")
+	}
+	t.printf("  %s reviews: %s %s\n", t.style(bold, bob), t.style(cyan, strings.ReplaceAll(string(s), "_", " ")), words)
 	report, err := t.talk.report(ctx, wants...)
 	if err == nil {
 		t.box(t.bot(), report)

@@ -19,6 +19,8 @@ type tour struct {
 	started time.Time
 	results []result
 	talk    *conversation // the pull that the story is about just now
+
+	toldLong bool // why commands are typed in their long form
 }
 
 // result is one step as it went.
@@ -82,7 +84,7 @@ func (t *tour) open(ctx context.Context, login, branch, title, body string, file
 	}
 	t.talk = c
 	opened := time.Now()
-	t.printf("  %s opens #%d “%s” %s\n", t.style(bold, login), c.number, title, t.style(faint, "(pushed and opened in "+took(start)+")"))
+	t.printf("  %s opens %s%d “%s” %s\n", t.style(bold, login), t.venue.sign, c.number, title, t.style(faint, "(pushed and opened in "+took(start)+")"))
 	report, err := c.report(ctx, wants...)
 	if err != nil {
 		return err
@@ -112,12 +114,12 @@ func (t *tour) ask(ctx context.Context, login, body string, wants ...string) (st
 		return "", err
 	}
 	start := time.Now()
-	body = t.venue.typed(body)
+	short, body := body, t.venue.typed(body)
 	id, err := t.forge.As(login).Comment(ctx, shop, t.talk.number, body)
 	if err != nil {
 		return "", err
 	}
-	t.printf("  %s: %s\n", t.style(bold, login), t.style(cyan, body))
+	t.printf("  %s: %s%s\n", t.style(bold, login), t.style(cyan, body), t.style(faint, t.whyLong(short, body)))
 	if err := t.talk.acknowledged(ctx, id); err != nil {
 		return "", err
 	}
@@ -131,6 +133,15 @@ func (t *tour) ask(ctx context.Context, login, body string, wants ...string) (st
 	t.printf("  %s\n", t.style(faint, "👀 after "+seen+", answered after "+took(start)))
 	t.box(t.bot(), answer)
 	return answer, says(answer, wants...)
+}
+
+// whyLong tells, once, why a command is not typed as short as it could be.
+func (t *tour) whyLong(short, typed string) string {
+	if short == typed || t.toldLong {
+		return ""
+	}
+	t.toldLong = true
+	return fmt.Sprintf("  (%s alone is a command of the forge's own, which it carries out and removes)", short)
 }
 
 // thinks has a person take a moment before they act, where otherwise the forge's
@@ -231,7 +242,7 @@ func (t *tour) stay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.printf("\n%s\n\n", t.style(bold, "Go on yourself: #"+fmt.Sprint(c.number)+" waits for you, as any of ann, bob, cho, eve and olga"))
+	t.printf("\n%s\n\n", t.style(bold, "Go on yourself: "+t.venue.sign+fmt.Sprint(c.number)+" waits for you, as any of ann, bob, cho, eve and olga"))
 	for _, line := range t.goOn(c) {
 		t.printf("%s\n", strings.TrimRight("  "+line, " "))
 	}

@@ -28,10 +28,14 @@ type venue struct {
 	pull string
 	// section is the forge's part of the operator's file, but for webhooks.
 	section string
+	// sign stands before the number of a pull.
+	sign string
 	// coarse is true where the clock counts whole seconds.
 	coarse bool
 	// taken are commands that the forge keeps for itself.
 	taken []string
+	// wordless is true where reviews have no text.
+	wordless bool
 	// folded are states of checks that the forge shows as others.
 	folded map[forge.CheckState]forge.CheckState
 	// honest says what holds of the forge after the whole tour.
@@ -43,23 +47,23 @@ type venue struct {
 // venues are all forges, the default first.
 var venues = []venue{
 	{
-		kind: "github", what: "the GitHub look-alike", start: startGitHub, pull: "/pull/%d",
+		kind: "github", what: "the GitHub look-alike", start: startGitHub, pull: "/pull/%d", sign: "#",
 		section: "github:\n  apiURL: %s\n  app:\n    id: %d\n    privateKeyFile: app.pem",
 		honest:  "the look-alike kept to GitHub's published schemas all the time",
 		page:    "(choose on the page who you are)",
 		curl:    `curl -H 'Authorization: Bearer {secret}' -d '{"body": "{body}"}' {url}/api/v3/repos/acme/shop/issues/{number}/comments`,
 	},
 	{
-		kind: "gitlab", what: "the GitLab look-alike", start: startGitLab, pull: "/-/merge_requests/%d",
+		kind: "gitlab", what: "the GitLab look-alike", start: startGitLab, pull: "/-/merge_requests/%d", sign: "!",
 		section: "gitlab:\n  url: %s\n  tokenFile: token",
-		taken:   []string{"/approve", "/unapprove", "/unlock"},
-		folded:  map[forge.CheckState]forge.CheckState{forge.ActionRequired: forge.Failure},
-		honest:  "every event that the look-alike told of was taken",
-		page:    "(choose on the page who you are)",
-		curl:    `curl -H 'PRIVATE-TOKEN: {secret}' --data-urlencode 'body={body}' {url}/api/v4/projects/acme%2Fshop/merge_requests/{number}/notes`,
+		taken:   []string{"/approve", "/unapprove", "/unlock"}, wordless: true,
+		folded: map[forge.CheckState]forge.CheckState{forge.ActionRequired: forge.Failure},
+		honest: "every event that the look-alike told of was taken",
+		page:   "(choose on the page who you are)",
+		curl:   `curl -H 'PRIVATE-TOKEN: {secret}' --data-urlencode 'body={body}' {url}/api/v4/projects/acme%2Fshop/merge_requests/{number}/notes`,
 	},
 	{
-		kind: "gitea", what: "a real Gitea", start: startGitea, pull: "/pulls/%d",
+		kind: "gitea", what: "a real Gitea", start: startGitea, pull: "/pulls/%d", sign: "#",
 		section: "gitea:\n  url: %s\n  tokenFile: token",
 		coarse:  true,
 		folded:  map[forge.CheckState]forge.CheckState{forge.ActionRequired: forge.Failure},
