@@ -37,8 +37,14 @@ func (f *Forge) SetCheck(ctx context.Context, ref forge.RepoRef, k forge.Check) 
 	case forge.Pending:
 		states = []gl.BuildStateValue{gl.Pending, gl.Running}
 	}
+	in := ""
 	for _, state := range states {
-		id, err := f.setStatus(ctx, ref, k, state)
+		id, err := f.setStatus(ctx, ref, k, state, in)
+		if nowhere(err) && in == "" {
+			if in, err = f.forksRef(ctx, ref, k.SHA); err == nil {
+				id, err = f.setStatus(ctx, ref, k, state, in)
+			}
+		}
 		if err == nil {
 			return id, nil
 		}
@@ -53,16 +59,41 @@ func (f *Forge) SetCheck(ctx context.Context, ref forge.RepoRef, k forge.Check) 
 	return id, nil
 }
 
-func (f *Forge) setStatus(ctx context.Context, ref forge.RepoRef, k forge.Check, state gl.BuildStateValue) (int64, error) {
+func (f *Forge) setStatus(ctx context.Context, ref forge.RepoRef, k forge.Check, state gl.BuildStateValue, of string) (int64, error) {
 	in := &gl.SetCommitStatusOptions{State: state, Name: &k.Name, Description: gl.Ptr(clip(k.Title, maxDescription))}
 	if k.DetailsURL != "" && len(k.DetailsURL) <= maxDescription {
 		in.TargetURL = &k.DetailsURL
+	}
+	if of != "" {
+		in.Ref = &of
 	}
 	st, _, err := f.api.SDK.Commits.SetCommitStatus(ref.ID, k.SHA, in, gl.WithContext(ctx))
 	if err != nil {
 		return 0, err
 	}
 	return st.ID, nil
+}
+
+// nowhere tells that no branch of the project holds the commit.
+func nowhere(err error) bool {
+	var e *forge.Error
+	return errors.As(err, &e) && e.Code == forge.NotFound && strings.Contains(e.Message, "References")
+}
+
+// forksRef is what GitLab calls the head of a fork's pull in the project itself.
+// A status there is seen at the commit, and does not count for the pull: its
+// pipelines are the fork's, where we may not write.
+func (f *Forge) forksRef(ctx context.Context, ref forge.RepoRef, sha string) (string, error) {
+	pulls, err := f.commitPulls(ctx, ref.ID, sha)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range pulls {
+		if p.Head.SHA == sha {
+			return fmt.Sprintf("refs/merge-requests/%d/head", p.Number), nil
+		}
+	}
+	return "", &forge.Error{Code: forge.NotFound, Unsent: true, Message: "no branch and no pull of the project holds the commit"}
 }
 
 // stays tells that a status is in the wanted state already.
