@@ -5,7 +5,8 @@
 //   - keeps its data with SQLite in pure Go, so that it is built without a C
 //     compiler, and does not wait for the disk,
 //   - ends when the process that started it ends (see lifeline.go),
-//   - tells when it is done with everything it was asked (see settle.go).
+//   - tells when it is done with everything it was asked (see settle.go),
+//   - runs Git's hooks in processes that stay (see hookd.go).
 //
 // It is a Go module of its own because Gitea replaces a few of its modules,
 // which must not leak into lockkeeper's go.mod.
@@ -34,12 +35,9 @@ func main() {
 		os.Exit(code)
 	}
 	serveSQLite()
-	if len(os.Args) > 1 && os.Args[1] == "web" {
-		holdLifeline()
-		if err := serveSettle(); err != nil {
-			fmt.Fprintln(os.Stderr, "gitea:", err)
-			os.Exit(1)
-		}
+	if err := accompany(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "gitea:", err)
+		os.Exit(1)
 	}
 	app := cmd.NewMainApp(cmd.AppVersion{Version: version, Extra: " for tests"})
 	err := cmd.RunMainApp(app, os.Args...) // has said what is wrong
@@ -47,4 +45,20 @@ func main() {
 	if err != nil {
 		os.Exit(1)
 	}
+}
+
+// accompany starts what runs beside the server. For hookd it never returns
+// without an error.
+func accompany(args []string) error {
+	switch {
+	case len(args) == 2 && args[0] == hookd:
+		return runHookd(args[1])
+	case len(args) == 3 && args[0] == "web" && args[1] == "--config":
+		holdLifeline()
+		if err := keepHookds(args[2]); err != nil {
+			return err
+		}
+		return serveSettle()
+	}
+	return nil
 }

@@ -42,7 +42,7 @@ const Admin = "gitea-admin"
 
 var program = pinned.Programs{
 	Module: "gitea", What: "the Gitea server", Takes: "~5 minutes",
-	Packages: map[string]string{"gitea": "."},
+	Packages: map[string]string{"gitea": ".", "gitea-hook": "./gitea-hook"},
 }
 
 //go:embed app.ini

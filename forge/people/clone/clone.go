@@ -123,7 +123,7 @@ func refused(op string, err error) error {
 		words []string
 	}{
 		{forge.Conflict, []string{"non-fast-forward", "fetch first", "stale info", "failed to update ref"}},
-		{forge.Forbidden, []string{"pre-receive hook declined", "protected branch", "returned error: 403"}},
+		{forge.Forbidden, []string{"hook declined", "protected branch", "returned error: 403"}},
 		{forge.Unauthorized, []string{"Authentication failed", "returned error: 401", "could not read Username"}},
 		{forge.NotFound, []string{"couldn't find remote ref", "not found"}},
 	} {

@@ -167,10 +167,14 @@ func (f *Forge) AddOrg(ctx context.Context, org, owner string) error {
 // AddMember makes somebody a member of an organisation: of a team that has
 // nothing, since Gitea knows no other way.
 func (f *Forge) AddMember(ctx context.Context, org, login string) error {
-	return f.AddTeam(ctx, org, "members", "", login)
+	return f.AddTeam(ctx, org, members, "", login)
 }
 
-// AddTeam makes a team, or adds members to it. There are no teams below others.
+// members is the team of an organisation's members without more rights.
+const members = "members"
+
+// AddTeam makes a team, or adds members to it, and the bot: Gitea shows a team's
+// members to nobody but members and owners. There are no teams below others.
 func (f *Forge) AddTeam(ctx context.Context, org, slug, parent string, members ...string) error {
 	if parent != "" {
 		return &forge.Error{Op: "make team " + org + "/" + slug, Code: forge.Invalid, Message: "Gitea has no teams below others"}
@@ -183,7 +187,7 @@ func (f *Forge) AddTeam(ctx context.Context, org, slug, parent string, members .
 		}, &made)
 		id = made.ID
 	}
-	for _, login := range members {
+	for _, login := range append(slices.Clone(members), f.login) {
 		if err == nil {
 			err = f.admin().put(ctx, fmt.Sprintf("/teams/%d/members/%s", id, login), nil)
 		}
@@ -261,8 +265,20 @@ func (f *Forge) MoveRepo(ctx context.Context, repo, to string) error {
 	return nil
 }
 
-// Admit makes the bot a collaborator, and adds a webhook once Hook was called.
+// Admit makes the bot a collaborator who may administrate the repository, which
+// is what Gitea asks of whoever wants to know what others may do in it, and a
+// member of the organisation, who sees the other members. A webhook is added once
+// Hook was called.
 func (f *Forge) Admit(ctx context.Context, repo string) error {
+	owner, _, _ := strings.Cut(repo, "/")
+	f.mu.Lock()
+	_, isOrg := f.owners[owner]
+	f.mu.Unlock()
+	if isOrg {
+		if err := f.AddTeam(ctx, owner, members, ""); err != nil {
+			return err
+		}
+	}
 	if err := f.admin().put(ctx, "/repos/"+repo+"/collaborators/"+f.login, obj{"permission": "admin"}); err != nil {
 		return err
 	}
