@@ -6,8 +6,10 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/policy"
-	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge"
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/people"
+	lookalike "lockkeeper/forge/people/github"
 )
 
 // What people do in several stories.
@@ -15,7 +17,7 @@ import (
 // approve approves with a review rather than with a command.
 func (h *house) approve(login string, number int) {
 	h.t.Helper()
-	_, err := h.as(login).Review(h.t.Context(), shop, number, "APPROVE", "")
+	_, err := h.as(login).Review(h.t.Context(), shop, number, forge.Approved, "")
 	h.must(err)
 	h.settle()
 }
@@ -84,22 +86,32 @@ func (h *house) gateFacts() (policy.Facts, audit.Record) {
 func (h *house) mergeBranch(login, into, other string) {
 	h.t.Helper()
 	ctx := h.t.Context()
-	local, err := bare.Init(ctx, h.t.TempDir()+"/repo.git", "main")
+	local := &bare.Repo{Dir: h.clone()}
+	who := bare.Person{Name: login, Email: login + "@example.com", When: h.forge.Now()}
+	sha, err := local.Merge(ctx, h.head(into), h.head(other), "Merge "+other, who, who)
 	h.must(err)
-	_, err = local.Git(ctx, nil, "", "fetch", "-q", h.forge.Dir(shop), "+refs/heads/*:refs/heads/*")
-	h.must(err)
-	who := h.forge.Signature(login)
-	sha, err := local.Merge(ctx, h.forge.Head(shop, into), h.forge.Head(shop, other), "Merge "+other, who, who)
-	h.must(err)
-	h.must(h.as(login).PushFrom(ctx, local.Dir, shop, sha+":refs/heads/"+into))
+	h.must(h.pushFrom(login, local.Dir, sha+":refs/heads/"+into))
 }
 
 // pushAs commits to a branch what somebody else is named for.
-func (h *house) pushAs(login, branch string, c forgetest.Commit) {
+func (h *house) pushAs(login, branch string, c people.Commit) {
 	h.t.Helper()
-	c.Files = forgetest.Text(map[string]string{"deploy/" + branch + ".yaml": h.in(configMap(branch, c.Message[:3]))})
+	c.Files = map[string]string{"deploy/" + branch + ".yaml": h.in(configMap(branch, c.Message[:3]))}
 	_, err := h.as(login).Push(h.t.Context(), shop, branch, "main", c)
 	h.must(err)
+}
+
+// update brings the base branch into a pull, as the forge's button does where
+// there is one.
+func (h *house) update(login string, number int) {
+	h.t.Helper()
+	if l, is := h.forge.(*lookalike.Forge); is {
+		_, err := l.Server.As(login).UpdateBranch(h.t.Context(), shop, number)
+		h.must(err)
+	} else {
+		h.mergeBranch(login, h.pull(number).Head.Ref, "main")
+	}
+	h.settle()
 }
 
 var digests = regexp.MustCompile("digest `([0-9a-f]{8})`")

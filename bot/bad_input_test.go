@@ -10,7 +10,8 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/store"
-	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge"
+	"lockkeeper/forge/people"
 )
 
 // expect is mustContain for stories that go on after a miss, so that one run
@@ -52,8 +53,8 @@ func (h *house) chain() {
 	}
 }
 
-func textCommit(files map[string]string) forgetest.Commit {
-	return forgetest.Commit{Message: "another change", Files: forgetest.Text(files)}
+func textCommit(files map[string]string) people.Commit {
+	return people.Commit{Message: "another change", Files: files}
 }
 
 // bomb doubles a list with every line.
@@ -230,7 +231,7 @@ func TestTeamThatDoesNotExistApprovesNothing(t *testing.T) {
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	mustContain(t, h.say(reviewer, n, "/approve"), "refused", "acme/ghosts")
 	mustContain(t, h.say(second, n, "/apply"), "refused", "acme/ghosts")
-	_, err := h.as(reviewer).Review(t.Context(), shop, n, "APPROVE", "")
+	_, err := h.as(reviewer).Review(t.Context(), shop, n, forge.Approved, "")
 	h.must(err)
 	h.settle()
 	mustContain(t, h.sticky(n), "not yet allowed", "acme/ghosts", "does not know")

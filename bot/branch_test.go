@@ -1,6 +1,7 @@
 package bot_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
 	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge/people"
 )
 
 // sweep is what happens at start, and each time the server file's interval is
@@ -32,31 +34,25 @@ func (h *house) pushDirectly(login string, files map[string]string) string {
 	return sha
 }
 
-type issue struct {
-	Number             int
-	Title, Body, State string
-	PullRequest        *struct{} `json:"pull_request"`
-}
-
 // issues are those of the repository, oldest first; state is open, closed or
 // all.
-func (h *house) issues(state string) []issue {
+func (h *house) issues(state string) []people.Issue {
 	h.t.Helper()
-	var all []issue
-	h.must(h.as(opener).Do(h.t.Context(), "GET", "/repos/"+shop+"/issues?per_page=100&state="+state, nil, &all))
-	all = slices.DeleteFunc(all, func(i issue) bool { return i.PullRequest != nil })
+	all, err := h.forge.As(opener).Issues(h.t.Context(), shop)
+	h.must(err)
+	all = slices.DeleteFunc(all, func(i people.Issue) bool { return state != "all" && string(i.State) != state })
 	slices.Reverse(all)
 	return all
 }
 
 // report is the one open issue about main.
-func (h *house) report() issue {
+func (h *house) report() people.Issue {
 	h.t.Helper()
 	open := h.issues("open")
 	if len(open) != 1 {
 		h.t.Fatalf("%d open issues, want one: %+v", len(open), open)
 	}
-	mustContain(h.t, open[0].Body, fmt.Sprintf("<!-- lockkeeper:branch/%d/main part=1 -->", h.forge.RepoID(shop)))
+	mustContain(h.t, open[0].Body, fmt.Sprintf("<!-- lockkeeper:branch/%d/main part=1 -->", h.repo.ID))
 	return open[0]
 }
 
@@ -130,7 +126,7 @@ func TestPullDoesNotBringADirectPushAlongUnseen(t *testing.T) {
 func TestDirectPushIsFoundThoughItsWebhookIsLost(t *testing.T) { // threat 15
 	h := newHouse(t, build{})
 	h.sweep()
-	h.forge.SetWebhook(h.app, "", "")
+	h.deaf()
 	sha := h.pushDirectly(second, map[string]string{"deploy/a.yaml": configMap("a", "pushed")})
 	h.quiet()
 	h.sweep()
@@ -142,11 +138,11 @@ func TestApplyLooksAtTheBranchItself(t *testing.T) { // threat 15: nothing ever 
 	h.seedLive()
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	mustContain(t, h.say(reviewer, n, "/approve"), "approved")
-	h.forge.SetWebhook(h.app, "", "")
+	h.deaf()
 	sha := h.pushDirectly(reviewer, map[string]string{"deploy/c.yaml": configMap("c", "pushed")})
 	id, err := h.as(opener).Comment(t.Context(), shop, n, "/apply\n/explain")
 	h.must(err)
-	h.must(h.store.Want(t.Context(), fmt.Sprintf("pull/%d/%d", h.forge.RepoID(shop), n)))
+	h.must(h.store.Want(t.Context(), fmt.Sprintf("pull/%d/%d", h.repo.ID, n)))
 	h.settle()
 	mustContain(t, h.replyTo(n, id), "refused", "bypass", sha[:7])
 	if len(h.bypasses()) != 1 {
@@ -216,7 +212,7 @@ func TestForcePushIsReported(t *testing.T) { // threat 34
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	h.say(reviewer, n, "/approve")
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")
-	lost := h.forge.Head(shop, "main")
+	lost := h.head("main")
 	h.rewind(second, lost)
 
 	report := h.report()
@@ -230,18 +226,20 @@ func TestForcePushIsReported(t *testing.T) { // threat 34
 	h.quiet()
 }
 
-// clone is main with its history in a directory of its own.
+// clone is somebody's desk: all branches, and what they held when the desk was
+// looked at before.
 func (h *house) clone() string {
 	h.t.Helper()
-	dir := filepath.Join(h.t.TempDir(), "clone")
-	h.git("", "clone", "-q", "--bare", h.forge.Dir(shop), dir)
+	dir := filepath.Join(h.dir, "desk.git")
+	h.git(h.dir, "init", "-q", "--bare", dir)
+	h.git(dir, "fetch", "-q", "--prune", h.forge.CloneURL(shop), "+refs/heads/*:refs/heads/*")
 	return dir
 }
 
 func (h *house) git(dir string, args ...string) string {
 	h.t.Helper()
-	cmd := exec.CommandContext(h.t.Context(), "git", args...)
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
+	cmd := exec.CommandContext(context.WithoutCancel(h.t.Context()), "git", args...)
+	cmd.Dir, cmd.Env = dir, append(append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1"), h.gitAs("owner")...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		h.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -253,7 +251,7 @@ func (h *house) git(dir string, args ...string) string {
 func (h *house) rewind(login, from string) {
 	h.t.Helper()
 	dir := h.clone()
-	h.must(h.as(login).PushFrom(h.t.Context(), dir, shop, "+"+h.git(dir, "rev-parse", from+"^")+":refs/heads/main"))
+	h.must(h.pushFrom(login, dir, "+"+h.git(dir, "rev-parse", from+"^")+":refs/heads/main"))
 	h.settle()
 }
 
@@ -261,7 +259,7 @@ func (h *house) rewind(login, from string) {
 func (h *house) restore(login, to string) {
 	h.t.Helper()
 	dir := h.clone()
-	h.must(h.as(login).PushFrom(h.t.Context(), dir, shop, "+"+to+":refs/heads/main"))
+	h.must(h.pushFrom(login, dir, "+"+to+":refs/heads/main"))
 	h.settle()
 }
 
@@ -279,7 +277,7 @@ func TestIssueThatSomebodyClosedComesBack(t *testing.T) {
 	h.sweep()
 	sha := h.pushDirectly(second, map[string]string{"deploy/a.yaml": configMap("a", "pushed")})
 	first := h.report()
-	h.must(h.as(second).Do(t.Context(), "PATCH", fmt.Sprintf("/repos/%s/issues/%d", shop, first.Number), map[string]string{"state": "closed"}, nil))
+	h.must(h.as(second).CloseIssue(t.Context(), shop, first.Number))
 	h.settle()
 	h.sweep()
 	again := h.report()
@@ -299,7 +297,7 @@ func TestUnknownPusherIsAskedForAgain(t *testing.T) {
 		}
 		return nil
 	}
-	h.forge.Fail(activity)
+	h.fail(activity)
 	sha := h.pushDirectly(second, map[string]string{"deploy/a.yaml": configMap("a", "pushed")})
 	mustContain(t, h.report().Body, sha[:8], "**nobody knows**")
 	n := h.open(opener, "sync", map[string]string{"README.md": "look\n"})
@@ -307,8 +305,8 @@ func TestUnknownPusherIsAskedForAgain(t *testing.T) {
 	h.say(reviewer, n, "/approve")
 	mustContain(t, h.say(opener, n, "/apply"), "refused", "nobody knows by whom")
 
-	h.forge.Fail(nil)
-	h.forge.Advance(2 * time.Minute)
+	h.fail(nil)
+	h.advance(2 * time.Minute)
 	h.sweep()
 	mustContain(t, h.report().Body, "cho")
 	h.say(reviewer, n, "/approve")
@@ -319,14 +317,14 @@ func TestUnknownPusherIsAskedForAgain(t *testing.T) {
 func TestRepositoryWithoutIssuesKeepsTheAuditTrail(t *testing.T) {
 	h := newHouse(t, build{})
 	h.sweep()
-	h.forge.Fail(func(r *http.Request) *forgetest.Fault {
+	h.fail(func(r *http.Request) *forgetest.Fault {
 		if strings.HasSuffix(r.URL.Path, "/issues") {
 			return &forgetest.Fault{Status: http.StatusGone, Message: "Issues are disabled for this repo"}
 		}
 		return nil
 	})
 	h.pushDirectly(second, map[string]string{"deploy/a.yaml": configMap("a", "pushed")})
-	h.forge.Fail(nil)
+	h.fail(nil)
 	if found := h.bypasses(); len(found) != 1 {
 		t.Fatalf("recorded: %+v", found)
 	}

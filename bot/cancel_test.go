@@ -41,7 +41,7 @@ func TestCancelStopsAnApplyThatWaits(t *testing.T) {
 	h.must(err)
 	edited, err := h.as(second).Comment(t.Context(), shop, n, "/status")
 	h.must(err)
-	h.must(h.as(second).EditComment(t.Context(), shop, edited, "/cancel")) // threat 11
+	h.must(h.as(second).EditComment(t.Context(), shop, n, edited, "/cancel")) // threat 11
 	cancel, err := h.as(reviewer).Comment(t.Context(), shop, n, "please stop\n\n/cancel")
 	h.must(err)
 	h.settle()

@@ -17,7 +17,7 @@ import (
 func (h *house) later(what string, ok func() bool) {
 	h.t.Helper()
 	h.until(what, func() bool {
-		h.forge.Advance(30 * time.Second)
+		h.advance(30 * time.Second)
 		// Planning anything has the store look at the clock.
 		h.must(h.store.WantAt(h.t.Context(), fmt.Sprintf("sweep/%d", h.server.Repositories[0].ID), h.forge.Now().Add(1000*time.Hour)))
 		h.settle()
@@ -165,7 +165,7 @@ func TestAppliedAndMergedByHandGivesTheTargetsFree(t *testing.T) {
 	h := newHouse(t, build{})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	h.say(reviewer, n, "/approve")
-	h.forge.Fail(func(r *http.Request) *forgetest.Fault {
+	h.fail(func(r *http.Request) *forgetest.Fault {
 		if asksLockkeeper(r) && strings.HasSuffix(r.URL.Path, "/merge") {
 			return &forgetest.Fault{Status: 405, Message: "Base branch was modified"}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
+	"lockkeeper/forge"
 	"lockkeeper/forge/forgetest"
 )
 
@@ -35,9 +36,9 @@ func TestConditionFreezeWindowEndsByItself(t *testing.T) {
 	n := h.approved()
 	mustContain(t, h.sticky(n), "production: frozen (holidays) until 2026-01-07 00:00 Europe/Berlin")
 	h.refused(second, n, "two", "frozen (holidays)")
-	h.forge.Advance(40 * time.Hour) // the night after
+	h.advance(40 * time.Hour) // the night after
 	h.refused(second, n, "two", "frozen (nights) until 2026-01-07 06:00 Europe/Berlin")
-	h.forge.Advance(6 * time.Hour)
+	h.advance(6 * time.Hour)
 	h.applied(second, n, "two")
 }
 
@@ -45,7 +46,7 @@ func TestConditionFreezeWindowEndsByItself(t *testing.T) {
 // the one its timer runs by.
 func (h *house) tick(d time.Duration) {
 	h.t.Helper()
-	h.forge.Advance(d)
+	h.advance(d)
 	h.must(h.store.Want(h.t.Context(), "sweep/0"))
 	h.settle()
 }
@@ -96,9 +97,9 @@ func TestConditionOverrideGoesThroughAFreeze(t *testing.T) {
 // ci adds an App that writes checks, and gives its number.
 func (h *house) ci(slug string) *forgetest.App {
 	h.t.Helper()
-	app, err := h.forge.AddApp("acme", slug, map[string]string{"checks": "write", "metadata": "read", "contents": "read"})
+	app, err := h.hub(programs).AddApp("acme", slug, map[string]string{"checks": "write", "metadata": "read", "contents": "read"})
 	h.must(err)
-	h.forge.Install(app, "acme", shop)
+	h.hub(programs).Install(app, "acme", shop)
 	return app
 }
 
@@ -114,13 +115,13 @@ func TestConditionRequiredCheckByNameAndApp(t *testing.T) { // threat 25
 	head := h.pull(n).Head.SHA
 	says := func(app *forgetest.App, conclusion string) {
 		t.Helper()
-		_, err := h.forge.AsApp(app, shop).Check(t.Context(), shop, head, "ci/test", conclusion)
+		_, err := h.hub(programs).AsApp(app, shop).Check(t.Context(), shop, head, "ci/test", conclusion)
 		h.must(err)
 		h.settle()
 	}
 	h.refused(second, n, "two", "check ci/test", "where it has not run")
 	says(forger, "success")
-	h.must(h.as(opener).Status(t.Context(), shop, head, "ci/test", "success"))
+	h.must(h.as(opener).Status(t.Context(), shop, head, "ci/test", forge.Success))
 	h.settle()
 	mustContain(t, h.sticky(n), "(forger), which is not app", "of no app, which is not app")
 	h.refused(second, n, "two", "where it has not run")
@@ -141,13 +142,13 @@ func TestConditionMinimumAgeCountsFromThePlanAtHand(t *testing.T) {
 `})
 	n := h.approved()
 	h.refused(second, n, "two", "has to have been shown for 10m")
-	h.forge.Advance(9 * time.Minute)
+	h.advance(9 * time.Minute)
 	h.push(opener, "change", change("three"))
 	h.settle()
 	h.say(reviewer, n, "/approve")
-	h.forge.Advance(5 * time.Minute)
+	h.advance(5 * time.Minute)
 	h.refused(second, n, "three", "has to have been shown for 10m") // the old plan's age is not the new one's
-	h.forge.Advance(6 * time.Minute)
+	h.advance(6 * time.Minute)
 	h.applied(second, n, "three")
 }
 
@@ -179,16 +180,16 @@ func TestConditionSoakInStagingBeforeProduction(t *testing.T) {
 		t.Fatalf("b is %q, a is %q", h.value("b"), h.value("a"))
 	}
 	h.refused(second, n, "two", "has to soak in staging until")
-	h.forge.Advance(29 * time.Minute)
+	h.advance(29 * time.Minute)
 	h.refused(second, n, "two", "has to soak in staging until")
 	// A push is another thing to soak.
 	h.push(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "three"), "stage/b.yaml": configMap("b", "three")})
 	h.settle()
 	h.say(reviewer, n, "/approve")
-	h.forge.Advance(time.Hour)
+	h.advance(time.Hour)
 	h.refused(second, n, "three", "in staging first")
 	mustContain(t, h.say(second, n, "/apply "+h.ns+"-stage"), "🚀")
-	h.forge.Advance(31 * time.Minute)
+	h.advance(31 * time.Minute)
 	h.applied(second, n, "three")
 }
 
@@ -201,11 +202,11 @@ func TestConditionUnhealthyStagingKeepsFromProduction(t *testing.T) {
 	h.kubectl("label", "nodes", "--all", h.ns+"-")
 	h.kubectl("-n", h.ns, "delete", "pods", "--all", "--wait=false")
 	h.kubectl("-n", h.ns, "wait", "--for=condition=Available=false", "deployment/z", "--timeout=90s")
-	h.forge.Advance(time.Hour)
+	h.advance(time.Hour)
 	h.refused(second, n, "two", h.ns+"-stage is not healthy in staging")
 	h.freeNodes()
 	h.refused(second, n, "two", "has to soak in staging until") // the time begins anew
-	h.forge.Advance(31 * time.Minute)
+	h.advance(31 * time.Minute)
 	h.applied(second, n, "two")
 }
 
@@ -238,9 +239,7 @@ func TestConditionMergeOfTheBaseKeepsApprovalsWhereAllowed(t *testing.T) {
 			update := func(file string, files map[string]string) {
 				t.Helper()
 				h.land(file, files)
-				_, err := h.as(opener).UpdateBranch(t.Context(), shop, n)
-				h.must(err)
-				h.settle()
+				h.update(opener, n)
 			}
 			update("words", map[string]string{"README.md": "words\n"})
 			if !keep {
@@ -275,17 +274,14 @@ func TestConditionMergeWithOtherContentKeepsNothing(t *testing.T) {
 // requested are the logins and slugs that a review is requested from.
 func (h *house) requested(number int) []string {
 	h.t.Helper()
-	var out struct {
-		Users []struct{ Login string }
-		Teams []struct{ Slug string }
-	}
-	h.must(h.as(opener).Do(h.t.Context(), "GET", fmt.Sprintf("/repos/%s/pulls/%d/requested_reviewers", shop, number), nil, &out))
+	p, err := h.driver.Pull(h.t.Context(), h.repo, number)
+	h.must(err)
 	var names []string
-	for _, u := range out.Users {
+	for _, u := range p.Requested.Users {
 		names = append(names, u.Login)
 	}
-	for _, t := range out.Teams {
-		names = append(names, "acme/"+t.Slug)
+	for _, t := range p.Requested.Teams {
+		names = append(names, t.String())
 	}
 	slices.Sort(names)
 	return names
@@ -303,12 +299,12 @@ rules:
     when: {fields: ["data.key"]}
     require: {approvals: 1, from: {users: [cho]}}
 `})
-	h.forge.AddTeam("acme", "dba", "", second)
+	h.team("dba", second)
 	for _, team := range []string{"platform", "dba"} {
-		h.forge.GrantTeam(shop, team, "write")
+		h.must(h.forge.GrantTeam(t.Context(), shop, team))
 	}
 	asks := func() int {
-		return len(slices.DeleteFunc(h.forge.Calls(h.app.BotLogin(), h.app.Slug), func(c forgetest.Call) bool {
+		return len(slices.DeleteFunc(h.hub(counted).Calls(h.login, h.app().Slug), func(c forgetest.Call) bool {
 			return c.Method != "POST" || !strings.HasSuffix(c.Path, "/requested_reviewers")
 		}))
 	}
@@ -336,8 +332,8 @@ rules:
   - name: keys
     require: {approvals: 1, from: {users: [cho]}}
 `})
-	h.forge.AddUser("fay")
-	h.forge.AddTeam("acme", "far", "", "fay")
+	h.person("fay")
+	h.team("far", "fay")
 	n := h.open(opener, "change", change("two"))
 	if got := h.requested(n); !slices.Equal(got, []string{second}) {
 		t.Fatalf("asked %v, want %s", got, second)
@@ -379,14 +375,14 @@ floors:
 			s.Floors = floors.Floors
 		},
 	})
-	h.forge.AddMember("acme", second)
+	h.member(second)
 	n := h.open(opener, "change", change("two"))
 	mustContain(t, h.sticky(n), "(the operator's floor)", "2 approvals", "frozen (the operator's)")
 	h.say(opener, n, "/override it is mine")
 	h.refused(second, n, "two", "frozen", "2 approvals", "group trusted") // the repository lifts only its own
 	h.say(second, n, "/approve")
 	h.say(reviewer, n, "/approve")
-	h.forge.Advance(24 * time.Hour)
+	h.advance(24 * time.Hour)
 	h.refused(reviewer, n, "two", "approver and applier have to be different people")
 	h.applied("owner", n, "two")
 }
@@ -407,9 +403,9 @@ rules:
             - {approvals: 1, from: {groups: [dba]}}
             - any: [{approvals: 1, from: {teams: [acme/platform]}}, {approvals: 1, from: {teams: [acme/oncall]}}]
 `})
-	h.forge.AddTeam("acme", "directors", "", "owner")
-	h.forge.AddTeam("acme", "oncall", "")
-	h.forge.AddMember("acme", second)
+	h.team("directors", "owner")
+	h.team("oncall")
+	h.member(second)
 	n := h.open(opener, "change", change("two"))
 	h.refused(second, n, "two", "either", "acme/directors", "or", "acme/platform")
 	h.say(second, n, "/approve")

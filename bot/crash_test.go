@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/bot/config"
 	"lockkeeper/bot/store"
+	"lockkeeper/forge"
 )
 
 // until asks again and again until a condition of another process holds.
@@ -105,7 +107,7 @@ func TestApplyGoesOnAfterKill(t *testing.T) {
 		_ = serve.Wait() // it was killed
 	}
 	n := h.openAgainst("change", map[string]string{"deploy/a.yaml": configMap("a", "two"), "deploy/z.yaml": stuckFor})
-	_, err := h.as(reviewer).Review(t.Context(), shop, n, "APPROVE", "")
+	_, err := h.as(reviewer).Review(t.Context(), shop, n, forge.Approved, "")
 	h.must(err)
 	h.until("the plan may be applied", func() bool { return strings.Contains(h.sticky(n), "ready for `/apply`") })
 	id, err := h.as(second).Comment(t.Context(), shop, n, "/apply")
@@ -146,7 +148,7 @@ func (h *house) openAgainst(branch string, files map[string]string) int {
 func (h *house) serve(program string) *exec.Cmd {
 	h.t.Helper()
 	cmd, address := h.serveOn(program, h.dir, "lockkeeper.db")
-	h.forge.SetWebhook(h.app, "http://"+address+"/webhook", hookSecret)
+	h.must(h.forge.Hook(h.t.Context(), "http://"+address+"/webhook", hookSecret))
 	return cmd
 }
 
@@ -161,14 +163,18 @@ func (h *house) serveOn(program, dir, store string) (cmd *exec.Cmd, address stri
 	write := func(name, text string) {
 		h.must(os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
-	write("key.pem", h.app.Key)
+	write("key.pem", h.forge.Access().Key)
+	write("token", h.forge.Access().Token)
 	write("webhook-secret", hookSecret)
+	section := fmt.Sprintf("  url: %s\n  tokenFile: token", h.forge.Access().APIURL)
+	if h.forge.Kind() == config.OnGitHub {
+		section = fmt.Sprintf("  apiURL: %s\n  app: {id: %d, privateKeyFile: key.pem}", h.forge.Access().APIURL, h.forge.Access().AppID)
+	}
 	write("server.yaml", h.in(fmt.Sprintf(`listen: %s
 store: %s
 cache: mirrors
-github:
-  apiURL: %s/api/v3
-  app: {id: %d, privateKeyFile: key.pem}
+%s:
+%s
   webhookSecretFiles: [webhook-secret]
 clusters:
   main: {kubeconfig: %s}
@@ -177,7 +183,7 @@ repositories:
     name: %s
     allow:
       - {paths: ["**"], clusters: [main], environments: [production], namespaces: [NS]}
-`, address, store, h.forge.URL, h.app.ID, h.plane.Kubeconfig, h.server.Repositories[0].ID, shop)))
+`, address, store, h.forge.Kind(), section, h.plane.Kubeconfig, h.server.Repositories[0].ID, shop)))
 	cmd = exec.CommandContext(context.WithoutCancel(h.t.Context()), program, "serve", "--debug", "--config", filepath.Join(dir, "server.yaml"))
 	log, err := os.OpenFile(filepath.Join(dir, "serve.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	h.must(err)

@@ -26,29 +26,21 @@ func (h *house) lookForDrift() {
 	h.settle()
 }
 
-type driftPull struct {
-	Number      int
-	Title, Body string
-	State       string
-	Merged      bool
-	Head        struct{ Ref, SHA string }
-}
-
 // driftPulls are the bot's pulls about drift, newest first.
-func (h *house) driftPulls() []driftPull {
+func (h *house) driftPulls() (out []pull) {
 	h.t.Helper()
-	var all, out []driftPull
-	h.must(h.as(opener).Do(h.t.Context(), "GET", "/repos/"+shop+"/pulls?state=all&per_page=100", nil, &all))
+	all, err := h.forge.As(opener).Pulls(h.t.Context(), shop)
+	h.must(err)
 	for _, p := range all {
-		if strings.HasPrefix(p.Head.Ref, drift.BranchPrefix) {
-			out = append(out, p)
+		if strings.HasPrefix(p.Head, drift.BranchPrefix) {
+			out = append(out, pullOf(p))
 		}
 	}
 	return out
 }
 
 // driftPull is the one that there must be, among so many.
-func (h *house) driftPull(of int) driftPull {
+func (h *house) driftPull(of int) pull {
 	h.t.Helper()
 	all := h.driftPulls()
 	if len(all) != of {
@@ -183,11 +175,11 @@ func TestDriftPullLivesAsLongAsItsDrift(t *testing.T) {
 	// Threat 33: what others push there is theirs; the bot keeps off.
 	h.push(opener, third.Head.Ref, map[string]string{"deploy/a.yaml": configMap("a", "slipped in")})
 	h.settle()
-	tip := h.forge.Head(shop, third.Head.Ref)
+	tip := h.head(third.Head.Ref)
 	mustContain(t, h.driftPull(3).Body, "not lockkeeper's", tip[:7])
 	h.byHand("a", "once more")
 	h.lookForDrift()
-	if got := h.forge.Head(shop, third.Head.Ref); got != tip {
+	if got := h.head(third.Head.Ref); got != tip {
 		t.Fatalf("the bot pushed over somebody's commit: %s", got)
 	}
 	mustContain(t, h.driftPull(3).Body, "once more")
@@ -366,13 +358,13 @@ func TestThreat28LostAnswersAboutDriftDoubleNothing(t *testing.T) { // threat 28
 	h := newHouse(t, build{})
 	h.seedLive()
 	broken := 0
-	act := func(value string) driftPull {
+	act := func(value string) pull {
 		fail, names := onceEach(forgetest.Fault{Cut: true, After: true})
-		h.forge.Fail(fail)
+		h.fail(fail)
 		h.byHand("a", value)
 		h.must(h.store.Want(t.Context(), drift.Key("main")))
 		h.recover()
-		h.forge.Fail(nil)
+		h.fail(nil)
 		h.lookForDrift()
 		broken += len(names())
 		return h.driftPull(1)
@@ -415,7 +407,7 @@ func TestDriftIsHealedUntilTwoPartiesFight(t *testing.T) {
 				t.Fatalf("healed again at once: a is %q, %d pulls", got, len(h.driftPulls()))
 			}
 		}
-		h.forge.Advance(10 * time.Minute)
+		h.advance(10 * time.Minute)
 	}
 	if ops := h.records(audit.ApplyEnd); len(ops) != 4 { // with the one that made it live
 		t.Errorf("%d operations are recorded", len(ops))
@@ -441,7 +433,7 @@ func TestAHealLeavesAloneWhatIsNoDrift(t *testing.T) {
 		t.Fatalf("not healed: a is %q", got)
 	}
 	h.kubectl("-n", h.ns, "patch", "configmap", "a", "-p", `{"data":{"tuned":"high"}}`)
-	h.forge.Advance(10 * time.Minute)
+	h.advance(10 * time.Minute)
 	h.byHand("a", "by hand")
 	h.lookForDrift()
 	if got := h.kubectl("-n", h.ns, "get", "configmap", "a", "-o", "jsonpath={.data.tuned}"); got != "high" {
@@ -475,7 +467,7 @@ func TestThreat33APullThatSaysWhatSomebodyDidLiveNeedsItsApprovals(t *testing.T)
 // inGit is a file of main, "" if there is none.
 func (h *house) inGit(path string) string {
 	h.t.Helper()
-	out, err := exec.CommandContext(h.t.Context(), "git", "--git-dir", h.forge.Dir(shop), "show", "main:"+path).Output()
+	out, err := exec.CommandContext(h.t.Context(), "git", "--git-dir", h.clone(), "show", "main:"+path).Output()
 	if err != nil {
 		return ""
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lockkeeper/bot/audit"
+	"lockkeeper/forge"
 	"lockkeeper/forge/forgetest"
 )
 
@@ -56,14 +57,14 @@ func (h *house) recover() {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		h.must(h.forge.Flush(ctx))
+		h.must(h.hub(bent).Flush(ctx))
 		n, err := h.store.Waiting(ctx)
 		h.must(err)
 		if n == 0 {
 			h.settle()
 			return
 		}
-		h.forge.Advance(5 * time.Second)
+		h.advance(5 * time.Second)
 		// Planning anything has the store look at the clock.
 		h.must(h.store.WantAt(ctx, fmt.Sprintf("sweep/%d", h.server.Repositories[0].ID), h.forge.Now().Add(1000*time.Hour)))
 		select {
@@ -109,7 +110,7 @@ func TestEveryForgeRequestMayFailOnce(t *testing.T) {
 		h.settle()
 		starts := len(h.records(audit.ApplyStart))
 		fail, broken := onceEach(row.fault, row.skip...)
-		h.forge.Fail(fail)
+		h.fail(fail)
 		n, err := h.as(opener).OpenPull(t.Context(), shop, "main", branch, "Change", "")
 		h.must(err)
 		h.recover()
@@ -120,7 +121,7 @@ func TestEveryForgeRequestMayFailOnce(t *testing.T) {
 		apply, err := h.as(second).Comment(t.Context(), shop, n, "/apply")
 		h.must(err)
 		h.recover()
-		h.forge.Fail(nil)
+		h.fail(nil)
 		t.Logf("%s: %d routes broken in %s", row.name, len(broken()), time.Since(began).Round(time.Second))
 		expect(t, row.name, h.replyTo(n, approve), "approved")
 		expect(t, row.name, h.replyTo(n, apply), "🚀", "Merged as")
@@ -155,7 +156,7 @@ func TestEveryForgeRequestMayFailOnce(t *testing.T) {
 // sweep brings each pull to where it should be.
 func TestLostWebhooksAreMadeUpForBySweeping(t *testing.T) {
 	h := newHouse(t, build{})
-	h.forge.SetDelivery(forgetest.DeliveryMode{Drop: func(forgetest.Delivery) bool { return true }})
+	h.hub(bent).SetDelivery(forgetest.DeliveryMode{Drop: func(forgetest.Delivery) bool { return true }})
 	sweep := func() {
 		t.Helper()
 		h.must(h.bot.WantAll(t.Context()))
@@ -167,7 +168,7 @@ func TestLostWebhooksAreMadeUpForBySweeping(t *testing.T) {
 	}
 	sweep()
 	mustContain(t, h.sticky(n), "not yet allowed")
-	_, err := h.as(reviewer).Review(t.Context(), shop, n, "APPROVE", "")
+	_, err := h.as(reviewer).Review(t.Context(), shop, n, forge.Approved, "")
 	h.must(err)
 	id, err := h.as(second).Comment(t.Context(), shop, n, "/apply")
 	h.must(err)
@@ -189,7 +190,7 @@ func TestCommandIsCarriedOutWhenTheProcessStopsRightAfterTakingItUp(t *testing.T
 	stop := h.cancel
 	reached := make(chan struct{})
 	var once sync.Once
-	h.forge.Fail(func(r *http.Request) *forgetest.Fault {
+	h.fail(func(r *http.Request) *forgetest.Fault {
 		if !asksLockkeeper(r) || !strings.HasSuffix(r.URL.Path, "/reactions") {
 			return nil
 		}
@@ -203,7 +204,7 @@ func TestCommandIsCarriedOutWhenTheProcessStopsRightAfterTakingItUp(t *testing.T
 	if got := h.replyTo(n, id); got != "" {
 		t.Fatalf("the command was answered before the stop: %s", got)
 	}
-	h.forge.Fail(nil)
+	h.fail(nil)
 	h.start()
 	h.must(h.bot.WantAll(t.Context()))
 	h.recover()
@@ -229,7 +230,7 @@ func TestOnlyPlainLinesOfPeopleAreCommands(t *testing.T) {
 	}
 	// The bot's own words, said by the bot's own account, are never a command.
 	for _, c := range h.comments(n) {
-		if c.User.Login == h.app.BotLogin() && h.replies(n, c.ID) > 0 {
+		if c.Author == h.login && h.replies(n, c.ID) > 0 {
 			t.Errorf("the bot answered itself: %s", c.Body)
 		}
 	}
@@ -253,7 +254,7 @@ func TestReportComesBackAfterItWasDeletedAndThePullAfterItWasClosed(t *testing.T
 			report = c.ID
 		}
 	}
-	h.must(h.as("owner").DeleteComment(t.Context(), shop, report))
+	h.must(h.as("owner").DeleteComment(t.Context(), shop, n, report))
 	h.settle()
 	mustContain(t, h.sticky(n), "ready for `/apply`")
 

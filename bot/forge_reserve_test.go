@@ -10,15 +10,18 @@ import (
 )
 
 // grants has the forge grant so many calls more than were made until now, and
-// tells by the next answers.
+// tells by the next answers. Whoever is granted fewer than a hundred in all keeps
+// half of them for people, so that a hundred count as made before.
 func (h *house) grants(more int) {
-	h.forge.Mu.Lock()
-	defer h.forge.Mu.Unlock()
+	s := h.hub(counted)
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
 	most := 0
-	for _, used := range h.forge.Used {
-		most = max(most, used)
+	for who := range s.Used {
+		s.Used[who] += 100
+		most = max(most, s.Used[who])
 	}
-	h.forge.Opt.RateLimit = most + more
+	s.Opt.RateLimit = most + more
 }
 
 // answered reports whether a command has its outcome. The forge, which grants

@@ -10,6 +10,7 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge/people"
 )
 
 // logged counts the lines of the bot's log that say something.
@@ -24,7 +25,7 @@ func (h *house) pass(d time.Duration) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for range d / step {
-		h.forge.Advance(step)
+		h.advance(step)
 		// Planning anything has the store look at the clock.
 		h.must(h.store.WantAt(h.t.Context(), "sweep/0", h.forge.Now().Add(1000*time.Hour)))
 		<-tick.C
@@ -33,7 +34,7 @@ func (h *house) pass(d time.Duration) {
 
 // botCalls are the requests of the bot since the last ForgetCalls, reads apart.
 func (h *house) botCalls() (reads int, writes []string) {
-	for _, c := range h.forge.Calls(h.app.BotLogin(), h.app.Slug) {
+	for _, c := range h.hub(counted).Calls(h.login, h.app().Slug) {
 		if c.Method == http.MethodGet {
 			reads++
 		} else if !strings.HasSuffix(c.Path, "/access_tokens") {
@@ -61,16 +62,16 @@ func TestCommandsOfAnOutageAreRunOrAnswered(t *testing.T) {
 		return id
 	}
 	late := comment(reviewer, old, "/approve")
-	h.forge.Advance(4 * time.Hour)
+	h.advance(4 * time.Hour)
 	approve, apply := comment(reviewer, n, "/approve"), comment(second, n, "/apply")
 	onMerged := comment(second, merged, "/help") // no sweep looks at a pull that is over
-	unseen, err := h.as(opener).Push(t.Context(), shop, "new", "main", forgetest.Commit{Message: "new", Files: forgetest.Text(map[string]string{"deploy/c.yaml": h.in(configMap("c", "one"))})})
+	unseen, err := h.as(opener).Push(t.Context(), shop, "new", "main", people.Commit{Message: "new", Files: map[string]string{"deploy/c.yaml": h.in(configMap("c", "one"))}})
 	h.must(err)
 	fresh, err := h.as(opener).OpenPull(t.Context(), shop, "main", "new", "New", "")
 	h.must(err)
-	h.must(h.forge.Flush(t.Context())) // nobody is there
-	h.forge.Advance(30 * time.Minute)
-	before := len(h.forge.Deliveries())
+	h.must(h.hub(bent).Flush(t.Context())) // nobody is there
+	h.advance(30 * time.Minute)
+	before := len(h.hub(bent).Deliveries())
 	h.start()
 	h.must(h.bot.WantAll(t.Context()))
 	h.settle()
@@ -90,7 +91,7 @@ func TestCommandsOfAnOutageAreRunOrAnswered(t *testing.T) {
 		}
 	}
 	var again []string
-	for _, d := range h.forge.Deliveries()[before:] {
+	for _, d := range h.hub(bent).Deliveries()[before:] {
 		if d.Redelivery {
 			again = append(again, d.GUID)
 		}
@@ -103,10 +104,10 @@ func TestCommandsOfAnOutageAreRunOrAnswered(t *testing.T) {
 	// All arrived: a restart asks for nothing more.
 	h.stop()
 	h.start()
-	before = len(h.forge.Deliveries())
+	before = len(h.hub(bent).Deliveries())
 	h.must(h.bot.WantAll(t.Context()))
 	h.settle()
-	for _, d := range h.forge.Deliveries()[before:] {
+	for _, d := range h.hub(bent).Deliveries()[before:] {
 		if d.Redelivery {
 			t.Errorf("%s %s was sent again although it had arrived", d.Event, d.GUID)
 		}
@@ -122,7 +123,7 @@ func TestCommandsOfAnOutageAreRunOrAnswered(t *testing.T) {
 func TestDeliveryThatAlwaysFailsIsGivenUp(t *testing.T) {
 	h := newHouse(t, build{})
 	h.settle()
-	h.forge.SetDelivery(forgetest.DeliveryMode{Drop: func(d forgetest.Delivery) bool { return d.Event == "issue_comment" }})
+	h.hub(bent).SetDelivery(forgetest.DeliveryMode{Drop: func(d forgetest.Delivery) bool { return d.Event == "issue_comment" }})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	_, err := h.as(second).Comment(t.Context(), shop, n, "hello")
 	h.must(err)
@@ -130,10 +131,10 @@ func TestDeliveryThatAlwaysFailsIsGivenUp(t *testing.T) {
 	for range 8 {
 		h.must(h.bot.WantAll(t.Context()))
 		h.settle()
-		h.forge.Advance(time.Hour)
+		h.advance(time.Hour)
 	}
 	attempts := map[string]int{}
-	for _, d := range h.forge.Deliveries() {
+	for _, d := range h.hub(bent).Deliveries() {
 		if d.Event == "issue_comment" {
 			attempts[d.GUID]++
 		}
@@ -172,27 +173,27 @@ func TestRepositoryIsFollowedWhereverItGoes(t *testing.T) {
 	owner := "acme"
 	t.Cleanup(func() { // what is looked at after the story goes by the name
 		if owner != "acme" {
-			h.forge.TransferRepo(owner+"/store", "acme")
+			h.hub(fates).TransferRepo(owner+"/store", "acme")
 		}
-		h.forge.RenameRepo("acme/store", "shop")
+		h.hub(fates).RenameRepo("acme/store", "shop")
 	})
-	h.forge.RenameRepo(shop, "store")
+	h.hub(fates).RenameRepo(shop, "store")
 	apply("renamed", 0)
 	if n := h.logged("another name now"); n != 1 {
 		t.Errorf("the log tells of the new name %d times", n)
 	}
 
-	h.forge.AddOrg("umbrella", "owner")
+	h.hub(fates).AddOrg("umbrella", "owner")
 	for _, login := range []string{opener, reviewer, second} {
-		h.forge.AddMember("umbrella", login) // else they are outsiders now
+		h.hub(fates).AddMember("umbrella", login) // else they are outsiders now
 	}
-	h.forge.Install(h.app, "umbrella")
-	h.forge.TransferRepo("acme/store", "umbrella")
+	h.hub(programs).Install(h.app(), "umbrella")
+	h.hub(fates).TransferRepo("acme/store", "umbrella")
 	owner = "umbrella"
 	apply("transferred", 1)
 
 	h.must(h.as("owner").CreateBranch(t.Context(), "umbrella/store", "trunk", "main"))
-	h.forge.SetDefaultBranch("umbrella/store", "trunk")
+	h.hub(fates).SetDefaultBranch("umbrella/store", "trunk")
 	h.recover()
 	h.must(h.as(opener).Retarget(t.Context(), "umbrella/store", pulls[2], "trunk"))
 	h.recover()
@@ -200,13 +201,13 @@ func TestRepositoryIsFollowedWhereverItGoes(t *testing.T) {
 	if got := h.unsettled(reviewer, pulls[3], "/approve"); got != "" {
 		t.Errorf("a pull against what is no longer a base branch of ours is answered: %s", got)
 	}
-	h.forge.SetDefaultBranch("umbrella/store", "main")
+	h.hub(fates).SetDefaultBranch("umbrella/store", "main")
 
-	h.forge.ArchiveRepo("umbrella/store")
+	h.hub(fates).ArchiveRepo("umbrella/store")
 	h.recover()
-	h.forge.ForgetCalls()
+	h.hub(counted).ForgetCalls()
 	for range 5 {
-		h.forge.Advance(time.Hour)
+		h.advance(time.Hour)
 		h.must(h.bot.WantAll(t.Context()))
 		h.recover()
 	}
@@ -216,22 +217,22 @@ func TestRepositoryIsFollowedWhereverItGoes(t *testing.T) {
 	if n := h.logged("is archived: it is left alone"); n != 1 {
 		t.Errorf("the log tells of the archive %d times", n)
 	}
-	h.forge.UnarchiveRepo("umbrella/store") // a webhook tells
+	h.hub(fates).UnarchiveRepo("umbrella/store") // a webhook tells
 	h.recover()
 	apply("unarchived", 3)
 
-	h.forge.Revoke(h.app.BotLogin())
+	h.hub(programs).Revoke(h.login)
 	mustContain(t, h.unsettled(reviewer, pulls[4], "/hold"), "held")
 
-	h.forge.Uninstall(h.app, "umbrella")
-	h.forge.ForgetCalls()
+	h.hub(programs).Uninstall(h.app(), "umbrella")
+	h.hub(counted).ForgetCalls()
 	h.must(h.bot.WantAll(t.Context()))
 	h.pass(3 * time.Hour)
 	told := h.logged("a repository cannot be reached")
 	if reads, writes := h.botCalls(); len(writes) > 0 || reads > 3*180+20 || told < 1 || told > 4 {
 		t.Errorf("uninstalled for three hours: %d reads, writes %v, %d lines in the log", reads, writes, told)
 	}
-	h.forge.Install(h.app, "umbrella")
+	h.hub(programs).Install(h.app(), "umbrella")
 	h.recover()
 	mustContain(t, h.unsettled(reviewer, pulls[4], "/unhold"), "lifted")
 	mustContain(t, h.unsettled(reviewer, pulls[4], "/approve"), "approved")
@@ -256,10 +257,10 @@ func TestWhatWasSaidTwiceIsThereOnce(t *testing.T) {
 	id, err := h.as(reviewer).Comment(t.Context(), shop, n, "/approve")
 	h.must(err)
 	h.settle()
-	ours := h.forge.AsApp(h.app, shop)
+	ours := h.hub(programs).AsApp(h.app(), shop)
 	before := h.comments(n)
 	for _, c := range before {
-		if c.User.Login == h.app.BotLogin() {
+		if c.Author == h.login {
 			_, err := ours.Comment(t.Context(), shop, n, c.Body)
 			h.must(err)
 		}
@@ -297,7 +298,7 @@ func TestWhatWasSaidTwiceIsThereOnce(t *testing.T) {
 func TestSpentLimitIsWaitedForWithoutARequest(t *testing.T) {
 	h := newHouse(t, build{})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
-	h.forge.Fail(func(r *http.Request) *forgetest.Fault {
+	h.fail(func(r *http.Request) *forgetest.Fault {
 		if !asksLockkeeper(r) || strings.Contains(r.URL.Path, ".git/") {
 			return nil
 		}
@@ -310,20 +311,20 @@ func TestSpentLimitIsWaitedForWithoutARequest(t *testing.T) {
 		id, err := h.as(login).Comment(t.Context(), shop, n, body)
 		h.must(err)
 		ids = append(ids, id)
-		h.must(h.forge.Flush(t.Context()))
+		h.must(h.hub(bent).Flush(t.Context()))
 	}
 	say(reviewer, "/approve")
 	h.until("work is put off", func() bool { return h.logged("the forge asks to slow down") > 0 })
 	h.must(h.bot.WantAll(t.Context()))
 	h.pass(5 * time.Minute)
-	h.forge.ForgetCalls()
+	h.hub(counted).ForgetCalls()
 	say(second, "/apply")
 	h.must(h.bot.WantAll(t.Context()))
 	h.pass(45 * time.Minute)
 	if reads, writes := h.botCalls(); reads+len(writes) > 0 {
 		t.Errorf("while nothing is granted: %d reads, writes %v", reads, writes)
 	}
-	h.forge.Fail(nil)
+	h.fail(nil)
 	h.pass(15 * time.Minute)
 	h.recover()
 	expect(t, "approve", h.replyTo(n, ids[0]), "approved")
@@ -339,22 +340,14 @@ func TestSpentLimitIsWaitedForWithoutARequest(t *testing.T) {
 func TestSweepsLeaveTheLastCallsToPeople(t *testing.T) {
 	h := newHouse(t, build{})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
-	h.forge.Mu.Lock()
-	most := 0
-	for _, used := range h.forge.Used {
-		most = max(most, used)
-	}
-	h.forge.Opt.RateLimit = most + 52
-	h.forge.Mu.Unlock()
+	h.grants(52)
 	h.say(second, n, "/help") // the bot hears of it
 	h.must(h.bot.WantAll(t.Context()))
 	h.until("work is put off", func() bool { return h.logged("are kept for people") > 0 })
 	id, err := h.as(reviewer).Comment(t.Context(), shop, n, "/approve")
 	h.must(err)
 	h.until("a person is answered", func() bool { return h.answered(n, id) })
-	h.forge.Mu.Lock()
-	h.forge.Opt.RateLimit = 5000
-	h.forge.Mu.Unlock()
+	h.grants(5000)
 	expect(t, "approve", h.replyTo(n, id), "approved")
 	h.pass(62 * time.Minute)
 	h.recover()

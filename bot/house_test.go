@@ -24,9 +24,11 @@ import (
 	"lockkeeper/cluster/clustertest"
 	"lockkeeper/cluster/kube"
 	"lockkeeper/cluster/manifest"
+	"lockkeeper/forge"
 	"lockkeeper/forge/forgetest"
 	"lockkeeper/forge/git"
-	"lockkeeper/forge/github"
+	"lockkeeper/forge/people"
+	lookalike "lockkeeper/forge/people/github"
 )
 
 var plane = clustertest.Shared{Options: clustertest.Options{Nodes: 1}}
@@ -52,12 +54,14 @@ const (
 
 const shop = "acme/shop"
 
-// house is a whole lockkeeper, from the webhook to the cluster: the look-alike
-// of the forge, the driver, the bot, its store and a real API server.
+// house is a whole lockkeeper, from the webhook to the cluster: a forge with its
+// people, the driver, the bot, its store and a real API server.
 type house struct {
 	t        *testing.T
-	forge    *forgetest.Server
-	app      *forgetest.App
+	venue    venue
+	forge    people.Forge
+	login    string        // the bot's
+	repo     forge.RepoRef // acme/shop
 	store    *store.Store
 	bot      *bot.Bot
 	clusters map[string]cluster.Cluster
@@ -65,12 +69,14 @@ type house struct {
 	kube     kubernetes.Interface
 	plane    *clustertest.ControlPlane
 	// ns is the namespace of this story, and the name of its target.
-	ns     string
-	github *github.Forge
-	dir    string
-	cancel context.CancelFunc
-	ran    chan error
-	log    *slog.Logger
+	ns string
+	// settled is when the story last waited for everybody.
+	settled time.Time
+	driver  *intent
+	dir     string
+	cancel  context.CancelFunc
+	ran     chan error
+	log     *slog.Logger
 	// What leak_test.go looks at when the story is over. leaky is a story in
 	// which something gets out on purpose.
 	ears    *ears
@@ -93,13 +99,15 @@ type build struct {
 	Config string
 	// Server changes the operator's file.
 	Server func(*config.Server)
+	// On is the kind of forge, if the story is told on a certain one.
+	On string
 	// RealTime lets the forge's clock follow the machine's, for a bot that runs
 	// in a process of its own.
 	RealTime bool
 	// Lazy makes the forge compute whether a pull can be merged only once asked.
 	Lazy bool
 	// Protect are the rules of main.
-	Protect forgetest.Protection
+	Protect people.Protection
 }
 
 const plainConfig = `targets:
@@ -124,7 +132,7 @@ func configMap(name, value string) string {
 func newHouse(t *testing.T, b build) *house {
 	t.Helper()
 	t.Parallel()
-	h := &house{t: t, plane: plane.Get(t), dir: t.TempDir(), ears: &ears{}, said: &record{}, metrics: web.NewMetrics()}
+	h := &house{t: t, venue: venues[stage(b)], plane: plane.Get(t), dir: t.TempDir(), ears: &ears{}, said: &record{}, metrics: web.NewMetrics()}
 	h.log = slog.New(slog.NewTextHandler(h.said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h.ns = h.plane.Namespace(t)
 	h.kube = kubernetes.NewForConfigOrDie(h.plane.RESTConfig())
@@ -141,15 +149,17 @@ func (h *house) in(s string) string { return strings.ReplaceAll(s, "NS", h.ns) }
 
 func (h *house) seed(b build) {
 	h.t.Helper()
+	ctx := h.t.Context()
 	var err error
-	h.forge, err = forgetest.New(forgetest.Options{RealTime: b.RealTime, LazyMergeable: b.Lazy, Validate: func(v string) { h.t.Errorf("the look-alike broke GitHub's schema: %s", v) }})
+	h.forge, err = h.venue.open(h.t, b)
 	h.must(err)
 	h.t.Cleanup(func() { h.must(h.forge.Close()) })
+	h.login = h.forge.Access().Login
 	for _, u := range []string{"owner", opener, reviewer, second, outsider} {
-		h.forge.AddUser(u)
+		h.person(u)
 	}
-	h.forge.AddOrg("acme", "owner")
-	h.forge.AddTeam("acme", "platform", "", reviewer)
+	h.must(h.forge.AddOrg(ctx, "acme", "owner"))
+	h.team("platform", reviewer)
 	files := map[string]string{config.RepoFile: h.in(plainConfig), "deploy/a.yaml": h.in(configMap("a", "one"))}
 	if b.Config != "" {
 		files[config.RepoFile] = h.in(b.Config)
@@ -157,26 +167,26 @@ func (h *house) seed(b build) {
 	for path, text := range b.Files {
 		files[h.in(path)] = h.in(text)
 	}
-	_, err = h.forge.AddRepo(h.t.Context(), forgetest.NewRepo{Owner: "acme", Name: "shop", Files: files})
+	h.repo, err = h.forge.AddRepo(ctx, people.NewRepo{Owner: "acme", Name: "shop", Files: files})
 	h.must(err)
 	for _, u := range []string{opener, reviewer, second} {
-		h.forge.AddMember("acme", u)
-		h.forge.Grant(shop, u, "write")
+		h.member(u)
+		h.grant(u, forge.Write)
 	}
-	h.forge.Protect(shop, "main", b.Protect)
-	m, err := github.Manifest("http://127.0.0.1", "http://127.0.0.1/done", "lockkeeper")
-	h.must(err)
-	h.app, err = h.forge.AddApp("acme", "lockkeeper", m.DefaultPermissions, m.DefaultEvents...)
-	h.must(err)
-	h.forge.Install(h.app, "acme", shop)
+	if l, is := h.forge.(*lookalike.Forge); is { // administrators may pass by these
+		l.Server.Protect(shop, "main", forgetest.Protection{Checks: b.Protect.Checks, Reviews: b.Protect.Reviews})
+	} else if b.Protect.Reviews > 0 || len(b.Protect.Checks) > 0 {
+		h.must(h.forge.Protect(ctx, shop, "main", b.Protect))
+	}
+	h.must(h.forge.Admit(ctx, shop))
 }
 
 func (h *house) configure(b build) {
 	h.server = &config.Server{
 		Clusters: map[string]config.Cluster{"main": {Kubeconfig: h.plane.Kubeconfig}},
-		Forges:   config.Forges{GitHub: &config.GitHub{Dealings: config.Dealings{ServiceAccounts: []int64{config.GitHubWebFlow}}}},
+		Forges:   h.venue.section(h.forge.Access()),
 		Repositories: []config.Repository{{
-			ID: h.forge.RepoID(shop), Name: shop, Apply: config.ApplyOnComment, Merge: "squash",
+			ID: h.repo.ID, Name: shop, Apply: config.ApplyOnComment, Merge: "squash",
 			Allow: []config.Allowance{{
 				Paths: []string{"**"}, Clusters: []string{"main"}, Environments: []string{"production", "staging"},
 				Namespaces: []string{h.ns}, ClusterKinds: []string{"Namespace"},
@@ -205,10 +215,11 @@ func (h *house) start() {
 	h.must(err)
 	mirrors, err := git.OpenCache(ctx, h.dir+"/mirrors", git.Options{})
 	h.must(err)
-	h.github, err = github.New(ctx, github.Config{APIURL: h.forge.URL + "/api/v3", AppID: h.app.ID, PrivateKey: []byte(h.app.Key), UserAgent: "lockkeeper-test", HTTPClient: &http.Client{Transport: h.ears}, Now: h.forge.Now})
+	driver, err := h.venue.driver(ctx, h.forge.Access(), &http.Client{Transport: h.ears}, h.forge.Now)
 	h.must(err)
+	h.driver = &intent{Forge: driver}
 	h.bot, err = bot.New(ctx, bot.Config{
-		Server: h.server, Forge: h.github, Store: h.store, Mirrors: mirrors, Renderer: renderer,
+		Server: h.server, Forge: h.driver, Store: h.store, Mirrors: mirrors, Renderer: renderer,
 		Clusters: h.clusters, Log: h.log, Now: h.forge.Now, Version: "test", Progress: time.Nanosecond,
 		Step: func(ctx context.Context, at bot.Step) {
 			h.log.DebugContext(ctx, "step", "key", at.Key, "step", at.Name, "done", at.Done)
@@ -221,14 +232,13 @@ func (h *house) start() {
 	h.must(err)
 	h.bot.Bootstrap(ctx)
 	door, err := web.New(web.Config{
-		Forge: "github", Secrets: []secret.Secret{hookSecret}, Logger: h.log, Metrics: h.metrics,
-		Verify: github.Verify,
-		Parse:  github.ParseEvent, Wants: h.bot.Wants, Deliver: h.store.AddDelivery,
+		Forge: h.forge.Kind(), Secrets: []secret.Secret{hookSecret}, Logger: h.log, Metrics: h.metrics,
+		Verify: h.venue.verify, Parse: h.venue.parse, Wants: h.bot.Wants, Deliver: h.store.AddDelivery,
 	})
 	h.must(err)
 	h.page = door
 	hooks := httptest.NewServer(door)
-	h.forge.SetWebhook(h.app, hooks.URL+"/webhook", hookSecret)
+	h.must(h.forge.Hook(ctx, hooks.URL+"/webhook", hookSecret))
 	h.ran = make(chan error, 1)
 	go func() {
 		err := h.store.Run(ctx, 4, h.bot.Handle)
@@ -264,17 +274,26 @@ func (h *house) settle() {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 5*time.Minute)
 	defer cancel()
-	for {
-		before := len(h.forge.Deliveries())
-		h.must(h.forge.Flush(ctx))
-		h.must(h.store.Idle(ctx))
-		if len(h.forge.Deliveries()) == before {
-			return
+	for answered := -1; ; {
+		h.must(h.forge.Settle(ctx))
+		if answered == h.forge.Delivered() {
+			break
 		}
+		answered = h.forge.Delivered()
+		h.must(h.store.Idle(ctx))
 	}
+	h.settled = time.Now()
 }
 
-func (h *house) as(login string) *forgetest.Client { return h.forge.As(login) }
+// as is somebody at work. On a forge that tells whole seconds of the machine's
+// clock, nobody acts within the second in which the bot did: approvals of the
+// second of the report's publication do not count.
+func (h *house) as(login string) people.Person {
+	if _, virtual := h.forge.(interface{ Advance(time.Duration) }); !virtual {
+		time.Sleep(time.Until(h.settled.Truncate(time.Second).Add(time.Second)))
+	}
+	return worker{h.forge.As(login), h.driver.Limits().Reserved}
+}
 
 // push commits files on a branch of the repository, made from main if new.
 func (h *house) push(login, branch string, files map[string]string) string {
@@ -283,7 +302,7 @@ func (h *house) push(login, branch string, files map[string]string) string {
 	for path, text := range files {
 		filled[h.in(path)] = h.in(text)
 	}
-	sha, err := h.as(login).Push(h.t.Context(), shop, branch, "main", forgetest.Commit{Message: "change " + branch, Files: forgetest.Text(filled)})
+	sha, err := h.as(login).Push(h.t.Context(), shop, branch, "main", people.Commit{Message: "change " + branch, Files: filled})
 	h.must(err)
 	return sha
 }
@@ -318,17 +337,14 @@ func (h *house) replyTo(number int, id int64) string {
 	return strings.Join(replies, "\n")
 }
 
-type comment struct {
-	ID   int64
-	Body string
-	User struct{ Login string }
-}
-
-func (h *house) comments(number int) []comment {
+func (h *house) comments(number int) []people.Comment {
 	h.t.Helper()
-	var out []comment
-	h.must(h.as(opener).Do(h.t.Context(), "GET", fmt.Sprintf("/repos/%s/issues/%d/comments?per_page=100", shop, number), nil, &out))
-	return out
+	all, err := h.forge.As(opener).Comments(h.t.Context(), shop, number)
+	h.must(err)
+	for i := range all {
+		all[i].Body = h.plainly(all[i].Body)
+	}
+	return all
 }
 
 // sticky is the report: there must be one.
@@ -347,31 +363,21 @@ func (h *house) sticky(number int) string {
 }
 
 type pull struct {
-	State  string
-	Merged bool
-	Head   struct{ SHA string }
+	Number             int
+	Title, Body, State string
+	Merged             bool
+	Head               struct{ Ref, SHA string }
+}
+
+func pullOf(p people.Pull) pull {
+	return pull{Number: p.Number, Title: p.Title, Body: p.Body, State: string(p.State), Merged: p.Merged, Head: struct{ Ref, SHA string }{p.Head, p.HeadSHA}}
 }
 
 func (h *house) pull(number int) pull {
 	h.t.Helper()
-	var p pull
-	h.must(h.as(opener).Do(h.t.Context(), "GET", fmt.Sprintf("/repos/%s/pulls/%d", shop, number), nil, &p))
-	return p
-}
-
-// check is the conclusion of our check on a commit, "" while it has none.
-func (h *house) check(sha string) string {
-	h.t.Helper()
-	var out struct {
-		CheckRuns []struct{ Name, Conclusion string } `json:"check_runs"`
-	}
-	h.must(h.as(opener).Do(h.t.Context(), "GET", fmt.Sprintf("/repos/%s/commits/%s/check-runs", shop, sha), nil, &out))
-	for _, r := range out.CheckRuns {
-		if r.Name == "lockkeeper" {
-			return r.Conclusion
-		}
-	}
-	return "missing"
+	p, err := h.forge.As(opener).Pull(h.t.Context(), shop, number)
+	h.must(err)
+	return pullOf(p)
 }
 
 // value is what the live ConfigMap says, "" if there is none.

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path"
 	"slices"
 	"strings"
@@ -140,8 +139,9 @@ func (r *record) String() string {
 // and what Secrets hold.
 func (h *house) planted() []secret.Secret {
 	h.t.Helper()
+	a := h.forge.Access()
 	// How the tokens of a program are handed to Git, whatever they are.
-	all := []secret.Secret{hookSecret, secret.Secret(h.app.Key), liveMark, "x-access-token:ghs_"}
+	all := []secret.Secret{hookSecret, secret.Secret(a.Key), secret.Secret(a.Token), liveMark, "x-access-token:ghs_"}
 	for _, t := range h.ears.tokens {
 		all = append(all, secret.Secret(t))
 	}
@@ -178,10 +178,7 @@ func (h *house) told() []said {
 	for line := range strings.Lines(h.said.String()) {
 		all = append(all, said{where: "log", text: line})
 	}
-	cmd := exec.Command("git", "-C", h.forge.Dir(shop), "log", "--all", "--author=lockkeeper", "--format=%an %ae%n%B")
-	out, err := cmd.CombinedOutput()
-	h.must(err)
-	all = append(all, said{where: "commit message", text: string(out)})
+	all = append(all, said{where: "commit message", text: h.git(h.clone(), "log", "--all", "--author="+h.login, "--format=%an %ae%n%B")})
 	w := httptest.NewRecorder()
 	h.page.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	all = append(all, said{where: "metrics", text: w.Body.String()})
@@ -211,12 +208,12 @@ func (h *house) toldByPrograms() (all []said) {
 	if len(h.programs) == 0 {
 		return all
 	}
-	var pulls []struct{ Number int }
 	ctx := context.WithoutCancel(h.t.Context())
-	h.must(h.as(opener).Do(ctx, "GET", "/repos/"+shop+"/issues?state=all&per_page=100", nil, &pulls))
+	pulls, err := h.forge.As(opener).Pulls(ctx, shop)
+	h.must(err)
 	for _, p := range pulls {
-		var page []comment
-		h.must(h.as(opener).Do(ctx, "GET", fmt.Sprintf("/repos/%s/issues/%d/comments?per_page=100", shop, p.Number), nil, &page))
+		page, err := h.forge.As(opener).Comments(ctx, shop, p.Number)
+		h.must(err)
 		for _, c := range page {
 			all = append(all, said{where: fmt.Sprintf("a comment on #%d", p.Number), text: c.Body})
 		}
@@ -312,11 +309,11 @@ func TestLeaksAreFoundWhereverTheyAre(t *testing.T) {
 	if len(h.ears.tokens) == 0 {
 		t.Fatal("no token was minted, so that none is looked for")
 	}
-	key := strings.Split(h.app.Key, "\n")[3] // a line of it gives it away
+	key := strings.Split(h.app().Key, "\n")[3] // a line of it gives it away
 	h.log.Info("a line of the key", "key", key)
-	_, err := h.github.CreateComment(ctx, repo, n, "in base64: "+base64.StdEncoding.EncodeToString([]byte("password "+gitMark+"value")))
+	_, err := h.driver.CreateComment(ctx, repo, n, "in base64: "+base64.StdEncoding.EncodeToString([]byte("password "+gitMark+"value")))
 	h.must(err)
-	_, err = h.github.SetCheck(ctx, repo, forge.Check{Name: "other", SHA: h.pull(n).Head.SHA, Title: h.ears.tokens[0], State: forge.Success})
+	_, err = h.driver.SetCheck(ctx, repo, forge.Check{Name: "other", SHA: h.pull(n).Head.SHA, Title: h.ears.tokens[0], State: forge.Success})
 	h.must(err)
 	_, err = h.store.AppendRecord(ctx, audit.Record{Type: audit.Hold, Reason: hookSecret, Time: h.forge.Now()})
 	h.must(err)

@@ -60,7 +60,7 @@ func TestPushDoesNotEndASoak(t *testing.T) {
 	h.refused(second, n, "two", "apply "+h.ns+"-stage in staging first")
 	mustContain(t, h.say(second, n, "/apply "+h.ns+"-stage"), "🚀")
 	h.refused(second, n, "two", "has to soak in staging until")
-	h.forge.Advance(31 * time.Minute)
+	h.advance(31 * time.Minute)
 	h.applied(second, n, "two")
 }
 
@@ -74,7 +74,7 @@ func TestMergedPullSoaks(t *testing.T) {
 	h.say(reviewer, n, "/approve")
 	mustContain(t, h.say(second, n, "/apply "+h.ns+"-stage"), "🚀")
 	h.refused(second, n, "two", "has to soak in staging until")
-	h.forge.Advance(31 * time.Minute)
+	h.advance(31 * time.Minute)
 	h.say(second, n, "/apply")
 	if got := h.value("a"); got != "two" {
 		t.Fatalf("after the soak a is %q:\n%s", got, h.sticky(n))
@@ -155,7 +155,7 @@ func TestPushedMergeThatHoldsMoreThanThePullWaits(t *testing.T) {
 	dir := h.clone()
 	merge := h.git(dir, "-c", "user.name=owner", "-c", "user.email=owner@example.com",
 		"commit-tree", "evil^{tree}", "-p", "main", "-p", "change", "-m", "Merge")
-	h.must(h.as("owner").PushFrom(t.Context(), dir, shop, merge+":refs/heads/main"))
+	h.must(h.pushFrom("owner", dir, merge+":refs/heads/main"))
 	h.settle()
 	if !h.pull(n).Merged {
 		t.Fatal("the look-alike does not take the push for a merge")

@@ -22,6 +22,7 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/store"
 	"lockkeeper/bot/store/pgtest"
+	"lockkeeper/forge"
 )
 
 // replicas are real programs that share a PostgreSQL and stand behind one
@@ -67,7 +68,7 @@ func newReplicas(t *testing.T, b build) *replicas {
 	}
 	front := httptest.NewServer(http.HandlerFunc(r.balance))
 	t.Cleanup(front.Close)
-	r.forge.SetWebhook(r.app, front.URL+"/webhook", hookSecret)
+	r.must(r.forge.Hook(t.Context(), front.URL+"/webhook", hookSecret))
 	return r
 }
 
@@ -175,7 +176,7 @@ func TestStoppedReplicaDoesNoHarm(t *testing.T) {
 	r := newReplicas(t, build{Files: map[string]string{"deploy/b.yaml": configMap("b", "one")}})
 	a := r.start()
 	n := r.openAgainst("change", map[string]string{"deploy/a.yaml": configMap("a", "two"), "deploy/z.yaml": stuckFor, "deploy/b.yaml": ""})
-	_, err := r.as(reviewer).Review(t.Context(), shop, n, "APPROVE", "")
+	_, err := r.as(reviewer).Review(t.Context(), shop, n, forge.Approved, "")
 	r.must(err)
 	r.until("the plan may be applied", func() bool { return strings.Contains(r.sticky(n), "ready for `/apply`") })
 	id, err := r.as(second).Comment(t.Context(), shop, n, "/apply")
@@ -263,7 +264,7 @@ func TestRollingUpgradeLosesNothing(t *testing.T) {
 			r.start()
 		}
 	}
-	r.must(r.forge.Flush(t.Context()))
+	r.must(r.forge.Settle(t.Context()))
 	for _, n := range numbers {
 		for _, id := range asked[n] {
 			r.until("every command is answered", func() bool { return r.replyTo(n, id) != "" })
@@ -296,7 +297,7 @@ func TestRollingUpgradeLosesNothing(t *testing.T) {
 	if _, err := audit.Verify(audit.Genesis, all); err != nil {
 		t.Errorf("the audit trail is broken: %v", err)
 	}
-	for _, d := range r.forge.Deliveries() {
+	for _, d := range r.hub(bent).Deliveries() {
 		if status := cmp.Or(d.Status, 200); status >= 300 {
 			t.Errorf("a webhook was answered with %d", status)
 		}
@@ -315,7 +316,7 @@ func TestReplicasApplyToATargetOneAtATime(t *testing.T) {
 	var numbers []int
 	for i := range 3 {
 		n := r.openAgainst(fmt.Sprint("change-", i), map[string]string{fmt.Sprintf("deploy/c%d.yaml", i): configMap(fmt.Sprint("c", i), "two")})
-		_, err := r.as(reviewer).Review(t.Context(), shop, n, "APPROVE", "")
+		_, err := r.as(reviewer).Review(t.Context(), shop, n, forge.Approved, "")
 		r.must(err)
 		numbers = append(numbers, n)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
-	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge/people"
 )
 
 // free checks that no lease is left.
@@ -70,8 +70,8 @@ func TestRebaseMergeAppliesAllOfItsCommits(t *testing.T) {
 		Config: strings.Replace(plainConfig, "required: 1", "required: 0", 1),
 		Server: func(s *config.Server) { s.Repositories[0].Apply = config.ApplyOnMerge },
 	})
-	file := func(name, value string) forgetest.Commit {
-		return forgetest.Commit{Message: "change " + name, Files: forgetest.Text(map[string]string{"deploy/" + name + ".yaml": h.in(configMap(name, value))})}
+	file := func(name, value string) people.Commit {
+		return people.Commit{Message: "change " + name, Files: map[string]string{"deploy/" + name + ".yaml": h.in(configMap(name, value))}}
 	}
 	_, err := h.as(opener).Push(t.Context(), shop, "change", "main", file("a", "two"), file("b", "three"))
 	h.must(err)
@@ -92,7 +92,7 @@ func TestMergeWithoutAWebhookIsFoundBySweeping(t *testing.T) { // invariant 4
 		Server: func(s *config.Server) { s.Repositories[0].Apply = config.ApplyOnMerge },
 	})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
-	h.forge.SetWebhook(h.app, "http://127.0.0.1:1/", hookSecret)
+	h.deaf()
 	_, err := h.as(second).Merge(t.Context(), shop, n, "merge")
 	h.must(err)
 	h.must(h.store.Want(t.Context(), fmt.Sprintf("sweep/%d", h.server.Repositories[0].ID)))
@@ -131,12 +131,12 @@ func TestThreat2RestoreIsJudgedByThePolicyOfTheBase(t *testing.T) { // threat 2
 func TestThreat34RewrittenBaseFreezesItsPulls(t *testing.T) { // threat 34
 	h := newHouse(t, build{})
 	h.must(h.as("owner").CreateBranch(t.Context(), shop, "start", "main"))
-	_, err := h.as("owner").Push(t.Context(), shop, "main", "main", forgetest.Commit{Message: "more", Files: forgetest.Text(map[string]string{"more.md": "more\n"})})
+	_, err := h.as("owner").Push(t.Context(), shop, "main", "main", people.Commit{Message: "more", Files: map[string]string{"more.md": "more\n"}})
 	h.must(err)
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	h.say(reviewer, n, "/approve")
 	mustContain(t, h.sticky(n), "ready for")
-	_, err = h.as("owner").ForcePush(t.Context(), shop, "main", "start", forgetest.Commit{Message: "rewritten", Files: forgetest.Text(map[string]string{"less.md": "less\n"})})
+	_, err = h.as("owner").ForcePush(t.Context(), shop, "main", "start", people.Commit{Message: "rewritten", Files: map[string]string{"less.md": "less\n"}})
 	h.must(err)
 	h.settle()
 	mustContain(t, h.sticky(n), "main was rewritten")
@@ -156,7 +156,7 @@ func TestCommandsForAnotherBotAreLeftAlone(t *testing.T) {
 	h.must(err)
 	id, err := h.as(reviewer).Comment(t.Context(), shop, n, "/approve")
 	h.must(err)
-	h.forge.Advance(24 * time.Hour)
+	h.advance(24 * time.Hour)
 	h.start()
 	mustContain(t, h.say(outsider, n, "/status"), "not yet allowed")
 	if got := h.replyTo(n, id); got != "" {

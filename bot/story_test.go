@@ -5,7 +5,9 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
+	"lockkeeper/forge"
 	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge/people"
 )
 
 func TestPullIsPlannedApprovedAppliedAndMerged(t *testing.T) {
@@ -42,11 +44,11 @@ func TestWebhookToReportTakesAtMostTwelveForgeCalls(t *testing.T) {
 	h := newHouse(t, build{})
 	h.push(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	h.settle()
-	h.forge.ForgetCalls()
+	h.hub(counted).ForgetCalls()
 	_, err := h.as(opener).OpenPull(t.Context(), shop, "main", "change", "Change", "")
 	h.must(err)
 	h.settle()
-	calls := h.forge.Calls(h.app.BotLogin(), h.app.Slug)
+	calls := h.hub(counted).Calls(h.login, h.app().Slug)
 	if len(calls) == 0 || len(calls) > 12 {
 		t.Errorf("%d forge calls from webhook to report, want 1 to 12:", len(calls))
 		for _, c := range calls {
@@ -115,9 +117,9 @@ func TestThreat11EditedAndDeletedApprovalsDoNotCount(t *testing.T) { // threat 1
 			h.settle()
 			mustContain(t, h.sticky(n), "ready for")
 			if act == "edited" {
-				h.must(h.as(reviewer).EditComment(t.Context(), shop, id, "never mind"))
+				h.must(h.as(reviewer).EditComment(t.Context(), shop, n, id, "never mind"))
 			} else {
-				h.must(h.as(reviewer).DeleteComment(t.Context(), shop, id))
+				h.must(h.as(reviewer).DeleteComment(t.Context(), shop, n, id))
 			}
 			h.settle()
 			mustContain(t, h.sticky(n), "not counted", act)
@@ -129,13 +131,13 @@ func TestThreat11EditedAndDeletedApprovalsDoNotCount(t *testing.T) { // threat 1
 func TestReviewApprovesAndRequestForChangesBlocks(t *testing.T) {
 	h := newHouse(t, build{})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
-	_, err := h.as(reviewer).Review(t.Context(), shop, n, "APPROVE", "")
+	_, err := h.as(reviewer).Review(t.Context(), shop, n, forge.Approved, "")
 	h.must(err)
-	objection, err := h.as(second).Review(t.Context(), shop, n, "REQUEST_CHANGES", "not like this")
+	objection, err := h.as(second).Review(t.Context(), shop, n, forge.ChangesRequested, "not like this")
 	h.must(err)
 	h.settle()
 	mustContain(t, h.say(reviewer, n, "/apply"), "refused", "requests changes")
-	h.must(h.as("owner").DismissReview(t.Context(), shop, n, objection, "settled"))
+	h.must(h.as("owner").Dismiss(t.Context(), shop, n, objection))
 	h.settle()
 	mustContain(t, h.say(reviewer, n, "/apply"), "Merged as")
 }
@@ -167,7 +169,7 @@ func TestApprovalOfAnOutsiderDoesNotCount(t *testing.T) {
 	h := newHouse(t, build{})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	mustContain(t, h.say(outsider, n, "/approve"), "refused", "write access")
-	_, err := h.as(outsider).Review(t.Context(), shop, n, "APPROVE", "")
+	_, err := h.as(outsider).Review(t.Context(), shop, n, forge.Approved, "")
 	h.must(err)
 	h.settle()
 	mustContain(t, h.say(second, n, "/apply"), "refused", "not counted")
@@ -176,9 +178,9 @@ func TestApprovalOfAnOutsiderDoesNotCount(t *testing.T) {
 
 func TestThreat1ForkIsPlannedOnlyWhenAdmitted(t *testing.T) { // threat 1
 	h := newHouse(t, build{})
-	_, err := h.forge.ForkRepo(t.Context(), shop, outsider)
+	_, err := h.as(outsider).Fork(t.Context(), shop)
 	h.must(err)
-	sha, err := h.as(outsider).Push(t.Context(), outsider+"/shop", "change", "main", forgetest.Commit{Message: "from a fork", Files: forgetest.Text(map[string]string{"deploy/a.yaml": h.in(configMap("a", "two"))})})
+	sha, err := h.as(outsider).Push(t.Context(), outsider+"/shop", "change", "main", people.Commit{Message: "from a fork", Files: map[string]string{"deploy/a.yaml": h.in(configMap("a", "two"))}})
 	h.must(err)
 	n, err := h.as(outsider).OpenPull(t.Context(), shop, "main", outsider+":change", "From a fork", "")
 	h.must(err)
@@ -220,7 +222,7 @@ func TestDraftIsPlannedOnRequest(t *testing.T) {
 func TestThreat29PullAgainstABranchOfOnesOwnIsNotHandled(t *testing.T) { // threat 29
 	h := newHouse(t, build{})
 	h.must(h.as(opener).CreateBranch(t.Context(), shop, "mine", "main"))
-	_, err := h.as(opener).Push(t.Context(), shop, "mine", "main", forgetest.Commit{Message: "a policy of my own", Files: forgetest.Text(map[string]string{".lockkeeper.yaml": h.in(plainConfig[:len(plainConfig)-2] + "0\n")})})
+	_, err := h.as(opener).Push(t.Context(), shop, "mine", "main", people.Commit{Message: "a policy of my own", Files: map[string]string{".lockkeeper.yaml": h.in(plainConfig[:len(plainConfig)-2] + "0\n")}})
 	h.must(err)
 	h.push(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	n, err := h.as(opener).OpenPull(t.Context(), shop, "mine", "change", "Change", "")
@@ -241,7 +243,7 @@ func TestThreat29RetargetingVoidsApprovals(t *testing.T) { // threat 29
 	h.must(h.as(opener).CreateBranch(t.Context(), shop, "next", "main"))
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	h.say(reviewer, n, "/approve")
-	_, err := h.as(reviewer).Review(t.Context(), shop, n, "APPROVE", "")
+	_, err := h.as(reviewer).Review(t.Context(), shop, n, forge.Approved, "")
 	h.must(err)
 	h.settle()
 	mustContain(t, h.sticky(n), "ready for")
@@ -258,7 +260,7 @@ func TestThreat29RetargetingVoidsApprovals(t *testing.T) { // threat 29
 }
 
 func TestTwoPullsOnOneTarget(t *testing.T) {
-	h := newHouse(t, build{Protect: forgetest.Protection{}})
+	h := newHouse(t, build{Protect: people.Protection{}})
 	h.seedLive()
 	first := h.open(opener, "first", map[string]string{"deploy/a.yaml": configMap("a", "first")})
 	other := h.open(opener, "other", map[string]string{"deploy/b.yaml": configMap("b", "other")})
@@ -438,7 +440,7 @@ func TestAppliedAfterTheMerge(t *testing.T) {
 
 func TestLostDoubledAndShuffledWebhooksChangeNothing(t *testing.T) { // threats 12 and 15
 	h := newHouse(t, build{})
-	h.forge.SetDelivery(forgetest.DeliveryMode{Copies: 2, Hold: true, Shuffle: 7})
+	h.hub(bent).SetDelivery(forgetest.DeliveryMode{Copies: 2, Hold: true, Shuffle: 7})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	h.say(reviewer, n, "/approve")
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")
@@ -450,7 +452,7 @@ func TestLostDoubledAndShuffledWebhooksChangeNothing(t *testing.T) { // threats 
 func TestMergeQueueIsAnswered(t *testing.T) {
 	h := newHouse(t, build{Server: func(s *config.Server) { s.Repositories[0].Apply = config.ApplyOnMerge }})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
-	sha, err := h.forge.Enqueue(t.Context(), shop, n)
+	sha, err := h.hub(queues).Enqueue(t.Context(), shop, n)
 	h.must(err)
 	h.settle()
 	if got := h.check(sha); got != "success" {

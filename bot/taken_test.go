@@ -41,7 +41,7 @@ func TestApplyEndsWhenItsRunWasTakenOver(t *testing.T) {
 		if at.Name == "apply/update" && at.Done {
 			once.Do(func() {
 				h.push(opener, "change", map[string]string{"deploy/b.yaml": configMap("b", "two")}) // which voids the approval
-				h.takeOver(fmt.Sprintf("pull/%d/%d", h.forge.RepoID(shop), n))
+				h.takeOver(fmt.Sprintf("pull/%d/%d", h.repo.ID, n))
 			})
 		}
 	}

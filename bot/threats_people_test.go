@@ -9,7 +9,9 @@ import (
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/command"
 	"lockkeeper/bot/config"
+	"lockkeeper/forge"
 	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge/people"
 )
 
 // Attacks by what people say, who they are, and what they may see; see
@@ -79,10 +81,10 @@ func TestThreat21SmuggledCommandsDoNothing(t *testing.T) {
 // is a command to whoever quotes or copies it whole.
 func TestThreat22BotsAreNotHeardAndDoNotTalkToThemselves(t *testing.T) {
 	h := newHouse(t, build{})
-	parrot, err := h.forge.AddApp("acme", "parrot", map[string]string{"issues": "write", "pull_requests": "write", "contents": "write", "administration": "write"})
+	parrot, err := h.hub(programs).AddApp("acme", "parrot", map[string]string{"issues": "write", "pull_requests": "write", "contents": "write", "administration": "write"})
 	h.must(err)
-	h.forge.Install(parrot, "acme", shop)
-	bot := h.forge.AsApp(parrot, shop)
+	h.hub(programs).Install(parrot, "acme", shop)
+	bot := h.hub(programs).AsApp(parrot, shop)
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	comments := len(h.comments(n))
 	for _, body := range []string{"/approve", "/apply", "/hold", "/aply", "/help"} {
@@ -105,16 +107,16 @@ func TestThreat22BotsAreNotHeardAndDoNotTalkToThemselves(t *testing.T) {
 
 	// People without write access, and with access that was taken back.
 	h.say(reviewer, n, "/approve")
-	h.forge.Grant(shop, outsider, "triage")
+	h.hub(fine).Grant(shop, outsider, "triage")
 	mustContain(t, h.say(outsider, n, "/apply"), "refused", "write access")
-	h.forge.Grant(shop, second, "")
+	h.grant(second, forge.None)
 	mustContain(t, h.say(second, n, "/apply"), "refused", "write access")
 	h.untouched()
 	for _, c := range []string{"/help", "/explain", "/status", "/aply", "/apply --force\n/approve"} {
 		h.say(outsider, n, c)
 	}
 	for _, c := range h.comments(n) {
-		if c.User.Login != h.app.BotLogin() {
+		if c.Author != h.login {
 			continue
 		}
 		for _, p := range command.Parse(c.Body) {
@@ -127,17 +129,17 @@ func TestThreat22BotsAreNotHeardAndDoNotTalkToThemselves(t *testing.T) {
 // ciApp is another App that writes checks.
 func (h *house) ciApp(slug string) (*forgetest.App, *forgetest.Client) {
 	h.t.Helper()
-	app, err := h.forge.AddApp("acme", slug, map[string]string{"checks": "write", "statuses": "write"})
+	app, err := h.hub(programs).AddApp("acme", slug, map[string]string{"checks": "write", "statuses": "write"})
 	h.must(err)
-	h.forge.Install(app, "acme", shop)
-	return app, h.forge.AsApp(app, shop)
+	h.hub(programs).Install(app, "acme", shop)
+	return app, h.hub(programs).AsApp(app, shop)
 }
 
 // TestThreat25ForgedStatusDoesNotOpenTheGate: others write a check and a status
 // under lockkeeper's name, and one that the policy wants from a certain app.
 // The forge may be taken in by the name; lockkeeper is not.
 func TestThreat25ForgedStatusDoesNotOpenTheGate(t *testing.T) {
-	h := newHouse(t, build{Protect: forgetest.Protection{Checks: []string{"lockkeeper"}}})
+	h := newHouse(t, build{Protect: people.Protection{Checks: []string{"lockkeeper"}}})
 	ci, tests := h.ciApp("ci")
 	_, forger := h.ciApp("forger")
 	h.push("owner", "main", map[string]string{config.RepoFile: plainConfig + fmt.Sprintf("    checks: [{name: ci/test, app: %d}]\n", ci.ID)})
@@ -148,7 +150,7 @@ func TestThreat25ForgedStatusDoesNotOpenTheGate(t *testing.T) {
 		_, err := forger.Check(t.Context(), shop, head, name, "success")
 		h.must(err)
 		h.must(forger.Status(t.Context(), shop, head, name, "success"))
-		h.must(h.as(opener).Status(t.Context(), shop, head, name, "success"))
+		h.must(h.as(opener).Status(t.Context(), shop, head, name, forge.Success))
 	}
 	h.settle()
 	mustContain(t, h.say(second, n, "/apply"), "refused", "1 approval", "ci/test")
@@ -156,7 +158,7 @@ func TestThreat25ForgedStatusDoesNotOpenTheGate(t *testing.T) {
 	mustContain(t, h.say(second, n, "/apply"), "refused", "check ci/test", "forger", "has not run")
 	mustNotContain(t, h.sticky(n), "ready for `/apply`")
 	h.untouched()
-	if got := h.checkOf(head, h.app.Slug); got != "action_required" {
+	if got := h.checkOf(head, h.app().Slug); got != "action_required" {
 		t.Errorf("our own check concluded %q", got)
 	}
 	_, err := tests.Check(t.Context(), shop, head, "ci/test", "failure")
@@ -181,7 +183,7 @@ func (h *house) checkOf(sha, slug string) string {
 			App              struct{ Slug string }
 		} `json:"check_runs"`
 	}
-	h.must(h.as(opener).Do(h.t.Context(), "GET", fmt.Sprintf("/repos/%s/commits/%s/check-runs", shop, sha), nil, &out))
+	h.must(h.hub(programs).As(opener).Do(h.t.Context(), "GET", fmt.Sprintf("/repos/%s/commits/%s/check-runs", shop, sha), nil, &out))
 	for _, r := range out.CheckRuns {
 		if r.Name == "lockkeeper" && r.App.Slug == slug {
 			return r.Conclusion
@@ -195,13 +197,13 @@ func (h *house) checkOf(sha, slug string) string {
 // the approval nor the right to give one that a rule gives the old account.
 func TestThreat26LoginsAreNotPeople(t *testing.T) {
 	h := newHouse(t, build{})
-	rule := fmt.Sprintf("      from: {users: [%s#%d, %s#%d]}\n", reviewer, h.forge.UserID(reviewer), second, h.forge.UserID(second))
+	rule := fmt.Sprintf("      from: {users: [%s#%d, %s#%d]}\n", reviewer, h.id(reviewer), second, h.id(second))
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	h.say(reviewer, n, "/approve")
-	h.forge.RenameUser(reviewer, "robert")
+	h.hub(accounts).RenameUser(reviewer, "robert")
 	mustContain(t, h.say(outsider, n, "/status"), "ready for")
-	h.forge.AddUser(reviewer) // somebody takes the login
-	h.forge.Grant(shop, reviewer, "write")
+	h.person(reviewer) // somebody takes the login
+	h.grant(reviewer, forge.Write)
 	mustContain(t, h.say(outsider, n, "/status"), "ready for")
 	mustContain(t, h.sticky(n), "robert")
 	mustContain(t, h.say(second, n, "/apply"), "Merged as")
@@ -212,26 +214,26 @@ func TestThreat26LoginsAreNotPeople(t *testing.T) {
 	// From now on, a rule names the people, and their numbers.
 	h.push("owner", "main", map[string]string{config.RepoFile: plainConfig + rule})
 	h.settle()
-	h.forge.AddUser("dora") // another administrator, for what was pushed past the gate
-	h.forge.AddMember("acme", "dora")
-	h.forge.Grant(shop, "dora", "admin")
+	h.person("dora") // another administrator, for what was pushed past the gate
+	h.member("dora")
+	h.grant("dora", forge.Admin)
 	other := h.open(opener, "other", map[string]string{"deploy/a.yaml": configMap("a", "three")})
 	mustContain(t, h.say(reviewer, other, "/approve"), "refused", "does not count")
 	h.say("dora", other, "/approve")
 	h.say(second, other, "/approve")
-	_, err := h.as(second).Review(t.Context(), shop, other, "APPROVE", "")
+	_, err := h.as(second).Review(t.Context(), shop, other, forge.Approved, "")
 	h.must(err)
 	h.settle()
 	mustContain(t, h.sticky(other), "ready for")
-	h.forge.DeleteUser(second)
-	h.forge.AddUser(second)
-	h.forge.AddMember("acme", second)
-	h.forge.Grant(shop, second, "write")
+	h.hub(accounts).DeleteUser(second)
+	h.person(second)
+	h.member(second)
+	h.grant(second, forge.Write)
 	mustContain(t, h.say(second, other, "/apply"), "refused", "1 approval")
 	// The login is a member's again, whose look at the rule's direct push counts,
 	// and at nothing that the rule asks for.
 	h.say(second, other, "/approve")
-	_, err = h.as(second).Review(t.Context(), shop, other, "APPROVE", "")
+	_, err = h.as(second).Review(t.Context(), shop, other, forge.Approved, "")
 	h.must(err)
 	h.settle()
 	mustContain(t, h.say(second, other, "/apply"), "refused", "1 approval")
@@ -252,7 +254,7 @@ func TestThreat27AdminMergeWithoutApproval(t *testing.T) {
 	for _, mode := range []config.ApplyMode{config.ApplyOnComment, config.ApplyOnMerge} {
 		t.Run(string(mode), func(t *testing.T) {
 			h := newHouse(t, build{
-				Protect: forgetest.Protection{Checks: []string{"lockkeeper"}},
+				Protect: people.Protection{Checks: []string{"lockkeeper"}},
 				Server:  func(s *config.Server) { s.Repositories[0].Apply = mode },
 			})
 			n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
@@ -274,7 +276,7 @@ func TestThreat27AdminMergeWithoutApproval(t *testing.T) {
 			mustContain(t, apply(second), "refused", "1 approval")
 			for _, who := range []string{"owner", opener} { // who merged, and who wrote it
 				mustContain(t, h.say(who, n, "/approve"), "refused")
-				_, err := h.as(who).Review(t.Context(), shop, n, "APPROVE", "")
+				_, err := h.as(who).Review(t.Context(), shop, n, forge.Approved, "")
 				if err == nil {
 					h.settle()
 				}
@@ -367,14 +369,14 @@ func TestThreat32ApprovalIsOfThePlanThatWasShown(t *testing.T) {
 				h.seedLive()
 				n := h.open(opener, "change", map[string]string{"deploy/b.yaml": configMap("b", "two"), "deploy/a.yaml": configMap("a", "two")})
 				mustContain(t, h.sticky(n), "+ data.key: two")
-				h.forge.SetDelivery(forgetest.DeliveryMode{Hold: true, Shuffle: 3})
+				h.hub(bent).SetDelivery(forgetest.DeliveryMode{Hold: true, Shuffle: 3})
 				move(h)
 				var id int64
 				var err error
 				if via == "command" {
 					id, err = h.as(reviewer).Comment(t.Context(), shop, n, "/approve")
 				} else {
-					_, err = h.as(reviewer).Review(t.Context(), shop, n, "APPROVE", "")
+					_, err = h.as(reviewer).Review(t.Context(), shop, n, forge.Approved, "")
 				}
 				h.must(err)
 				apply, err := h.as(second).Comment(t.Context(), shop, n, "/apply")
@@ -404,14 +406,14 @@ func TestThreat32ApprovalInTheSecondOfThePlanIsOfTheOneBefore(t *testing.T) {
 	}
 	comments := func() (out []stamped) {
 		t.Helper()
-		h.must(h.as(opener).Do(t.Context(), "GET", fmt.Sprintf("/repos/%s/issues/%d/comments?per_page=100", shop, n), nil, &out))
+		h.must(h.hub(clock).As(opener).Do(t.Context(), "GET", fmt.Sprintf("/repos/%s/issues/%d/comments?per_page=100", shop, n), nil, &out))
 		return out
 	}
 	h.push(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "evil")})
 	h.settle()
 	shown := comments()[0].Updated
 	mustContain(t, comments()[0].Body, "+ data.key: evil")
-	h.forge.Advance(shown.Sub(h.forge.Now()) - time.Second)
+	h.advance(shown.Sub(h.forge.Now()) - time.Second)
 	id, err := h.as(reviewer).Comment(t.Context(), shop, n, "/approve")
 	h.must(err)
 	for _, c := range comments() {
@@ -442,7 +444,7 @@ func TestThreat32OnlyTheDigestOfThePresentPlanCounts(t *testing.T) {
 	h.push(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "three")})
 	h.settle()
 	h.say(reviewer, n, "/approve")
-	_, err := h.as(reviewer).Review(t.Context(), shop, n, "APPROVE", "/approve "+digest())
+	_, err := h.as(reviewer).Review(t.Context(), shop, n, forge.Approved, "/approve "+digest())
 	h.must(err)
 	h.settle()
 	mustContain(t, h.say(second, n, "/apply"), "refused", "digest")

@@ -60,7 +60,7 @@ func (h *house) world(n int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%+v, a is %q, %d records\n", h.pull(n), h.value("a"), len(all))
 	for _, c := range h.comments(n) {
-		fmt.Fprintf(&b, "%d by %s: %s\n", c.ID, c.User.Login, c.Body)
+		fmt.Fprintf(&b, "%d by %s: %s\n", c.ID, c.Author, c.Body)
 	}
 	return b.String()
 }
@@ -68,7 +68,7 @@ func (h *house) world(n int) string {
 // post delivers a webhook by hand and returns the status of the answer.
 func (h *house) post(header http.Header, body []byte) int {
 	h.t.Helper()
-	r, err := http.NewRequestWithContext(h.t.Context(), http.MethodPost, h.app.WebhookURL, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(h.t.Context(), http.MethodPost, h.app().WebhookURL, bytes.NewReader(body))
 	h.must(err)
 	r.Header = header
 	res, err := http.DefaultClient.Do(r)
@@ -82,7 +82,7 @@ func (h *house) ours(n int, prefix string) []string {
 	h.t.Helper()
 	var out []string
 	for _, c := range h.comments(n) {
-		if c.User.Login == h.app.BotLogin() && strings.HasPrefix(c.Body, prefix) {
+		if c.Author == h.login && strings.HasPrefix(c.Body, prefix) {
 			out = append(out, c.Body)
 		}
 	}
@@ -93,7 +93,7 @@ func (h *house) ours(n int, prefix string) []string {
 // forge answers it.
 func (h *house) once(match func(*http.Request) bool, act func()) {
 	var once sync.Once
-	h.forge.Fail(func(r *http.Request) *forgetest.Fault {
+	h.fail(func(r *http.Request) *forgetest.Fault {
 		if asksLockkeeper(r) && match(r) {
 			once.Do(act)
 		}
@@ -164,8 +164,8 @@ func TestThreat10ForgedReportsAndRepliesAreOnlyText(t *testing.T) {
 
 	// Who may edit the bot's comment may lie in it, until it is looked at.
 	for _, c := range h.comments(n) {
-		if c.User.Login == h.app.BotLogin() && strings.HasPrefix(c.Body, marker) {
-			h.must(h.as("owner").EditComment(t.Context(), shop, c.ID, forged))
+		if c.Author == h.login && strings.HasPrefix(c.Body, marker) {
+			h.must(h.as("owner").EditComment(t.Context(), shop, n, c.ID, forged))
 		}
 	}
 	h.settle()
@@ -191,7 +191,7 @@ func TestThreat11CommentEditedIntoAnApprovalIsNone(t *testing.T) {
 		id, err := h.as(reviewer).Comment(t.Context(), shop, n, "Looks good to me")
 		h.must(err)
 		h.settle()
-		h.must(h.as(editor).EditComment(t.Context(), shop, id, "/approve"))
+		h.must(h.as(editor).EditComment(t.Context(), shop, n, id, "/approve"))
 		h.settle()
 		if got := h.replyTo(n, id); got != "" {
 			t.Errorf("edited by %s, it was answered: %s", editor, got)
@@ -205,13 +205,13 @@ func TestThreat11CommentEditedIntoAnApprovalIsNone(t *testing.T) {
 // its own id and, because no signature covers the headers, under a new one.
 func TestThreat12ReplayedWebhooksChangeNothing(t *testing.T) {
 	h := newHouse(t, build{})
-	h.forge.SetDelivery(forgetest.DeliveryMode{Copies: 2})
+	h.hub(bent).SetDelivery(forgetest.DeliveryMode{Copies: 2})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	replay := func() {
 		t.Helper()
 		before := h.world(n)
-		for i, d := range h.forge.Deliveries() {
-			if d.App != h.app.ID {
+		for i, d := range h.hub(bent).Deliveries() {
+			if d.App != h.app().ID {
 				continue
 			}
 			for _, guid := range []string{d.GUID, fmt.Sprintf("%s-again-%d", d.GUID, i)} {
@@ -231,7 +231,7 @@ func TestThreat12ReplayedWebhooksChangeNothing(t *testing.T) {
 	h.must(err)
 	h.settle()
 	mustContain(t, h.sticky(n), "ready for")
-	h.must(h.as(reviewer).DeleteComment(t.Context(), shop, id))
+	h.must(h.as(reviewer).DeleteComment(t.Context(), shop, n, id))
 	h.settle()
 	mustContain(t, h.say(second, n, "/apply"), "refused")
 	replay() // an approval that was taken back, and an apply that was refused
@@ -252,11 +252,11 @@ func TestThreat13UnsignedAndForgedWebhooksChangeNothing(t *testing.T) {
 	h := newHouse(t, build{})
 	n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 	h.say(reviewer, n, "/approve")
-	h.forge.SetDelivery(forgetest.DeliveryMode{Drop: func(forgetest.Delivery) bool { return true }})
+	h.hub(bent).SetDelivery(forgetest.DeliveryMode{Drop: func(forgetest.Delivery) bool { return true }})
 	_, err := h.as(second).Comment(t.Context(), shop, n, "/apply")
 	h.must(err)
 	h.settle()
-	all := h.forge.Deliveries()
+	all := h.hub(bent).Deliveries()
 	d := all[len(all)-1]
 	if d.Event != "issue_comment" {
 		t.Fatalf("the last webhook is a %s", d.Event)
@@ -264,7 +264,7 @@ func TestThreat13UnsignedAndForgedWebhooksChangeNothing(t *testing.T) {
 	good := forgetest.Sign(hookSecret, d.Payload)
 	other := bytes.Replace(d.Payload, []byte("/apply"), []byte("/hold "), 1)
 	before := h.world(n)
-	h.forge.ForgetCalls()
+	h.hub(counted).ForgetCalls()
 	for name, forgery := range map[string]struct {
 		header, sum string
 		body        []byte
@@ -290,7 +290,7 @@ func TestThreat13UnsignedAndForgedWebhooksChangeNothing(t *testing.T) {
 		}
 	}
 	h.settle()
-	if calls := h.forge.Calls(h.app.BotLogin(), h.app.Slug); len(calls) > 0 {
+	if calls := h.hub(counted).Calls(h.login, h.app().Slug); len(calls) > 0 {
 		t.Errorf("forged webhooks led to calls: %v", calls)
 	}
 	if after := h.world(n); after != before {
@@ -301,7 +301,7 @@ func TestThreat13UnsignedAndForgedWebhooksChangeNothing(t *testing.T) {
 	if got := h.post(header, d.Payload); got != http.StatusAccepted {
 		t.Fatalf("the true delivery is answered %d", got)
 	}
-	h.forge.SetDelivery(forgetest.DeliveryMode{})
+	h.hub(bent).SetDelivery(forgetest.DeliveryMode{})
 	h.settle()
 	if !h.pull(n).Merged {
 		t.Error("the true delivery did nothing")
@@ -336,7 +336,7 @@ func TestThreat16PushBetweenApplyAndTheRun(t *testing.T) {
 			n := h.open(opener, "change", map[string]string{"deploy/a.yaml": configMap("a", "two")})
 			h.say(reviewer, n, "/approve")
 			mustContain(t, h.sticky(n), "ready for")
-			before := h.forge.Head(shop, "main")
+			before := h.head("main")
 			h.once(row.at, func() {
 				if _, err := h.as(opener).Push(t.Context(), shop, "change", "", textCommit(map[string]string{"deploy/a.yaml": h.in(configMap("a", "evil"))})); err != nil {
 					t.Error(err)
@@ -346,7 +346,7 @@ func TestThreat16PushBetweenApplyAndTheRun(t *testing.T) {
 			if got := h.value("a"); got != row.value {
 				t.Errorf("a is %q, want %q", got, row.value)
 			}
-			if h.pull(n).Merged || h.forge.Head(shop, "main") != before {
+			if h.pull(n).Merged || h.head("main") != before {
 				t.Error("merged what nobody approved")
 			}
 			mustContain(t, h.say(second, n, "/apply"), "refused", "1 approval", "the head is now")
@@ -369,6 +369,7 @@ func (h *house) gitAt(login, branch, file, text, moment string) {
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "GIT_AUTHOR_DATE="+moment, "GIT_COMMITTER_DATE="+moment, "GIT_CONFIG_GLOBAL=/dev/null",
 			"GIT_AUTHOR_NAME="+login, "GIT_AUTHOR_EMAIL="+login+"@example.com", "GIT_COMMITTER_NAME="+login, "GIT_COMMITTER_EMAIL="+login+"@example.com")
+		cmd.Env = append(cmd.Env, h.gitAs(login)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			h.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
@@ -376,7 +377,7 @@ func (h *house) gitAt(login, branch, file, text, moment string) {
 	git("clone", "-q", "--branch", branch, h.forge.CloneURL(shop), ".")
 	h.must(os.WriteFile(filepath.Join(dir, file), []byte(h.in(text)), 0o600))
 	git("commit", "-q", "-a", "-m", "back then")
-	h.must(h.as(login).PushFrom(h.t.Context(), filepath.Join(dir, ".git"), shop, "HEAD:refs/heads/"+branch))
+	h.must(h.pushFrom(login, filepath.Join(dir, ".git"), "HEAD:refs/heads/"+branch))
 }
 
 // TestThreat17BackdatedCommitsDoNotKeepAnApproval: the commit claims to be
@@ -390,7 +391,7 @@ func TestThreat17BackdatedCommitsDoNotKeepAnApproval(t *testing.T) {
 	}{{"2001-01-01T00:00:00Z", 0}, {"2099-01-01T00:00:00Z", 0}, {"2001-01-01T00:00:00Z", -time.Hour}} {
 		mustContain(t, h.say(reviewer, n, "/approve"), "approved")
 		mustContain(t, h.sticky(n), "ready for")
-		h.forge.Advance(row.clock)
+		h.advance(row.clock)
 		h.gitAt(opener, "change", "deploy/a.yaml", configMap("a", "evil-"+row.moment[:4]+row.clock.String()), row.moment)
 		h.settle()
 		mustContain(t, h.say(second, n, "/apply"), "refused", "the head is now")
@@ -427,11 +428,11 @@ func (e elsewhere) say(login string, n int, body string) string {
 	_, err := e.h.as(login).Comment(e.h.t.Context(), e.repo, n, body)
 	e.h.must(err)
 	e.h.settle()
-	var all []comment
-	e.h.must(e.h.as(login).Do(e.h.t.Context(), "GET", fmt.Sprintf("/repos/%s/issues/%d/comments?per_page=100", e.repo, n), nil, &all))
+	all, err := e.h.as(login).Comments(e.h.t.Context(), e.repo, n)
+	e.h.must(err)
 	var out []string
 	for _, c := range all {
-		if c.User.Login == e.h.app.BotLogin() {
+		if c.Author == e.h.login {
 			out = append(out, c.Body)
 		}
 	}
@@ -445,14 +446,14 @@ func (e elsewhere) say(login string, n int, body string) string {
 func TestThreat18AnotherRepositoryDoesNotReachTheCluster(t *testing.T) {
 	h := newHouse(t, build{})
 	h.seedLive()
-	h.forge.AddOrg("evil", outsider)
+	h.hub(fates).AddOrg("evil", outsider)
 	free := map[string]string{config.RepoFile: h.in(strings.Replace(plainConfig, "required: 1", "required: 0", 1)), "deploy/a.yaml": h.in(configMap("a", "begun"))}
 	add := func(org, name string) int64 {
 		t.Helper()
-		id, err := h.forge.AddRepo(t.Context(), forgetest.NewRepo{Owner: org, Name: name, Files: free})
+		id, err := h.hub(fates).AddRepo(t.Context(), forgetest.NewRepo{Owner: org, Name: name, Files: free})
 		h.must(err)
-		h.forge.Grant(org+"/"+name, outsider, "admin")
-		h.forge.Install(h.app, org, org+"/"+name)
+		h.hub(fates).Grant(org+"/"+name, outsider, "admin")
+		h.hub(programs).Install(h.app(), org, org+"/"+name)
 		return id
 	}
 	live := func(when string) {
@@ -490,7 +491,7 @@ func TestThreat18AnotherRepositoryDoesNotReachTheCluster(t *testing.T) {
 	}
 
 	// The name of a repository is up for grabs once it is renamed.
-	h.forge.RenameRepo(shop, "old")
+	h.hub(fates).RenameRepo(shop, "old")
 	add("acme", "shop")
 	e = elsewhere{h, shop}
 	n = e.open(outsider, change)

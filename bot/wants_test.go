@@ -8,7 +8,9 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
+	"lockkeeper/forge"
 	"lockkeeper/forge/forgetest"
+	"lockkeeper/forge/people"
 )
 
 // What an auditor wants and nobody enforces end to end, in twelve rows, each told
@@ -34,29 +36,29 @@ func TestWant01EveryKindOfContributorIsBarred(t *testing.T) {
 		branch, opener, says string
 		make                 func(branch string)
 	}{
-		{"open", reviewer, "opened it", func(b string) { h.pushAs(opener, b, forgetest.Commit{Message: "one"}) }},
-		{"author", opener, "author of", func(b string) { h.pushAs(opener, b, forgetest.Commit{Message: "one", AuthorEmail: his}) }},
+		{"open", reviewer, "opened it", func(b string) { h.pushAs(opener, b, people.Commit{Message: "one"}) }},
+		{"author", opener, "author of", func(b string) { h.pushAs(opener, b, people.Commit{Message: "one", Author: his}) }},
 		{"committer", opener, "committer of", func(b string) {
-			h.pushAs(opener, b, forgetest.Commit{Message: "one", CommitterEmail: his})
+			h.pushAs(opener, b, people.Commit{Message: "one", Committer: his})
 		}},
 		{"coauthor", opener, "co-author of", func(b string) {
-			h.pushAs(opener, b, forgetest.Commit{Message: "one\n\nCo-authored-by: " + reviewer + " <" + his + ">"})
+			h.pushAs(opener, b, people.Commit{Message: "one\n\nCo-authored-by: " + reviewer + " <" + his + ">"})
 		}},
 		{"pusher", opener, "pushed to it", func(b string) {
-			h.pushAs(reviewer, b, forgetest.Commit{Message: "one", AuthorEmail: mine, CommitterEmail: mine})
+			h.pushAs(reviewer, b, people.Commit{Message: "one", Author: mine, Committer: mine})
 		}},
 		{"suggestion", opener, "suggested", func(b string) {
-			h.pushAs(opener, b, forgetest.Commit{Message: "one\n\nCo-authored-by: " + reviewer + " <" + his + ">", CommitterEmail: "noreply@github.com"})
+			h.pushAs(opener, b, people.Commit{Message: "one\n\nCo-authored-by: " + reviewer + " <" + his + ">", Committer: "noreply@github.com"})
 		}},
 		// The middle commit is hidden below a newer one.
 		{"older", opener, "author of", func(b string) {
-			h.pushAs(opener, b, forgetest.Commit{Message: "one", AuthorEmail: his})
-			h.pushAs(opener, b, forgetest.Commit{Message: "two"})
+			h.pushAs(opener, b, people.Commit{Message: "one", Author: his})
+			h.pushAs(opener, b, people.Commit{Message: "two"})
 		}},
 		// The merge adds nothing itself; what it merges has an author.
 		{"parent", opener, "author of", func(b string) {
-			h.pushAs(reviewer, "side", forgetest.Commit{Message: "one"})
-			h.pushAs(opener, b, forgetest.Commit{Message: "one"})
+			h.pushAs(reviewer, "side", people.Commit{Message: "one"})
+			h.pushAs(opener, b, people.Commit{Message: "one"})
 			h.mergeBranch(opener, b, "side")
 		}},
 	} {
@@ -82,16 +84,14 @@ func TestWant01EveryKindOfContributorIsBarred(t *testing.T) {
 // nothing, and neither do the forge's own account and a tool's.
 func TestWant01UpdatesOfTheBranchAndServicesContributeNothing(t *testing.T) {
 	h := newHouse(t, build{Server: func(s *config.Server) { s.GitHub.ServiceNames = []string{"noreply@tool.example"} }})
-	h.pushAs(opener, "a", forgetest.Commit{
-		Message: "two\n\nCo-authored-by: Helper <noreply@tool.example>", CommitterEmail: "noreply@github.com",
+	h.pushAs(opener, "a", people.Commit{
+		Message: "two\n\nCo-authored-by: Helper <noreply@tool.example>", Committer: "noreply@github.com",
 	})
 	n, err := h.as(opener).OpenPull(t.Context(), shop, "main", "a", "Change", "")
 	h.must(err)
 	h.settle()
 	h.land("words", map[string]string{"README.md": "words\n"})
-	_, err = h.as(reviewer).UpdateBranch(t.Context(), shop, n)
-	h.must(err)
-	h.settle()
+	h.update(reviewer, n)
 	mustContain(t, h.say(reviewer, n, "/approve"), "approved")
 	h.applied(second, n, "two")
 }
@@ -99,14 +99,14 @@ func TestWant01UpdatesOfTheBranchAndServicesContributeNothing(t *testing.T) {
 // Want 2: what cannot be attributed to an account fails closed.
 func TestWant02UnattributableCommitsFailClosed(t *testing.T) {
 	h := newHouse(t, build{})
-	h.pushAs(opener, "a", forgetest.Commit{Message: "two", AuthorEmail: "somebody@nowhere.example"})
+	h.pushAs(opener, "a", people.Commit{Message: "two", Author: "somebody@nowhere.example"})
 	n, err := h.as(opener).OpenPull(t.Context(), shop, "main", "a", "Change", "")
 	h.must(err)
 	h.settle()
 	h.say(reviewer, n, "/approve")
 	mustContain(t, h.sticky(n), "without an account")
 	h.refused(second, n, "two", "without an account")
-	_, err = h.as(opener).ForcePush(t.Context(), shop, "a", "main", forgetest.Commit{Message: "mine", Files: forgetest.Text(map[string]string{"deploy/a.yaml": h.in(configMap("a", "two"))})})
+	_, err = h.as(opener).ForcePush(t.Context(), shop, "a", "main", people.Commit{Message: "mine", Files: map[string]string{"deploy/a.yaml": h.in(configMap("a", "two"))}})
 	h.must(err)
 	h.settle()
 	h.say(reviewer, n, "/approve")
@@ -124,7 +124,7 @@ func TestWant02UnverifiedSignaturesFailClosed(t *testing.T) {
 	file := forgetest.Text(map[string]string{"deploy/a.yaml": h.in(configMap("a", "two"))})
 	n := 0
 	for _, signature := range []string{"", "unknown_key", "valid"} {
-		_, err := h.as(opener).ForcePush(t.Context(), shop, "change", "main", forgetest.Commit{Message: "signed " + signature, Files: file, Signature: signature})
+		_, err := h.hub(fine).As(opener).ForcePush(t.Context(), shop, "change", "main", forgetest.Commit{Message: "signed " + signature, Files: file, Signature: signature})
 		h.must(err)
 		if n == 0 {
 			n, err = h.as(opener).OpenPull(t.Context(), shop, "main", "change", "Change", "")
@@ -155,7 +155,7 @@ func TestWant03AuthorApproverAndApplierAreThreePeople(t *testing.T) {
 	h.refused(reviewer, n, "two", "approver and applier have to be different people")
 	h.applied(second, n, "two")
 	f, r := h.gateFacts()
-	if f.Applier == nil || f.Applier.ID != h.forge.UserID(second) || r.Outcome != "allow" || !strings.Contains(r.Reason, "@"+reviewer) {
+	if f.Applier == nil || f.Applier.ID != h.id(second) || r.Outcome != "allow" || !strings.Contains(r.Reason, "@"+reviewer) {
 		t.Fatalf("the gate recorded %q (%s) for %+v", r.Outcome, r.Reason, f.Applier)
 	}
 }
@@ -201,7 +201,7 @@ func TestWant04ApprovalsBindToAllThatTheyWereGivenFor(t *testing.T) {
 			h.refused(second, n, "two", c.says)
 		}
 		mustContain(t, h.say(reviewer, n, "/approve"), "approved")
-		h.forge.Advance(time.Minute)
+		h.advance(time.Minute)
 		if !strings.Contains(h.say(second, n, "/status"), "ready for") {
 			t.Fatalf("%s: a new approval is not enough:\n%s", c.what, h.sticky(n))
 		}
@@ -215,7 +215,7 @@ func TestWant04ApprovalsBindToAllThatTheyWereGivenFor(t *testing.T) {
 	h.refused(second, other, "two", "1 approval")
 	h.applied(second, n, "two")
 	f, _ := h.gateFacts()
-	if f.Pull.Repo.ID != h.forge.RepoID(shop) || f.Pull.Number != n || f.Ticket.ID != "CHG003" {
+	if f.Pull.Repo.ID != h.repo.ID || f.Pull.Number != n || f.Ticket.ID != "CHG003" {
 		t.Fatalf("the gate recorded another pull: %+v, ticket %+v", f.Pull, f.Ticket)
 	}
 }
@@ -273,11 +273,11 @@ rules:
 			".github/CODEOWNERS": "/deploy/ @acme/platform\n/deploy/pay.yaml @dan\n",
 		},
 	})
-	h.forge.AddUser("dan")
-	h.forge.AddTeam("acme", "keys", "", second)
-	h.forge.AddTeam("acme", "dba", "", "owner")
-	h.forge.AddMember("acme", "dan")
-	h.forge.Grant(shop, "dan", "write")
+	h.person("dan")
+	h.team("keys", second)
+	h.team("dba", "owner")
+	h.member("dan")
+	h.grant("dan", forge.Write)
 	h.live(reviewer)
 	n := h.open(opener, "change", map[string]string{
 		"deploy/a.yaml": configMap("a", "two"), "deploy/b.yaml": "",
@@ -306,11 +306,11 @@ rules:
 func TestWant07PeopleCountByIDAndBotsNever(t *testing.T) {
 	h := newHouse(t, build{})
 	for _, u := range []string{"dan", "fay"} {
-		h.forge.AddUser(u)
-		h.forge.Grant(shop, u, "write")
+		h.person(u)
+		h.grant(u, forge.Write)
 	}
-	h.forge.AddMember("acme", "fay") // dan is an outside collaborator
-	bob, dan := h.forge.UserID(reviewer), h.forge.UserID("dan")
+	h.member("fay") // dan is an outside collaborator
+	bob, dan := h.id(reviewer), h.id("dan")
 	h.land("policy", map[string]string{config.RepoFile: fmt.Sprintf(oneTarget+`environments:
   production:
     approvals: {required: 1}
@@ -318,20 +318,20 @@ rules:
   - name: both of them
     require: {approvals: 2, from: {users: ["bob#%d", "dan#%d"]}}
 `, bob, dan)})
-	helper, err := h.forge.AddApp("acme", "helper", map[string]string{"pull_requests": "write", "metadata": "read", "contents": "write", "issues": "write"})
+	helper, err := h.hub(programs).AddApp("acme", "helper", map[string]string{"pull_requests": "write", "metadata": "read", "contents": "write", "issues": "write"})
 	h.must(err)
-	h.forge.Install(helper, "acme", shop)
+	h.hub(programs).Install(helper, "acme", shop)
 
 	n := h.open(opener, "change", change("two"))
 	h.say("dan", n, "/approve")
-	_, err = h.forge.AsApp(helper, shop).Review(t.Context(), shop, n, "APPROVE", "")
+	_, err = h.hub(programs).AsApp(helper, shop).Review(t.Context(), shop, n, "APPROVE", "")
 	h.must(err)
-	h.forge.RenameUser(reviewer, "robert")
-	h.forge.AddUser(reviewer) // somebody else takes the login
-	h.forge.AddMember("acme", reviewer)
+	h.hub(accounts).RenameUser(reviewer, "robert")
+	h.person(reviewer) // somebody else takes the login
+	h.member(reviewer)
 	h.approve(reviewer, n)
 	h.approve("fay", n)
-	h.forge.DeleteUser("fay")
+	h.hub(accounts).DeleteUser("fay")
 	h.say(opener, n, "/plan")
 
 	report := h.sticky(n)
@@ -361,14 +361,14 @@ func TestWant08TeamsAreReadWhenApplying(t *testing.T) {
 	mustContain(t, h.say(second, n, "/approve"), "refused", "not among acme/platform")
 	h.say(reviewer, n, "/approve")
 	mustContain(t, h.sticky(n), "ready for")
-	h.forge.SetTeamMembers("acme", "platform", second) // no webhook tells
+	h.hub(accounts).SetTeamMembers("acme", "platform", second) // no webhook tells
 	h.refused(second, n, "two", "left acme/platform since that approval")
-	if got := members(); len(got) != 1 || got[0] != h.forge.UserID(second) {
+	if got := members(); len(got) != 1 || got[0] != h.id(second) {
 		t.Fatalf("the record says that the team had %v", got)
 	}
 	mustContain(t, h.sticky(n), "left acme/platform since that approval")
 	h.say(second, n, "/approve")
-	h.forge.SetTeamMembers("acme", "platform", reviewer, second)
+	h.hub(accounts).SetTeamMembers("acme", "platform", reviewer, second)
 	h.applied(reviewer, n, "two")
 	if got := members(); len(got) != 2 {
 		t.Fatalf("the record says that the team had %v", got)
@@ -384,7 +384,7 @@ environments:
     approvals: {required: %d, from: {teams: [acme/platform]}}
 `
 	h := newHouse(t, build{Config: fmt.Sprintf(file, 1)})
-	h.forge.AddTeam("acme", "keepers", "", second)
+	h.team("keepers", second)
 	red := func(n int, says ...string) {
 		t.Helper()
 		if got := h.check(h.pull(n).Head.SHA); got != "action_required" {
@@ -435,13 +435,13 @@ const breakGlass = oneTarget + `environments:
 // else.
 func TestWant10BreakGlassIsAnnouncedAndOwesAReview(t *testing.T) {
 	h := newHouse(t, build{Config: breakGlass})
-	h.forge.AddTeam("acme", "oncall", "", second, opener)
+	h.team("oncall", second, opener)
 	n := h.open(opener, "change", change("two"))
 	mustContain(t, h.say(reviewer, n, "/override please"), "refused", "not among acme/oncall")
 	mustContain(t, h.say(second, n, "/override"), "not understood")
 	mustContain(t, h.say(second, n, "/override checkout is down, INC-77"), "overridden", "checkout is down, INC-77", "/reviewed")
 	mustContain(t, h.sticky(n), "@\u200bcho", "checkout is down, INC-77", "ready for")
-	h.forge.Advance(2 * time.Hour)
+	h.advance(2 * time.Hour)
 	h.refused(second, n, "two", "expired", "1 approval")
 	h.say(second, n, "/override still down, INC-77")
 	h.push(opener, "change", change("three"))
@@ -449,7 +449,7 @@ func TestWant10BreakGlassIsAnnouncedAndOwesAReview(t *testing.T) {
 	h.refused(second, n, "three", "the head is now", "1 approval") // narrower than the pull
 	h.say(second, n, "/override still down, INC-77")
 	h.applied(second, n, "three")
-	if got := h.records(audit.Override); len(got) != 3 || got[0].Reason != "checkout is down, INC-77" || got[0].Actor.ID != h.forge.UserID(second) {
+	if got := h.records(audit.Override); len(got) != 3 || got[0].Reason != "checkout is down, INC-77" || got[0].Actor.ID != h.id(second) {
 		t.Fatalf("records of overrides: %+v", got)
 	}
 	if _, r := h.gateFacts(); !strings.Contains(r.Reason, "overridden by @cho (still down, INC-77)") {
@@ -461,7 +461,7 @@ func TestWant10BreakGlassIsAnnouncedAndOwesAReview(t *testing.T) {
 	mustContain(t, h.say(outsider, n, "/reviewed"), "refused", "not among acme/platform")
 	mustContain(t, h.say(reviewer, n, "/reviewed the fix was right"), "reviewed", "closed")
 	mustNotContain(t, h.sticky(n), "owes a review")
-	if got := h.records(audit.Review); len(got) != 1 || got[0].Actor.ID != h.forge.UserID(reviewer) || !strings.Contains(got[0].Reason, "the fix was right") {
+	if got := h.records(audit.Review); len(got) != 1 || got[0].Actor.ID != h.id(reviewer) || !strings.Contains(got[0].Reason, "the fix was right") {
 		t.Fatalf("records of reviews: %+v", got)
 	}
 	mustContain(t, h.say(reviewer, n, "/reviewed"), "refused", "owes no review")
@@ -471,7 +471,7 @@ func TestWant10BreakGlassIsAnnouncedAndOwesAReview(t *testing.T) {
 // change of the policy itself.
 func TestWant10OverrideReachesNoFurtherThanThePolicySays(t *testing.T) {
 	h := newHouse(t, build{Config: breakGlass, Files: map[string]string{"deploy/b.yaml": configMap("b", "one")}})
-	h.forge.AddTeam("acme", "oncall", "", second)
+	h.team("oncall", second)
 	h.live(reviewer)
 	held := h.open(opener, "held", change("two"))
 	h.say(second, held, "/override checkout is down")
@@ -497,14 +497,14 @@ func TestWant10OverrideReachesNoFurtherThanThePolicySays(t *testing.T) {
 // environment, and nobody overrides that.
 func TestWant10OverdueReviewsBlockTheEnvironment(t *testing.T) {
 	h := newHouse(t, build{Config: breakGlass})
-	h.forge.AddTeam("acme", "oncall", "", second)
+	h.team("oncall", second)
 	first := h.open(opener, "first", change("two"))
 	h.say(second, first, "/override checkout is down")
 	h.applied(second, first, "two")
 	n := h.open(opener, "next", change("three"))
 	h.say(reviewer, n, "/approve")
 	mustContain(t, h.sticky(n), "ready for") // not overdue yet
-	h.forge.Advance(49 * time.Hour)
+	h.advance(49 * time.Hour)
 	h.refused(second, n, "three", fmt.Sprintf("override of \\#\u200b%d was due", first), "/reviewed")
 	h.say(second, n, "/override we cannot wait")
 	h.refused(second, n, "three", "was due")
@@ -516,7 +516,7 @@ func TestWant10OverdueReviewsBlockTheEnvironment(t *testing.T) {
 // Want 11: what reached the base branch past the gate is found, reported,
 // recorded and not applied before somebody else approves it (threat 27).
 func TestWant11AdminMergeIsFoundAndWaitsForAnApproval(t *testing.T) {
-	h := newHouse(t, build{Protect: forgetest.Protection{Checks: []string{"lockkeeper"}}})
+	h := newHouse(t, build{Protect: people.Protection{Checks: []string{"lockkeeper"}}})
 	n := h.open(opener, "change", change("two"))
 	if _, err := h.as(opener).Merge(t.Context(), shop, n, "squash"); err == nil {
 		t.Fatal("the forge merged what the check did not pass")
@@ -526,7 +526,7 @@ func TestWant11AdminMergeIsFoundAndWaitsForAnApproval(t *testing.T) {
 	h.settle()
 	mustContain(t, h.sticky(n), "not applied yet", "@\u200bowner merged this although the policy had not allowed it")
 	got := h.records(audit.Bypass)
-	if len(got) != 1 || got[0].Actor.ID != h.forge.UserID("owner") || !strings.Contains(got[0].Reason, "1 approval") {
+	if len(got) != 1 || got[0].Actor.ID != h.id("owner") || !strings.Contains(got[0].Reason, "1 approval") {
 		t.Fatalf("records of what came past the gate: %+v", got)
 	}
 	h.refused(second, n, "two", "1 approval")
@@ -579,14 +579,14 @@ func TestWant12TicketAndItsWindow(t *testing.T) {
 	h.say(reviewer, n, "/approve")
 	mustContain(t, h.sticky(n), "CHG0001", "given by @\u200bcho")
 	h.refused(second, n, "two", "the window of ticket CHG0001 begins at")
-	h.forge.Advance(3 * time.Hour)
+	h.advance(3 * time.Hour)
 	h.refused(second, n, "two", "the window of ticket CHG0001 ended at")
 
 	h.say(second, n, "/ticket CHG0002 "+in(-time.Hour)+" "+in(time.Hour))
 	h.refused(second, n, "two", "approved for another ticket or window")
 	h.say(reviewer, n, "/approve")
 	h.applied(second, n, "two")
-	if f, _ := h.gateFacts(); f.Ticket == nil || f.Ticket.ID != "CHG0002" || f.Ticket.By.ID != h.forge.UserID(second) {
+	if f, _ := h.gateFacts(); f.Ticket == nil || f.Ticket.ID != "CHG0002" || f.Ticket.By.ID != h.id(second) {
 		t.Fatalf("the gate recorded the ticket %+v", f.Ticket)
 	}
 }
@@ -604,7 +604,7 @@ func TestWant12EditedTicketIsNoTicket(t *testing.T) {
 	h.settle()
 	h.say(reviewer, n, "/approve")
 	mustContain(t, h.sticky(n), "ready for")
-	h.must(h.as(second).EditComment(t.Context(), shop, id, "/ticket CHG0002"))
+	h.must(h.as(second).EditComment(t.Context(), shop, n, id, "/ticket CHG0002"))
 	h.settle()
 	h.refused(second, n, "two", "name the change ticket")
 }

@@ -70,6 +70,9 @@ func (f *Forge) URL() string { return f.Server.URL }
 // Now is the look-alike's clock.
 func (f *Forge) Now() time.Time { return f.Server.Now() }
 
+// Advance moves the clock on.
+func (f *Forge) Advance(d time.Duration) { f.Server.Advance(d) }
+
 // Close ends the look-alike.
 func (f *Forge) Close() error { return f.Server.Close() }
 
