@@ -223,7 +223,7 @@ func (s *Server) press(w http.ResponseWriter, r *http.Request, full string, numb
 		http.NotFound(w, r)
 		return
 	}
-	err := s.As(me).button(r.Context(), full, number, r.FormValue("do"), r.FormValue("body"))
+	err := s.As(me).Press(r.Context(), full, number, r.FormValue("do"), r.FormValue("body"))
 	to := s.Opt.Root + r.URL.Path
 	if err != nil {
 		message := err.Error()
@@ -235,8 +235,8 @@ func (s *Server) press(w http.ResponseWriter, r *http.Request, full string, numb
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
-// button is what a button of the page does.
-func (c *Client) button(ctx context.Context, full string, number int, name, body string) error {
+// Press is what a button of the page does.
+func (c *Client) Press(ctx context.Context, full string, number int, name, body string) error {
 	path := MRPath(full, number)
 	if body != "" && name != "comment" {
 		if err := c.Do(ctx, http.MethodPost, path+"/notes", obj{"body": body}, nil); err != nil {

@@ -283,6 +283,10 @@ func (s *Lab) TellPush(p *Project, by *User, ref, before, after string, fresh []
 		}
 		return sha
 	}
+	repository := s.hookRepo(p)
+	for _, key := range []string{"visibility_level", "git_http_url", "git_ssh_url"} {
+		repository[key] = s.hookProject(p).(obj)[key]
+	}
 	commits := []any{}
 	for _, c := range fresh[max(0, len(fresh)-hookCommits):] {
 		o := s.hookCommit(p, c)
@@ -292,7 +296,7 @@ func (s *Lab) TellPush(p *Project, by *User, ref, before, after string, fresh []
 	s.tell(p, kind, obj{
 		"object_kind": kind, "event_name": kind, "before": or(before), "after": or(after), "ref": ref, "ref_protected": p.Protected[strings.TrimPrefix(ref, "refs/heads/")] != nil,
 		"checkout_sha": orNil(after), "message": nil, "user_id": by.ID, "user_name": by.Name, "user_username": by.Login, "user_email": nil, "user_avatar": avatar(by),
-		"project_id": p.ID, "project": s.hookProject(p), "repository": s.hookRepo(p), "commits": commits, "total_commits_count": len(fresh), "push_options": obj{},
+		"project_id": p.ID, "project": s.hookProject(p), "repository": repository, "commits": commits, "total_commits_count": len(fresh), "push_options": obj{},
 	})
 }
 

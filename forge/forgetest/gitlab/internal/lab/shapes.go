@@ -34,7 +34,7 @@ func (s *Lab) UserFull(u *User, self bool) obj {
 	o := s.UserJSON(u).(obj)
 	for k, v := range (obj{
 		"created_at": Stamp(u.Created), "bio": "", "location": nil, "public_email": "", "linkedin": "", "twitter": "", "website_url": "", "organization": nil,
-		"job_title": "", "bot": u.Bot,
+		"job_title": "", "bot": u.Bot, "followers": 0, "following": 0,
 	}) {
 		o[k] = v
 	}
@@ -58,6 +58,7 @@ func (s *Lab) UserFull(u *User, self bool) obj {
 func (s *Lab) MemberJSON(m Member) obj {
 	o := s.UserJSON(m.User).(obj)
 	o["access_level"], o["created_at"], o["expires_at"], o["membership_state"] = m.Level, Stamp(m.Created), nil, "active"
+	o["created_by"] = nil
 	return o
 }
 
@@ -182,7 +183,7 @@ func (s *Lab) MRBasic(ctx context.Context, m *MR, recheck bool) obj {
 		"prepared_at": Stamp(m.Created), "reference": short, "references": obj{"short": short, "relative": short, "full": m.Project.Full() + short},
 		"web_url": s.mrURL(m), "time_stats": obj{"time_estimate": 0, "total_time_spent": 0, "human_time_estimate": nil, "human_total_time_spent": nil},
 		"squash": m.Squash, "squash_on_merge": m.Squash || m.Project.Squash == "always", "task_completion_status": obj{"count": 0, "completed_count": 0},
-		"has_conflicts": status == cannotMerge, "blocking_discussions_resolved": true,
+		"approvals_before_merge": nil, "has_conflicts": status == cannotMerge, "blocking_discussions_resolved": true,
 	}
 }
 

@@ -1,5 +1,14 @@
 package rest
 
+// Routes lists the operations that are answered, as "METHOD /path/{part}".
+func Routes() []string {
+	var list []string
+	for _, r := range routes() {
+		list = append(list, r.method+" "+r.path)
+	}
+	return list
+}
+
 // routes lists every operation that is answered.
 func routes() []route {
 	var all []route
