@@ -99,8 +99,6 @@ type build struct {
 	Config string
 	// Server changes the operator's file.
 	Server func(*config.Server)
-	// On is the kind of forge, if the story is told on a certain one.
-	On string
 	// RealTime lets the forge's clock follow the machine's, for a bot that runs
 	// in a process of its own.
 	RealTime bool
@@ -132,7 +130,7 @@ func configMap(name, value string) string {
 func newHouse(t *testing.T, b build) *house {
 	t.Helper()
 	t.Parallel()
-	h := &house{t: t, venue: venues[stage(b)], plane: plane.Get(t), dir: t.TempDir(), ears: &ears{}, said: &record{}, metrics: web.NewMetrics()}
+	h := &house{t: t, venue: venues[stage(t)], plane: plane.Get(t), dir: t.TempDir(), ears: &ears{}, said: &record{}, metrics: web.NewMetrics()}
 	h.log = slog.New(slog.NewTextHandler(h.said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h.ns = h.plane.Namespace(t)
 	h.kube = kubernetes.NewForConfigOrDie(h.plane.RESTConfig())

@@ -117,10 +117,50 @@ func (h *house) plainly(body string) string {
 	return body
 }
 
-// stage is the forge that stories are told on: the one that the environment names,
-// GitHub by default. Some stories are told on a certain one besides.
-func stage(b build) string {
-	return cmp.Or(b.On, os.Getenv("LOCKKEEPER_TEST_FORGE"), config.OnGitHub)
+// stage is the forge that a story is told on: the one that the environment names,
+// GitHub by default. Below TestStoriesOn it is the one after that.
+func stage(t *testing.T) string {
+	t.Helper()
+	if rest, below := strings.CutPrefix(t.Name(), "TestStoriesOn/"); below {
+		kind, _, _ := strings.Cut(rest, "/")
+		return kind
+	}
+	kind := cmp.Or(os.Getenv("LOCKKEEPER_TEST_FORGE"), config.OnGitHub)
+	if venues[kind].open == nil {
+		t.Fatalf("LOCKKEEPER_TEST_FORGE is %q, want github, gitlab or gitea", kind)
+	}
+	return kind
+}
+
+// TestStoriesOn tells the stories that touch most of what a driver does on the
+// other forges too. `make stories FORGE=gitea` tells all of them there.
+func TestStoriesOn(t *testing.T) {
+	if on := os.Getenv("LOCKKEEPER_TEST_FORGE"); on != "" {
+		t.Skipf("all stories are told on %s", on)
+	}
+	for kind, stories := range map[string]map[string]func(*testing.T){
+		config.OnGitea: {
+			"plan, approve, apply, merge": TestPullIsPlannedApprovedAppliedAndMerged,
+			"reviews":                     TestReviewApprovesAndRequestForChangesBlocks,
+			"push after approval":         TestThreat16PushAfterApprovalVoidsIt,
+			"separation of duties":        TestWant03AuthorApproverAndApplierAreThreePeople,
+			"edited and deleted":          TestThreat11EditedAndDeletedApprovalsDoNotCount,
+			"fork":                        TestThreat1ForkIsPlannedOnlyWhenAdmitted,
+			"drift":                       TestThreat33SomebodyScalesProductionByHandAndItIsAdopted,
+			"rollback":                    TestARollbackIsAPullAndMayNeedFewerApprovals,
+			"past the gate":               TestWant11AdminMergeIsFoundAndWaitsForAnApproval,
+		},
+		config.OnGitLab: {
+			"plan, approve, apply, merge": TestPullIsPlannedApprovedAppliedAndMerged,
+			"reviews":                     TestReviewApprovesAndRequestForChangesBlocks,
+			"push after approval":         TestThreat16PushAfterApprovalVoidsIt,
+			"rollback":                    TestARollbackIsAPullAndMayNeedFewerApprovals,
+		},
+	} {
+		for name, story := range stories {
+			t.Run(kind+"/"+name, story)
+		}
+	}
 }
 
 // What only a look-alike can do, and why a story that needs it is not told on
