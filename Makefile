@@ -30,24 +30,30 @@ race = $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env C
 # costs a quarter of the time of the bot's stories, and finds nothing of ours.
 raceflags = $(if $(race),-race '-gcflags=modernc.org/...=-d=checkptr=0' '-gcflags=modernc.org/sqlite/lib=-race=false -d=checkptr=0')
 
+# What tests run is built first, which says so and takes minutes the first time.
+programs = @$(GO) run ./cluster/clustertest/build && $(GO) run ./forge/forgetest/gitea/build
+
+# Go leaves folders called testdata out of ./...
+apart = ./testdata/pinned
+
 # Stories wait more than they work, so that more of them than cores run at a time.
-test: ## run all tests, on real control planes and databases
+test: ## run all tests, on real control planes, databases and a real Gitea
 	$(call need,$(GO) git npm)
-	@$(GO) run ./cluster/clustertest/build
-	@$(GO) test -timeout 40m -p 2 -parallel 4 ./...
+	$(programs)
+	@$(GO) test -timeout 40m -p 2 -parallel 4 ./... $(apart)
 
 race: ## run all tests with the race detector, which takes them twice as long
 	$(call need,$(GO) git npm)
 	@$(if $(race),,echo "the race detector needs cgo and a C compiler: install one" >&2; exit 1)
-	@$(GO) run ./cluster/clustertest/build
-	@$(GO) test $(raceflags) -timeout 40m -p 2 ./...
+	$(programs)
+	@$(GO) test $(raceflags) -timeout 40m -p 2 ./... $(apart)
 
 lint: ## formatting, go vet, staticcheck, tidiness of go.mod, no registry host in any file
 	$(call need,$(GO) git npm)
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	  [ -z "$$unformatted" ] || { echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; } >&2
-	@$(GO) vet ./...
-	@$(GO) tool staticcheck ./...
+	@$(GO) vet ./... $(apart)
+	@$(GO) tool staticcheck ./... $(apart)
 	@$(GO) mod tidy -diff
 	@for host in $$( { $(GO) env GOPROXY; npm config get registry; } | grep -oE '[a-z0-9-]+(\.[a-z0-9-]+)+' | sort -u); do \
 	  ! git grep -nIF "$$host" -- . || { echo "a file names a package registry: leave that to each machine" >&2; exit 1; }; \
