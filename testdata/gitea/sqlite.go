@@ -13,12 +13,12 @@ import (
 // serveSQLite offers the translated SQLite under the name of the one in C, that
 // Gitea asks for.
 func serveSQLite() {
-	sql.Register("sqlite3", translated{})
+	sql.Register("sqlite3", translated{new(sqlite.Driver)})
 	setting.EnableSQLite3 = true
 	setting.SupportedDatabaseTypes = append(setting.SupportedDatabaseTypes, "sqlite3")
 }
 
-type translated struct{ sqlite.Driver }
+type translated struct{ *sqlite.Driver }
 
 // Open understands Gitea's data source names. A cache shared by connections
 // would make readers fail at tables that are being written to; with a
