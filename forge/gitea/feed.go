@@ -321,4 +321,3 @@ func (f *Forge) pushes(ctx context.Context, ref forge.RepoRef, steps []*step, si
 	}
 	return out, nil
 }
-
