@@ -111,7 +111,7 @@ func ParseEvent(h http.Header, body []byte) (forge.Event, error) {
 	var p *payload
 	err := json.Unmarshal(body, &p)
 	var kind *json.UnmarshalTypeError
-	if errors.As(err, &kind) && p != nil && !acted[p.word()] {
+	if errors.As(err, &kind) && kind.Field != "" && p != nil && !acted[p.word()] {
 		err = nil // of no matter to us, and with other things under the same names
 	}
 	if err == nil && p == nil {
