@@ -20,7 +20,7 @@ func (f *Forge) Pushes(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]
 	if p.Head.RepoID == 0 {
 		return nil, false, nil
 	}
-	found, err := pushes.List(ctx, f.api, p.Head.RepoID, p.Head.Name, time.Time{}, true)
+	found, _, err := pushes.List(ctx, f.api, p.Head.RepoID, p.Head.Name, time.Time{}, true)
 	if unreadable(err) {
 		return nil, false, nil
 	} else if err != nil {
@@ -45,7 +45,7 @@ func (f *Forge) BranchPushes(ctx context.Context, ref forge.RepoRef, branch stri
 	if err != nil {
 		return nil, false, wire.Fail(op, err)
 	}
-	found, err := pushes.List(ctx, f.api, id, branch, since, false)
+	found, bulk, err := pushes.List(ctx, f.api, id, branch, since, false)
 	if unreadable(err) {
 		return nil, false, nil
 	} else if err != nil {
@@ -55,7 +55,7 @@ func (f *Forge) BranchPushes(ctx context.Context, ref forge.RepoRef, branch stri
 	if err != nil {
 		return nil, false, wire.Fail(op, err)
 	}
-	if !pushes.Chained(found) || len(found) > 0 && found[0].After != tip {
+	if bulk || !pushes.Chained(found) || len(found) > 0 && found[0].After != tip {
 		return nil, false, nil
 	}
 	if err := pushes.Name(ctx, f.api, id, found, func(sha string) (bool, error) { return f.mergedAs(ctx, id, sha, branch) }); err != nil {

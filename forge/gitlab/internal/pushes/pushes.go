@@ -29,8 +29,10 @@ func Chained(pushes []forge.BranchPush) bool {
 }
 
 // List lists what moved a branch at or after since, newest first; with life
-// those of its present life only. Pushes are not told from forced ones yet.
-func List(ctx context.Context, a *api.API, project int64, branch string, since time.Time, life bool) ([]forge.BranchPush, error) {
+// those of its present life only. Pushes are not told from forced ones yet. bulk
+// tells that several branches were pushed at once, of which GitLab does not say
+// which.
+func List(ctx context.Context, a *api.API, project int64, branch string, since time.Time, life bool) (_ []forge.BranchPush, bulk bool, err error) {
 	q := url.Values{"action": {"pushed"}, "sort": {"desc"}, "per_page": {fmt.Sprint(api.PerPage)}, "page": {"1"}}
 	if !since.IsZero() {
 		q.Set("after", since.UTC().AddDate(0, 0, -2).Format(time.DateOnly)) // whole days, and none of the day itself
@@ -41,36 +43,39 @@ func List(ctx context.Context, a *api.API, project int64, branch string, since t
 		var some []gl.ContributionEvent
 		resp, err := a.Page(ctx, fmt.Sprintf("projects/%d/events", project), q, &some)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		for i := range some {
 			e := &some[i]
+			if d := e.PushData; d.RefType == "branch" && d.Ref == "" && !api.Moment(e.CreatedAt).Before(since) {
+				bulk = true
+			}
 			push, ours := toPush(e, branch)
 			if !ours || seen[e.ID] {
 				continue
 			}
 			seen[e.ID] = true
 			if push.At.Before(since) {
-				return out, whose(ctx, a, out)
+				return out, bulk, whose(ctx, a, out)
 			}
 			out = append(out, push)
 			if life && push.Kind == forge.BranchCreation {
-				return out, whose(ctx, a, out)
+				return out, bulk, whose(ctx, a, out)
 			}
 		}
 		next, err := api.Following(resp)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if next == nil {
-			return out, whose(ctx, a, out)
+			return out, bulk, whose(ctx, a, out)
 		}
 		for k, v := range next {
 			q[k] = v
 		}
 		read += api.PerPage
 	}
-	return nil, &forge.Error{Code: forge.NotFound, Unsent: true, Message: fmt.Sprintf("the last %d pushes do not reach back far enough", mostEvents)}
+	return nil, false, &forge.Error{Code: forge.NotFound, Unsent: true, Message: fmt.Sprintf("the last %d pushes do not reach back far enough", mostEvents)}
 }
 
 func whose(ctx context.Context, a *api.API, pushes []forge.BranchPush) error {
