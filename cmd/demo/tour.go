@@ -64,7 +64,9 @@ func (t *tour) chapter(title string) {
 func (t *tour) step(ctx context.Context, title string, do func(context.Context) error) error {
 	t.printf("\n%s %s\n", t.style(cyan, fmt.Sprintf("%2d.", len(t.results)+1)), t.style(bold, title))
 	start := time.Now()
-	err := do(ctx)
+	bounded, cancel := context.WithTimeoutCause(ctx, 2*patience, fmt.Errorf("the step took longer than %s", 2*patience))
+	err := do(bounded)
+	cancel()
 	r := result{title, time.Since(start), err}
 	t.results = append(t.results, r)
 	if err != nil {
