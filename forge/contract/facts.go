@@ -79,6 +79,7 @@ func outside(t *testing.T, e *env) {
 	member, guest, reader := e.person(t, "member"), e.person(t, "guest"), e.Person(t, "reader")
 	e.Member(t, e.ref, member)
 	e.Member(t, e.ref, reader)
+	e.Grant(t, e.ref, reader, forge.Read) // membership alone is no access everywhere
 	n := e.pull(t, member, "x")
 	for _, u := range []forge.User{member, guest, reader} {
 		e.Comment(t, e.ref, n, u, "hello")

@@ -144,6 +144,9 @@ func cutConnection(t *testing.T, e *env) {
 		wantCode(t, name, err, forge.Unavailable)
 		inspect(t, name, err, auth, 0)
 	}
+	on.Store(false)
+	must[forge.Repo](t)(f.Repo(t.Context(), e.ref)) // a driver may look what it is called first
+	on.Store(true)
 	tries.Store(0)
 	_, err := f.CreateComment(t.Context(), e.ref, p.Number, "x")
 	var fe *forge.Error

@@ -154,7 +154,7 @@ func (f *Forge) missingChecks(ctx context.Context, ref forge.RepoRef, p forge.Pu
 			continue // Gitea leaves it out too
 		}
 		if !slices.ContainsFunc(keys(newest), g.Match) && !g.Match(own) {
-			found = append(found, fmt.Sprintf("the required check %s has not run", pattern))
+			found = append(found, fmt.Sprintf("the required check %q has not run", pattern))
 		}
 		found = append(found, failing(newest, g.Match, own)...)
 	}
@@ -169,9 +169,9 @@ func failing(newest map[string]forge.CheckState, asked func(string) bool, own st
 		switch state := newest[name]; {
 		case name == own || !asked(name) || state == forge.Success || state == forge.Skipped:
 		case state == forge.Pending:
-			found = append(found, fmt.Sprintf("the required check %s is still running", name))
+			found = append(found, fmt.Sprintf("the required check %q is still running", name))
 		default:
-			found = append(found, fmt.Sprintf("the required check %s failed", name))
+			found = append(found, fmt.Sprintf("the required check %q failed", name))
 		}
 	}
 	return found
@@ -205,7 +205,7 @@ func (f *Forge) missingReviews(ctx context.Context, ref forge.RepoRef, p forge.P
 		case v.State == sdk.ReviewStateApproved && !(r.IgnoreStaleApprovals && v.Stale):
 			approvals++
 		case v.State == sdk.ReviewStateRequestChanges && r.BlockOnRejectedReviews:
-			found = append(found, who+" requested changes")
+			found = append(found, who+" requests changes")
 		case v.State == sdk.ReviewStateRequestReview && r.BlockOnOfficialReviewRequests:
 			found = append(found, cmp.Or(who, "a team")+" was asked for a review and has not given one")
 		}

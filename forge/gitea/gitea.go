@@ -150,7 +150,7 @@ const maxText = 65536
 
 // Limits are ours, as Gitea sets none.
 func (f *Forge) Limits() forge.Limits {
-	return forge.Limits{Comment: maxText, Summary: 0, HasChecks: false}
+	return forge.Limits{Comment: maxText, Summary: maxText, HasChecks: false}
 }
 
 // Calls reports how many requests went over the wire, by method and route.

@@ -14,8 +14,8 @@ import (
 	"lockkeeper/forge/internal/wire"
 )
 
-// OpenPulls lists open pulls, newest first. Mergeable and MergeState are only in
-// what Pull reads.
+// OpenPulls lists open pulls, newest first. Mergeable, MergeState and Requested
+// are only in what Pull reads.
 func (f *Forge) OpenPulls(ctx context.Context, ref forge.RepoRef) ([]forge.Pull, error) {
 	op := "list open pulls of " + ref.String()
 	ref, err := f.repo(ctx, ref)
@@ -51,7 +51,8 @@ func (f *Forge) pulls(ctx context.Context, ref forge.RepoRef, state sdk.StateTyp
 	return out, nil
 }
 
-// Pull reads one pull, in a call more for one that was closed without a merge.
+// Pull reads one pull, in a call more for one that was closed without a merge or
+// that somebody was asked to review.
 func (f *Forge) Pull(ctx context.Context, ref forge.RepoRef, number int) (forge.Pull, error) {
 	op := fmt.Sprintf("read pull %s#%d", ref, number)
 	ref, err := f.repo(ctx, ref)
@@ -74,8 +75,30 @@ func (f *Forge) pull(ctx context.Context, ref forge.RepoRef, number int) (forge.
 	if err != nil {
 		return forge.Pull{}, err
 	}
-	if out.State == forge.Closed && !out.Merged && p.Closed != nil {
+	switch {
+	case out.State == forge.Closed && !out.Merged && p.Closed != nil:
 		out.ClosedBy, err = f.closer(ctx, ref, number, *p.Closed)
+	case out.State == forge.Open && len(p.RequestedReviewers)+len(p.RequestedReviewersTeams) > 0:
+		out.Requested, err = f.requested(ctx, ref, number)
+	}
+	return out, err
+}
+
+// requested is who was asked for a review and has not given one since. What Gitea
+// calls requested reviewers of a pull includes those who gave one; among the
+// reviews a request stands until then.
+func (f *Forge) requested(ctx context.Context, ref forge.RepoRef, number int) (forge.Reviewers, error) {
+	var out forge.Reviewers
+	list, err := f.reviews(ctx, ref, number)
+	for _, r := range list {
+		switch {
+		case r.State != sdk.ReviewStateRequestReview || r.Dismissed:
+		case r.ReviewerTeam != nil:
+			// Only teams of the organisation that owns the repository can be asked.
+			out.Teams = append(out.Teams, forge.Team{Org: ref.Owner, Slug: r.ReviewerTeam.Name})
+		case r.Reviewer != nil:
+			out.Users = append(out.Users, toUser(r.Reviewer))
+		}
 	}
 	return out, err
 }
@@ -122,15 +145,6 @@ func toPull(p *sdk.PullRequest) forge.Pull {
 		out.MergedBy = toUser(p.MergedBy)
 		if p.MergedCommitID != nil {
 			out.MergeSHA = *p.MergedCommitID
-		}
-	}
-	for _, u := range p.RequestedReviewers {
-		out.Requested.Users = append(out.Requested.Users, toUser(u))
-	}
-	for _, t := range p.RequestedReviewersTeams {
-		// Only teams of the organisation that owns the repository can be asked.
-		if p.Base.Repository != nil && p.Base.Repository.Owner != nil {
-			out.Requested.Teams = append(out.Requested.Teams, forge.Team{Org: p.Base.Repository.Owner.UserName, Slug: t.Name})
 		}
 	}
 	return out
