@@ -1,8 +1,11 @@
 package gitlab
 
 import (
+	"bytes"
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -25,32 +28,68 @@ const (
 	uuidHeader    = "X-Gitlab-Event-UUID" // of releases before 17.4
 )
 
+// The headers of a signed delivery, as GitLab sends them from release 19 on to
+// webhooks that have a signing token.
+//
+// Source: https://gitlab.com/gitlab-org/gitlab/-/merge_requests/230944 and
+// https://www.standardwebhooks.com
+const (
+	idHeader        = "Webhook-Id"
+	timeHeader      = "Webhook-Timestamp"
+	signatureHeader = "Webhook-Signature"
+	signingPrefix   = "whsec_"
+)
+
 // Verify compares the token of a delivery with each secret in turn (several
-// while one is being replaced). It proves who sent the delivery, and nothing
-// about the body, whatever was done to it on the way: what an event says is never
-// more than a reason to look again.
-func Verify(h http.Header, _ []byte, secrets [][]byte) error {
+// while one is being replaced), or its signature where the secret is one of
+// GitLab's signing tokens. A token proves who sent the delivery, and nothing about
+// the body, whatever was done to it on the way: what an event says is never more
+// than a reason to look again.
+func Verify(h http.Header, body []byte, secrets [][]byte) error {
 	if len(secrets) == 0 {
 		return errors.New("webhook: no secret is configured, so no delivery can be trusted; set one")
 	}
-	token := h.Values(TokenHeader)
-	if len(token) != 1 || token[0] == "" {
-		return errors.New("webhook: the delivery carries no token; set the secret token in the webhook's settings")
+	token, signed := h.Values(TokenHeader), h.Get(signatureHeader) != ""
+	if !signed && (len(token) != 1 || token[0] == "") {
+		return errors.New("webhook: the delivery carries no token and no signature; set the secret token in the webhook's settings")
 	}
-	given := sha256.Sum256([]byte(token[0])) // of equal length, so that the time does not tell the secret's
 	match := 0
 	for _, s := range secrets {
 		if len(s) == 0 {
 			return errors.New("webhook: a configured secret is empty; remove it or fill it in")
 		}
-		want := sha256.Sum256(s)
 		// No early end: the time must not tell which secret fits.
-		match |= subtle.ConstantTimeCompare(given[:], want[:])
+		match |= signature(h, body, s)
+		if len(token) == 1 {
+			// Of equal length, so that the time does not tell the secret's.
+			given, want := sha256.Sum256([]byte(token[0])), sha256.Sum256(s)
+			match |= subtle.ConstantTimeCompare(given[:], want[:])
+		}
 	}
 	if match != 1 {
-		return errors.New("webhook: the token is not our secret")
+		return errors.New("webhook: neither the token nor the signature is of our secret")
 	}
 	return nil
+}
+
+// signature is 1 where the secret is a signing token and signed the delivery.
+func signature(h http.Header, body, secret []byte) int {
+	coded, is := bytes.CutPrefix(secret, []byte(signingPrefix))
+	key, err := base64.StdEncoding.DecodeString(string(coded))
+	if !is || err != nil || len(key) < sha256.Size {
+		return 0
+	}
+	mac := hmac.New(sha256.New, key)
+	fmt.Fprintf(mac, "%s.%s.", h.Get(idHeader), h.Get(timeHeader))
+	mac.Write(body)
+	want, match := mac.Sum(nil), 0
+	for _, given := range strings.Fields(h.Get(signatureHeader)) {
+		sum, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(given, "v1,"))
+		if err == nil && strings.HasPrefix(given, "v1,") {
+			match |= subtle.ConstantTimeCompare(sum, want)
+		}
+	}
+	return match
 }
 
 // payload is what the events that mean something to lockkeeper have in common:

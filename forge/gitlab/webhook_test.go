@@ -1,6 +1,9 @@
 package gitlab
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"strings"
@@ -40,6 +43,45 @@ func TestOnlyADeliveryWithOurTokenIsAccepted(t *testing.T) {
 			if err != nil && s != "" && strings.Contains(err.Error(), s) {
 				t.Errorf("%s: the error holds a token (threat 8): %v", name, err)
 			}
+		}
+	}
+}
+
+// Threat 13: what is signed cannot be changed on its way.
+func TestSignedDeliveries(t *testing.T) {
+	key := []byte("0123456789abcdef0123456789abcdef")
+	secret := []byte("whsec_" + base64.StdEncoding.EncodeToString(key))
+	const body = `{"object_kind":"push"}`
+	sign := func(key []byte, id, at, body string) string {
+		m := hmac.New(sha256.New, key)
+		m.Write([]byte(id + "." + at + "." + body))
+		return "v1," + base64.StdEncoding.EncodeToString(m.Sum(nil))
+	}
+	good := sign(key, "d-1", "1767600000", body)
+	for name, c := range map[string]struct {
+		signature, id, body string
+		secret              []byte
+		ok                  bool
+	}{
+		"signed":                 {good, "d-1", body, secret, true},
+		"one of two signatures":  {"v1,AAAA " + good, "d-1", body, secret, true},
+		"another body":           {good, "d-1", body + " ", secret, false},
+		"another delivery":       {good, "d-2", body, secret, false},
+		"another version":        {strings.Replace(good, "v1,", "v2,", 1), "d-1", body, secret, false},
+		"no version":             {strings.TrimPrefix(good, "v1,"), "d-1", body, secret, false},
+		"cut":                    {good[:20], "d-1", body, secret, false},
+		"none":                   {"", "d-1", body, secret, false},
+		"by another key":         {sign([]byte("another key of thirty-two bytes!"), "d-1", "1767600000", body), "d-1", body, secret, false},
+		"by an empty key":        {sign(nil, "d-1", "1767600000", body), "d-1", body, []byte("whsec_"), false},
+		"secret of other kind":   {sign([]byte("plain"), "d-1", "1767600000", body), "d-1", body, []byte("plain"), false},
+		"signing token as token": {"", "d-1", body, secret, false},
+	} {
+		h := http.Header{}
+		h.Set("webhook-id", c.id)
+		h.Set("webhook-timestamp", "1767600000")
+		h.Set("webhook-signature", c.signature)
+		if err := Verify(h, []byte(c.body), [][]byte{[]byte("other"), c.secret}); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
