@@ -22,15 +22,8 @@ import (
 	"lockkeeper/forge/forgetest/gitlab/internal/rest"
 )
 
-// What a look-alike is told.
-type (
-	// Options are for its start.
-	Options = lab.Options
-	// NewProject is a project to make.
-	NewProject = lab.NewProject
-	// Rules are what a project demands of merge requests.
-	Rules = lab.Rules
-)
+// Options are what a look-alike can be told at its start.
+type Options = lab.Options
 
 // obj is a JSON object.
 type obj = map[string]any

@@ -1,69 +1,21 @@
 package lab
 
 import (
-	"crypto/rand"
+	"crypto/md5" //nolint:gosec // names pictures
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/gitlab/internal/post"
 	"lockkeeper/forge/forgetest/internal/courier"
 )
 
-// Hook is a webhook of a project or of a group, or a system hook.
-type Hook struct {
-	ID            int64
-	Project       *Project
-	Group         *Group
-	URL, Token    string
-	On            map[string]bool // push, tag_push, merge_request, note, issue, pipeline
-	Created       time.Time
-	failures      int
-	DisabledUntil time.Time
-}
-
-// After so many failures in a row GitLab stops sending for a while, and after so
-// many for good.
-const (
-	failuresForAWhile = 4
-	failuresForGood   = 40
-)
-
-// Alert is alert_status.
-func (h *Hook) Alert(now time.Time) string {
-	switch {
-	case h.failures >= failuresForGood:
-		return "disabled"
-	case now.Before(h.DisabledUntil):
-		return "temporarily_disabled"
-	}
-	return "executable"
-}
-
-// answered counts a hook's failures in a row: whatever is no 2xx or 3xx is one.
-func (s *Lab) answered(d courier.Delivery) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	h := s.hook(d.Hook)
-	if h == nil {
-		return
-	}
-	if d.Status >= 200 && d.Status < 400 {
-		h.failures, h.DisabledUntil = 0, time.Time{}
-		return
-	}
-	if h.failures++; h.failures >= failuresForAWhile {
-		pause := min(time.Minute<<(h.failures-failuresForAWhile), 24*time.Hour)
-		h.DisabledUntil = s.Clock().Add(pause)
-	}
-}
-
-func (s *Lab) hook(id int64) *Hook {
-	lists := [][]*Hook{s.System}
+func (s *Lab) hook(id int64) *post.Hook {
+	lists := [][]*post.Hook{s.System}
 	for _, g := range s.Groups {
 		lists = append(lists, g.Hooks)
 	}
@@ -79,15 +31,17 @@ func (s *Lab) hook(id int64) *Hook {
 }
 
 // AddHook makes a hook of a project, of a group, or of the whole system.
-func (s *Lab) AddHook(p *Project, g *Group, url, token string, on ...string) *Hook {
-	h := &Hook{ID: s.nextID(), Project: p, Group: g, URL: url, Token: token, On: map[string]bool{}, Created: s.Tick()}
+func (s *Lab) AddHook(p *Project, g *Group, url, token string, on ...string) *post.Hook {
+	h := &post.Hook{ID: s.NextID(), URL: url, Token: token, On: map[string]bool{}, Created: s.Tick()}
 	for _, event := range on {
 		h.On[event] = true
 	}
 	switch {
 	case p != nil:
+		h.Project = p.ID
 		p.Hooks = append(p.Hooks, h)
 	case g != nil:
+		h.Group = g.ID
 		g.Hooks = append(g.Hooks, h)
 	default:
 		s.System = append(s.System, h)
@@ -95,12 +49,17 @@ func (s *Lab) AddHook(p *Project, g *Group, url, token string, on ...string) *Ho
 	return h
 }
 
-var hookNames = map[string]string{
-	"push": "Push Hook", "tag_push": "Tag Push Hook", "merge_request": "Merge Request Hook", "note": "Note Hook", "issue": "Issue Hook", "pipeline": "Pipeline Hook",
+// answered tells a hook how its delivery fared.
+func (s *Lab) answered(d courier.Delivery) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	if h := s.hook(d.Hook); h != nil {
+		h.Answered(d.Status, s.Clock())
+	}
 }
 
 // hooksOf are the hooks of a project and of the groups above.
-func hooksOf(p *Project) []*Hook {
+func hooksOf(p *Project) []*post.Hook {
 	hooks := slices.Clone(p.Hooks)
 	for g := p.Group; g != nil; g = g.Parent {
 		hooks = append(hooks, g.Hooks...)
@@ -110,7 +69,7 @@ func hooksOf(p *Project) []*Hook {
 
 // heard reports whether anybody is told of an event.
 func (s *Lab) heard(p *Project, event string) bool {
-	return slices.ContainsFunc(slices.Concat(hooksOf(p), s.System), func(h *Hook) bool { return h.On[event] })
+	return slices.ContainsFunc(slices.Concat(hooksOf(p), s.System), func(h *post.Hook) bool { return h.On[event] })
 }
 
 // tell sends an event to the hooks of its project, of the groups above, and of the
@@ -120,39 +79,19 @@ func (s *Lab) tell(p *Project, event string, payload obj) {
 	if err != nil {
 		panic(fmt.Sprintf("gitlab look-alike: payload of %s: %v", event, err))
 	}
-	for _, h := range hooksOf(p) {
-		s.send(h, event, hookNames[event], body)
-	}
+	hooks := hooksOf(p)
 	if event == "push" || event == "tag_push" || event == "merge_request" {
-		for _, h := range s.System {
-			s.send(h, event, "System Hook", body)
+		hooks = append(hooks, s.System...)
+	}
+	for _, h := range hooks {
+		if d := h.Delivery(s.NextID(), s.Clock(), s.URL, event, body); d != nil {
+			s.Post.Queue(d)
 		}
 	}
 }
 
-func (s *Lab) send(h *Hook, event, name string, body []byte) {
-	if !h.On[event] || h.Alert(s.Clock()) != "executable" {
-		return
-	}
-	d := &courier.Delivery{ID: s.nextID(), GUID: uuid(), Event: event, Payload: body, URL: h.URL, At: s.Clock(), Hook: h.ID}
-	d.Header = http.Header{
-		"Content-Type": {"application/json"}, "User-Agent": {"GitLab/18.5.0-ee"}, "Idempotency-Key": {d.GUID},
-		"X-Gitlab-Event": {name}, "X-Gitlab-Webhook-Uuid": {uuid()}, "X-Gitlab-Event-Uuid": {uuid()}, "X-Gitlab-Instance": {s.URL},
-	}
-	if h.Token != "" {
-		d.Header.Set("X-Gitlab-Token", h.Token)
-	}
-	s.Post.Queue(d)
-}
-
-func uuid() string {
-	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
 func (s *Lab) hookUser(u *User) obj {
-	return obj{"id": u.ID, "name": u.Name, "username": u.Login, "avatar_url": avatar(u), "email": "[REDACTED]"}
+	return obj{"id": u.ID, "name": u.Name, "username": u.Login, "avatar_url": Avatar(u), "email": "[REDACTED]"}
 }
 
 func (s *Lab) hookUsers(list []*User) []any {
@@ -169,13 +108,13 @@ func (s *Lab) hookProject(p *Project) any {
 	}
 	level := map[string]int{"private": 0, "public": 20}[p.Visibility]
 	ssh := "git@gitlab.test:" + p.Full() + ".git"
-	return obj{"id": p.ID, "name": p.Path, "description": "", "web_url": s.web(p), "avatar_url": nil, "git_ssh_url": ssh, "git_http_url": s.CloneURL(p),
+	return obj{"id": p.ID, "name": p.Path, "description": "", "web_url": s.Web(p), "avatar_url": nil, "git_ssh_url": ssh, "git_http_url": s.CloneURL(p),
 		"namespace": p.Namespace(), "visibility_level": level, "path_with_namespace": p.Full(), "default_branch": p.DefaultBranch, "ci_config_path": nil,
-		"homepage": s.web(p), "url": ssh, "ssh_url": ssh, "http_url": s.CloneURL(p)}
+		"homepage": s.Web(p), "url": ssh, "ssh_url": ssh, "http_url": s.CloneURL(p)}
 }
 
 func (s *Lab) hookRepo(p *Project) obj {
-	return obj{"name": p.Path, "url": "git@gitlab.test:" + p.Full() + ".git", "description": "", "homepage": s.web(p)}
+	return obj{"name": p.Path, "url": "git@gitlab.test:" + p.Full() + ".git", "description": "", "homepage": s.Web(p)}
 }
 
 // clock is how webhooks write a time.
@@ -194,8 +133,8 @@ func (s *Lab) hookMR(m *MR) obj {
 		"id": m.ID, "iid": m.IID, "target_branch": m.TargetBranch, "source_branch": m.SourceBranch, "source_project_id": source, "target_project_id": m.Project.ID,
 		"author_id": m.Author.ID, "assignee_ids": []int64{}, "assignee_id": nil, "reviewer_ids": append([]int64{}, reviewers...), "title": m.Title, "description": m.Description,
 		"created_at": clock(m.Created), "updated_at": clock(m.Updated), "milestone_id": nil, "state": m.State, "state_id": map[string]int{Opened: 1, Closed: 2, Merged: 3}[m.State],
-		"blocking_discussions_resolved": true, "work_in_progress": m.Draft(), "draft": m.Draft(), "first_contribution": false, "merge_status": m.statusOr(unchecked),
-		"detailed_merge_status": "checking", "merge_commit_sha": orNil(m.MergeSHA), "url": s.mrURL(m), "source": s.hookProject(m.Source), "target": s.hookProject(m.Project),
+		"blocking_discussions_resolved": true, "work_in_progress": m.Draft(), "draft": m.Draft(), "first_contribution": false, "merge_status": m.StatusOr(Unchecked),
+		"detailed_merge_status": "checking", "merge_commit_sha": orNil(m.MergeSHA), "url": s.MRURL(m), "source": s.hookProject(m.Source), "target": s.hookProject(m.Project),
 		"last_commit": nil, "labels": []any{}, "total_time_spent": 0, "time_change": 0, "time_estimate": 0,
 	}
 	if c, err := m.Project.Git.Commit(s.life, m.Head()); err == nil {
@@ -206,7 +145,7 @@ func (s *Lab) hookMR(m *MR) obj {
 
 func (s *Lab) hookCommit(p *Project, c bare.Commit) obj {
 	title, _, _ := strings.Cut(c.Message, "\n")
-	return obj{"id": c.SHA, "message": c.Message, "title": title, "timestamp": c.Committer.When.Format(time.RFC3339), "url": s.web(p) + "/-/commit/" + c.SHA,
+	return obj{"id": c.SHA, "message": c.Message, "title": title, "timestamp": c.Committer.When.Format(time.RFC3339), "url": s.Web(p) + "/-/commit/" + c.SHA,
 		"author": obj{"name": c.Author.Name, "email": c.Author.Email}}
 }
 
@@ -242,7 +181,7 @@ func (s *Lab) TellNote(n *Remark, action string) {
 		"object_kind": "note", "event_type": "note", "user": s.hookUser(n.Author), "project_id": p.ID, "project": s.hookProject(p), "repository": s.hookRepo(p),
 		"object_attributes": obj{"id": n.ID, "note": n.Body, "author_id": n.Author.ID, "created_at": clock(n.Created), "updated_at": clock(n.Updated), "project_id": p.ID,
 			"attachment": nil, "line_code": nil, "commit_id": nil, "system": false, "st_diff": nil, "type": nil, "internal": false, "action": action,
-			"url": s.web(p) + n.place(), "description": n.Body, "discussion_id": uuid()},
+			"url": s.Web(p) + n.place(), "description": n.Body, "discussion_id": post.UUID()},
 	}
 	attributes := payload["object_attributes"].(obj)
 	if n.MR != nil {
@@ -257,7 +196,7 @@ func (s *Lab) TellNote(n *Remark, action string) {
 
 func (s *Lab) hookIssue(i *Issue) obj {
 	return obj{"id": i.ID, "iid": i.IID, "project_id": i.Project.ID, "title": i.Title, "description": i.Description, "author_id": i.Author.ID, "state": i.State,
-		"created_at": clock(i.Created), "updated_at": clock(i.Updated), "url": fmt.Sprintf("%s/-/issues/%d", s.web(i.Project), i.IID), "labels": []any{}}
+		"created_at": clock(i.Created), "updated_at": clock(i.Updated), "url": fmt.Sprintf("%s/-/issues/%d", s.Web(i.Project), i.IID), "labels": []any{}}
 }
 
 // TellIssue sends an issue event.
@@ -279,7 +218,7 @@ func (s *Lab) TellPush(p *Project, by *User, ref, before, after string, fresh []
 	}
 	or := func(sha string) string {
 		if sha == "" {
-			return zero
+			return Zero
 		}
 		return sha
 	}
@@ -295,7 +234,7 @@ func (s *Lab) TellPush(p *Project, by *User, ref, before, after string, fresh []
 	}
 	s.tell(p, kind, obj{
 		"object_kind": kind, "event_name": kind, "before": or(before), "after": or(after), "ref": ref, "ref_protected": p.Protected[strings.TrimPrefix(ref, "refs/heads/")] != nil,
-		"checkout_sha": orNil(after), "message": nil, "user_id": by.ID, "user_name": by.Name, "user_username": by.Login, "user_email": nil, "user_avatar": avatar(by),
+		"checkout_sha": orNil(after), "message": nil, "user_id": by.ID, "user_name": by.Name, "user_username": by.Login, "user_email": nil, "user_avatar": Avatar(by),
 		"project_id": p.ID, "project": s.hookProject(p), "repository": repository, "commits": commits, "total_commits_count": len(fresh), "push_options": obj{},
 	})
 }
@@ -310,7 +249,7 @@ func (s *Lab) TellPipeline(l *Pipeline, by *User) {
 	for _, m := range l.Project.OpenMRs() {
 		if m.HeadPipeline() == l {
 			mr = obj{"id": m.ID, "iid": m.IID, "title": m.Title, "source_branch": m.SourceBranch, "source_project_id": m.Source.ID, "target_branch": m.TargetBranch,
-				"target_project_id": m.Project.ID, "state": m.State, "merge_status": m.statusOr(unchecked), "detailed_merge_status": "checking", "url": s.mrURL(m)}
+				"target_project_id": m.Project.ID, "state": m.State, "merge_status": m.StatusOr(Unchecked), "detailed_merge_status": "checking", "url": s.MRURL(m)}
 		}
 	}
 	builds := []any{}
@@ -319,12 +258,28 @@ func (s *Lab) TellPipeline(l *Pipeline, by *User) {
 	}
 	payload := obj{
 		"object_kind": "pipeline", "user": s.hookUser(by), "project": s.hookProject(l.Project), "merge_request": mr, "builds": builds,
-		"object_attributes": obj{"id": l.ID, "iid": l.IID, "name": nil, "ref": l.Ref, "tag": false, "sha": l.SHA, "before_sha": zero, "source": "external", "status": state,
+		"object_attributes": obj{"id": l.ID, "iid": l.IID, "name": nil, "ref": l.Ref, "tag": false, "sha": l.SHA, "before_sha": Zero, "source": "external", "status": state,
 			"detailed_status": state, "stages": []string{"external"}, "created_at": clock(l.Created), "finished_at": nil, "duration": nil, "queued_duration": nil,
-			"variables": []any{}, "url": fmt.Sprintf("%s/-/pipelines/%d", s.web(l.Project), l.ID)},
+			"variables": []any{}, "url": fmt.Sprintf("%s/-/pipelines/%d", s.Web(l.Project), l.ID)},
 	}
 	if c, err := l.Project.Git.Commit(s.life, l.SHA); err == nil {
 		payload["commit"] = s.hookCommit(l.Project, c)
 	}
 	s.tell(l.Project, "pipeline", payload)
+}
+
+// Avatar is where the picture of an account is.
+func Avatar(u *User) string {
+	return fmt.Sprintf("https://www.gravatar.com/avatar/%x?s=80&d=identicon", md5.Sum([]byte(strings.ToLower(u.Email())))) //nolint:gosec // gravatar's way
+}
+
+// Web is where people find a project.
+func (s *Lab) Web(p *Project) string { return s.URL + "/" + p.Full() }
+
+// CloneURL is where Git finds a project.
+func (s *Lab) CloneURL(p *Project) string { return s.Web(p) + ".git" }
+
+// MRURL is where people find a merge request.
+func (s *Lab) MRURL(m *MR) string {
+	return fmt.Sprintf("%s/-/merge_requests/%d", s.Web(m.Project), m.IID)
 }

@@ -5,7 +5,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/gitlab/internal/post"
 	"lockkeeper/forge/forgetest/internal/courier"
 )
 
@@ -59,7 +59,7 @@ type Lab struct {
 	Tokens   map[string]*Token
 	Moved    map[string]*Project // by the path that a project had
 	// System hooks are told of every project.
-	System []*Hook
+	System []*post.Hook
 	Used   map[string]int // requests per token
 	calls  []Call
 }
@@ -125,7 +125,8 @@ func (s *Lab) Advance(d time.Duration) {
 	s.last = s.Clock().Add(d)
 }
 
-func (s *Lab) nextID() int64 {
+// NextID is a number that nothing has.
+func (s *Lab) NextID() int64 {
 	s.lastID++
 	return s.lastID
 }
@@ -166,61 +167,23 @@ func (s *Lab) Calls() []Call {
 	return append([]Call(nil), s.calls...)
 }
 
-// Refused is why something was not done, in GitLab's words.
-type Refused struct {
-	Status int
-	// Message is what stands under "message": a text, or texts by field.
-	Message any
-}
-
-// Error is the message, as people read it.
-func (e *Refused) Error() string { return fmt.Sprint(e.Message) }
-
-// Refuse makes a refusal.
-func Refuse(status int, message any) *Refused { return &Refused{status, message} }
-
-// NotFound is 404 for a kind of thing, also for what must not be seen.
-func NotFound(what string) *Refused {
-	if what == "" {
-		return Refuse(http.StatusNotFound, "404 Not found")
-	}
-	return Refuse(http.StatusNotFound, "404 "+what+" Not Found")
-}
-
-// Forbidden is 403.
-func Forbidden() *Refused { return Refuse(http.StatusForbidden, "403 Forbidden") }
-
-// invalid is 400 about one field.
-func invalid(field, why string) *Refused {
-	return Refuse(http.StatusBadRequest, obj{field: []string{why}})
-}
-
-// AsRefused finds a refusal in an error; anything else is a 500.
-func AsRefused(err error) *Refused {
-	var r *Refused
-	if errors.As(err, &r) {
-		return r
-	}
-	return Refuse(http.StatusInternalServerError, "500 Internal Server Error ("+err.Error()+")")
-}
-
-// gitDir is where a project's repository is kept: by number, because projects
+// GitDir is where a project's repository is kept: by number, because projects
 // are renamed and moved.
-func (s *Lab) gitDir(p *Project) string {
+func (s *Lab) GitDir(p *Project) string {
 	return filepath.Join(s.Dir, fmt.Sprintf("%d.git", p.ID))
-}
-
-// person is what a user's commits say.
-func (u *User) person(at time.Time) bare.Person {
-	return bare.Person{Name: u.Name, Email: u.Email(), When: at}
 }
 
 // Signature is what a user's commits say, at a new moment of the clock.
 func (s *Lab) Signature(login string) bare.Person {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
-	return s.MustUser(login).person(s.Tick())
+	return person(s.MustUser(login), s.Tick())
 }
 
 // Settle waits until every webhook was answered.
 func (s *Lab) Settle(ctx context.Context) error { return s.Post.Flush(ctx) }
+
+// person is what a user's commits say.
+func person(u *User, at time.Time) bare.Person {
+	return bare.Person{Name: u.Name, Email: u.Email(), When: at}
+}

@@ -9,14 +9,15 @@ import (
 	"strings"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/gitlab/internal/refuse"
 )
 
 // The words of merge_status.
 const (
-	unchecked    = "unchecked"
+	Unchecked    = "unchecked"
 	checking     = "checking"
 	canMerge     = "can_be_merged"
-	cannotMerge  = "cannot_be_merged"
+	CannotMerge  = "cannot_be_merged"
 	isMergeable  = "mergeable"
 	mustRebase   = "need_rebase"
 	hasConflicts = "conflict"
@@ -27,23 +28,23 @@ const (
 // comes with a later request.
 func (s *Lab) MergeStatus(ctx context.Context, m *MR, recheck bool) string {
 	if m.State != Opened {
-		return m.statusOr(canMerge)
+		return m.StatusOr(canMerge)
 	}
 	if key := m.Project.Branch(m.TargetBranch) + m.Head(); m.statusFor != key {
-		m.status, m.statusFor = unchecked, key
+		m.Status, m.statusFor = Unchecked, key
 	}
 	switch {
-	case m.status == unchecked && recheck:
-		m.status = checking
-	case m.status == checking && recheck:
+	case m.Status == Unchecked && recheck:
+		m.Status = checking
+	case m.Status == checking && recheck:
 		s.tryMerge(ctx, m)
 	}
-	return m.status
+	return m.Status
 }
 
-func (m *MR) statusOr(otherwise string) string {
-	if m.status == canMerge || m.status == cannotMerge {
-		return m.status
+func (m *MR) StatusOr(otherwise string) string {
+	if m.Status == canMerge || m.Status == CannotMerge {
+		return m.Status
 	}
 	return otherwise
 }
@@ -51,11 +52,11 @@ func (m *MR) statusOr(otherwise string) string {
 // tryMerge finds out whether it could be merged, at once.
 func (s *Lab) tryMerge(ctx context.Context, m *MR) {
 	m.statusFor = m.Project.Branch(m.TargetBranch) + m.Head()
-	m.status = canMerge
+	m.Status = canMerge
 	if !m.sourceThere() {
-		m.status = cannotMerge
+		m.Status = CannotMerge
 	} else if _, err := m.Project.Git.MergeTree(ctx, m.Project.Branch(m.TargetBranch), m.Head()); err != nil {
-		m.status = cannotMerge
+		m.Status = CannotMerge
 	}
 }
 
@@ -69,7 +70,7 @@ func (s *Lab) DetailedStatus(ctx context.Context, m *MR, recheck bool) string {
 	switch status := s.MergeStatus(ctx, m, recheck); {
 	case m.State != Opened:
 		return "not_open"
-	case status == unchecked || status == checking:
+	case status == Unchecked || status == checking:
 		return status
 	}
 	if why := s.stateCheck(m); why != "" {
@@ -100,7 +101,7 @@ func (s *Lab) stateCheck(m *MR) string {
 
 func (s *Lab) gitCheck(ctx context.Context, m *MR) string {
 	switch {
-	case m.status == cannotMerge:
+	case m.Status == CannotMerge:
 		return hasConflicts
 	case m.Project.MergeMethod == "ff" && !m.Project.Git.IsAncestor(ctx, m.Project.Branch(m.TargetBranch), m.Head()):
 		return mustRebase
@@ -137,17 +138,17 @@ type MergeOrder struct {
 // that is elsewhere.
 func (s *Lab) Merge(ctx context.Context, m *MR, by *User, o MergeOrder) error {
 	if !s.MayMerge(by, m.Project, m.TargetBranch) {
-		return Refuse(http.StatusUnauthorized, "401 Unauthorized")
+		return refuse.With(http.StatusUnauthorized, "401 Unauthorized")
 	}
 	if s.stateCheck(m) != "" || s.ciCheck(m) != isMergeable {
-		return Refuse(http.StatusMethodNotAllowed, "405 Method Not Allowed")
+		return refuse.With(http.StatusMethodNotAllowed, "405 Method Not Allowed")
 	}
 	s.tryMerge(ctx, m)
 	if s.gitCheck(ctx, m) != "" {
-		return Refuse(http.StatusUnprocessableEntity, "Branch cannot be merged")
+		return refuse.With(http.StatusUnprocessableEntity, "Branch cannot be merged")
 	}
 	if o.SHA != "" && o.SHA != m.Head() {
-		return Refuse(http.StatusConflict, "SHA does not match HEAD of source branch: "+m.Head())
+		return refuse.With(http.StatusConflict, "SHA does not match HEAD of source branch: "+m.Head())
 	}
 	if o.Squash != nil {
 		m.Squash = *o.Squash
@@ -155,12 +156,12 @@ func (s *Lab) Merge(ctx context.Context, m *MR, by *User, o MergeOrder) error {
 	before := m.Project.Branch(m.TargetBranch)
 	tip, err := s.mergeCommits(ctx, m, by, o)
 	if errors.Is(err, bare.ErrConflict) {
-		return Refuse(http.StatusUnprocessableEntity, "Branch cannot be merged")
+		return refuse.With(http.StatusUnprocessableEntity, "Branch cannot be merged")
 	} else if err != nil {
 		return err
 	}
 	if err := m.Project.Git.SetRef(ctx, "refs/heads/"+m.TargetBranch, tip, before); err != nil {
-		return Refuse(http.StatusUnprocessableEntity, "Branch cannot be merged")
+		return refuse.With(http.StatusUnprocessableEntity, "Branch cannot be merged")
 	}
 	m.State, m.MergeUser, m.MergedAt, m.Updated = Merged, by, s.Clock(), s.Clock()
 	s.event(m.Project, &Event{Action: "accepted", Author: by, Target: "MergeRequest", TID: m.ID, TIID: m.IID, TTitle: m.Title})
@@ -180,14 +181,14 @@ func (s *Lab) Merge(ctx context.Context, m *MR, by *User, o MergeOrder) error {
 // mergeCommits writes what the project's merge method says, and returns the
 // target's new tip.
 func (s *Lab) mergeCommits(ctx context.Context, m *MR, by *User, o MergeOrder) (string, error) {
-	who := by.person(s.Tick())
+	who := person(by, s.Tick())
 	git, base, head := m.Project.Git, m.Project.Branch(m.TargetBranch), m.Head()
 	if m.Squash || m.Project.Squash == "always" {
 		message := o.SquashMessage
 		if message == "" {
 			message = m.Title
 		}
-		sha, err := git.Squash(ctx, base, head, message, m.Author.person(who.When), who)
+		sha, err := git.Squash(ctx, base, head, message, person(m.Author, who.When), who)
 		if err != nil {
 			return "", err
 		}
@@ -239,11 +240,11 @@ func (s *Lab) SetReviewers(m *MR, by *User, ids []int64) {
 // Approve approves as somebody. Authors do not approve their own, as GitLab's
 // default settings have it.
 func (s *Lab) Approve(m *MR, by *User, sha string) error {
-	if !s.mayApprove(m, by) {
-		return Refuse(http.StatusUnauthorized, "401 Unauthorized")
+	if !s.MayApprove(m, by) {
+		return refuse.With(http.StatusUnauthorized, "401 Unauthorized")
 	}
 	if sha != "" && sha != m.Head() {
-		return Refuse(http.StatusConflict, "SHA does not match HEAD of source branch: "+m.Head())
+		return refuse.With(http.StatusConflict, "SHA does not match HEAD of source branch: "+m.Head())
 	}
 	m.Approvals = append(m.Approvals, &Approval{User: by, At: s.Tick()})
 	s.reviewed(m, by, "approved")
@@ -257,7 +258,7 @@ func (s *Lab) Approve(m *MR, by *User, sha string) error {
 	return nil
 }
 
-func (s *Lab) mayApprove(m *MR, u *User) bool {
+func (s *Lab) MayApprove(m *MR, u *User) bool {
 	return m.State != Merged && u != m.Author && s.May(u, m.Project, Developer) && !m.ApprovedBy(u)
 }
 
@@ -280,7 +281,7 @@ func (s *Lab) ApprovalsLeft(m *MR) int {
 // Unapprove takes somebody's approval back.
 func (s *Lab) Unapprove(m *MR, by *User) error {
 	if !m.ApprovedBy(by) || m.State == Merged {
-		return NotFound("")
+		return refuse.NotFound("")
 	}
 	m.Approvals = slices.DeleteFunc(m.Approvals, func(a *Approval) bool { return a.User == by })
 	s.Tick()
@@ -349,7 +350,7 @@ func (s *Lab) Checks(ctx context.Context, m *MR) []Check {
 		ci.Status = "CHECKING"
 	}
 	conflict, rebase := of(hasConflicts, true, status == canMerge), of(mustRebase, m.Project.MergeMethod == "ff", true)
-	if status == checking || status == unchecked {
+	if status == checking || status == Unchecked {
 		conflict.Status = "CHECKING"
 	} else if s.gitCheck(ctx, m) == mustRebase {
 		rebase.Status = "FAILED"

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/gitlab/internal/quick"
+	"lockkeeper/forge/forgetest/gitlab/internal/refuse"
 )
 
 // The states of a merge request.
@@ -41,7 +43,7 @@ type MR struct {
 	Versions                   []*Version // oldest first
 	Created, Updated           time.Time
 
-	status    string // merge_status
+	Status    string // merge_status
 	statusFor string // for which commits
 }
 
@@ -95,11 +97,11 @@ const maxDescription = 1 << 20
 func checkTexts(title, description string) error {
 	switch {
 	case strings.TrimSpace(title) == "":
-		return invalid("title", "can't be blank")
+		return refuse.Invalid("title", "can't be blank")
 	case len([]rune(title)) > 255:
-		return invalid("title", "is too long (maximum is 255 characters)")
+		return refuse.Invalid("title", "is too long (maximum is 255 characters)")
 	case len(description) > maxDescription:
-		return invalid("description", fmt.Sprintf("is too long (%d B). The maximum size is 1 MiB.", len(description)))
+		return refuse.Invalid("description", fmt.Sprintf("is too long (%d B). The maximum size is 1 MiB.", len(description)))
 	}
 	return nil
 }
@@ -111,7 +113,7 @@ func (s *Lab) CreateMR(ctx context.Context, source *Project, by *User, in NewMR)
 		target = source
 	}
 	if !s.May(by, source, Developer) || !s.Reads(by, target) || target.Archived {
-		return nil, Forbidden()
+		return nil, refuse.Forbidden()
 	}
 	if err := s.checkBranches(source, target, in); err != nil {
 		return nil, err
@@ -120,7 +122,7 @@ func (s *Lab) CreateMR(ctx context.Context, source *Project, by *User, in NewMR)
 		return nil, err
 	}
 	at := s.Tick()
-	m := &MR{ID: s.nextID(), IID: target.lastMR + 1, Project: target, Source: source, SourceBranch: in.SourceBranch, TargetBranch: in.TargetBranch,
+	m := &MR{ID: s.NextID(), IID: target.lastMR + 1, Project: target, Source: source, SourceBranch: in.SourceBranch, TargetBranch: in.TargetBranch,
 		Title: in.Title, Author: by, State: Opened, Labels: in.Labels, Squash: in.Squash, RemoveSource: in.RemoveSource, Created: at, Updated: at}
 	if err := s.newVersion(ctx, m); err != nil {
 		return nil, err
@@ -129,7 +131,7 @@ func (s *Lab) CreateMR(ctx context.Context, source *Project, by *User, in NewMR)
 	target.MRs[m.IID] = m
 	s.assign(m, in.Assignees)
 	s.SetReviewers(m, by, in.Reviewers)
-	text, commands := extract(in.Description)
+	text, commands := quick.Extract(in.Description)
 	m.Description = text
 	s.event(target, &Event{Action: "opened", Author: by, Target: "MergeRequest", TID: m.ID, TIID: m.IID, TTitle: m.Title})
 	s.TellMR(m, "open", by, nil)
@@ -140,11 +142,11 @@ func (s *Lab) CreateMR(ctx context.Context, source *Project, by *User, in NewMR)
 func (s *Lab) checkBranches(source, target *Project, in NewMR) error {
 	switch {
 	case source == target && in.SourceBranch == in.TargetBranch:
-		return Refuse(http.StatusUnprocessableEntity, []string{"You can't use same project/branch for source and target"})
+		return refuse.With(http.StatusUnprocessableEntity, []string{"You can't use same project/branch for source and target"})
 	case source.Branch(in.SourceBranch) == "":
-		return invalid("source_branch", "does not exist")
+		return refuse.Invalid("source_branch", "does not exist")
 	case target.Branch(in.TargetBranch) == "":
-		return invalid("target_branch", "does not exist")
+		return refuse.Invalid("target_branch", "does not exist")
 	}
 	return s.soleMR(source, target, in.SourceBranch, in.TargetBranch)
 }
@@ -153,7 +155,7 @@ func (s *Lab) checkBranches(source, target *Project, in NewMR) error {
 func (s *Lab) soleMR(source, target *Project, from, into string) error {
 	for _, m := range target.OpenMRs() {
 		if m.Source == source && m.SourceBranch == from && m.TargetBranch == into {
-			return Refuse(http.StatusConflict, []string{fmt.Sprintf("Another open merge request already exists for this source branch: !%d", m.IID)})
+			return refuse.With(http.StatusConflict, []string{fmt.Sprintf("Another open merge request already exists for this source branch: !%d", m.IID)})
 		}
 	}
 	return nil
@@ -172,7 +174,7 @@ func (s *Lab) newVersion(ctx context.Context, m *MR) error {
 		return err
 	}
 	m.Project.Refs[m.headRef()] = head
-	m.Versions = append(m.Versions, &Version{ID: s.nextID(), Head: head, Start: start, At: s.Clock(),
+	m.Versions = append(m.Versions, &Version{ID: s.NextID(), Head: head, Start: start, At: s.Clock(),
 		Base: cmp.Or(m.Project.Git.MergeBase(ctx, start, head), start)})
 	return nil
 }
@@ -188,7 +190,7 @@ type MREdit struct {
 // UpdateMR edits a merge request as somebody.
 func (s *Lab) UpdateMR(ctx context.Context, m *MR, by *User, e MREdit) error {
 	if !s.May(by, m.Project, Developer) && by != m.Author {
-		return Forbidden()
+		return refuse.Forbidden()
 	}
 	title, description := m.Title, m.Description
 	if e.Title != nil {
@@ -212,7 +214,7 @@ func (s *Lab) UpdateMR(ctx context.Context, m *MR, by *User, e MREdit) error {
 	}
 	changes := obj{}
 	s.retitle(m, by, title, changes)
-	text, commands := extract(description)
+	text, commands := quick.Extract(description)
 	if text != m.Description {
 		changes["description"] = obj{"previous": m.Description, "current": text}
 		m.Description = text
@@ -271,7 +273,7 @@ func (s *Lab) retitle(m *MR, by *User, title string, changes obj) {
 
 func (s *Lab) retarget(ctx context.Context, m *MR, by *User, branch string) error {
 	if m.Project.Branch(branch) == "" {
-		return invalid("target_branch", "does not exist")
+		return refuse.Invalid("target_branch", "does not exist")
 	}
 	if m.State == Opened {
 		if err := s.soleMR(m.Source, m.Project, m.SourceBranch, branch); err != nil {
@@ -306,7 +308,7 @@ func (s *Lab) changeState(m *MR, by *User, event string) error {
 		s.event(m.Project, &Event{Action: "reopened", Author: by, Target: "MergeRequest", TID: m.ID, TIID: m.IID, TTitle: m.Title})
 		s.TellMR(m, "reopen", by, nil)
 	case event != "close" && event != "reopen":
-		return Refuse(http.StatusBadRequest, "state_event does not have a valid value")
+		return refuse.With(http.StatusBadRequest, "state_event does not have a valid value")
 	}
 	return nil
 }

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"lockkeeper/forge/forgetest/gitlab/internal/quick"
+	"lockkeeper/forge/forgetest/gitlab/internal/refuse"
 )
 
 // Remark is a note: what somebody, or GitLab itself, wrote under a merge request
@@ -69,7 +72,7 @@ func (p *Project) Remark(m *MR, i *Issue, id int64) *Remark {
 }
 
 func (s *Lab) keep(n *Remark) {
-	n.ID = s.nextID()
+	n.ID = s.NextID()
 	n.Created, n.Updated = s.Clock(), s.Clock()
 	n.Project.notes[n.ID] = n
 }
@@ -92,9 +95,9 @@ const maxNote = 1_000_000
 func checkNote(body string) error {
 	switch {
 	case strings.TrimSpace(body) == "":
-		return Refuse(http.StatusBadRequest, `400 Bad request - Note {:note=>["can't be blank"]}`)
+		return refuse.With(http.StatusBadRequest, `400 Bad request - Note {:note=>["can't be blank"]}`)
 	case len([]rune(body)) > maxNote:
-		return Refuse(http.StatusBadRequest, `400 Bad request - Note {:note=>["is too long (maximum is 1000000 characters)"]}`)
+		return refuse.With(http.StatusBadRequest, `400 Bad request - Note {:note=>["is too long (maximum is 1000000 characters)"]}`)
 	}
 	return nil
 }
@@ -106,11 +109,11 @@ func (s *Lab) Write(ctx context.Context, n *Remark, body, head string) (Outcome,
 		return Outcome{}, err
 	}
 	s.Tick()
-	text, commands := extract(body)
+	text, commands := quick.Extract(body)
 	if text == "" {
 		changes, summary := s.run(ctx, n, commands, head)
 		if len(summary) == 0 {
-			return Outcome{}, Refuse(http.StatusBadRequest, "400 Bad request - Commands did not apply")
+			return Outcome{}, refuse.With(http.StatusBadRequest, "400 Bad request - Commands did not apply")
 		}
 		return Outcome{Changes: changes, Summary: summary}, nil
 	}
@@ -133,13 +136,13 @@ func (n *Remark) title() string {
 // nothing else is removed.
 func (s *Lab) Rewrite(ctx context.Context, n *Remark, by *User, body string) (Outcome, error) {
 	if n.System || n.Author != by && !s.May(by, n.Project, Maintainer) {
-		return Outcome{}, Forbidden()
+		return Outcome{}, refuse.Forbidden()
 	}
 	if err := checkNote(body); err != nil {
 		return Outcome{}, err
 	}
 	at := s.Tick()
-	text, commands := extract(body)
+	text, commands := quick.Extract(body)
 	if text == "" {
 		delete(n.Project.notes, n.ID)
 		changes, summary := s.run(ctx, n, commands, "")
@@ -156,7 +159,7 @@ func (s *Lab) Rewrite(ctx context.Context, n *Remark, by *User, body string) (Ou
 // Erase deletes a note.
 func (s *Lab) Erase(n *Remark, by *User) error {
 	if n.Author != by && !s.May(by, n.Project, Maintainer) {
-		return Forbidden()
+		return refuse.Forbidden()
 	}
 	s.Tick()
 	delete(n.Project.notes, n.ID)
@@ -186,12 +189,12 @@ func (s *Lab) React(n *Remark, by *User, name string) (*Award, error) {
 		name = "thumbsdown"
 	}
 	if emoji[name] == "" {
-		return nil, NotFound("Award Emoji Name is not a valid emoji name")
+		return nil, refuse.NotFound("Award Emoji Name is not a valid emoji name")
 	}
 	if n.System || slices.ContainsFunc(n.Awards, func(a *Award) bool { return a.User == by && a.Name == name }) {
-		return nil, NotFound("Award Emoji Name has already been taken")
+		return nil, refuse.NotFound("Award Emoji Name has already been taken")
 	}
-	a := &Award{ID: s.nextID(), Name: name, User: by, At: s.Tick()}
+	a := &Award{ID: s.NextID(), Name: name, User: by, At: s.Tick()}
 	n.Awards = append(n.Awards, a)
 	n.Updated = a.At
 	return a, nil
@@ -202,9 +205,9 @@ func (s *Lab) Unreact(n *Remark, by *User, id int64) error {
 	i := slices.IndexFunc(n.Awards, func(a *Award) bool { return a.ID == id })
 	switch {
 	case i < 0:
-		return NotFound("")
+		return refuse.NotFound("")
 	case n.Awards[i].User != by:
-		return Refuse(http.StatusUnauthorized, "401 Unauthorized")
+		return refuse.With(http.StatusUnauthorized, "401 Unauthorized")
 	}
 	n.Awards = slices.Delete(n.Awards, i, i+1)
 	n.Updated = s.Tick()
@@ -214,15 +217,15 @@ func (s *Lab) Unreact(n *Remark, by *User, id int64) error {
 // CreateIssue opens an issue.
 func (s *Lab) CreateIssue(ctx context.Context, p *Project, by *User, title, description string, labels []string) (*Issue, error) {
 	if !s.May(by, p, Guest) && p.Visibility != "public" {
-		return nil, Forbidden()
+		return nil, refuse.Forbidden()
 	}
 	if err := checkTexts(title, description); err != nil {
 		return nil, err
 	}
 	at := s.Tick()
 	p.lastIssue++
-	text, commands := extract(description)
-	i := &Issue{ID: s.nextID(), IID: p.lastIssue, Project: p, Title: title, Description: text, Author: by, State: Opened, Labels: labels, Created: at, Updated: at}
+	text, commands := quick.Extract(description)
+	i := &Issue{ID: s.NextID(), IID: p.lastIssue, Project: p, Title: title, Description: text, Author: by, State: Opened, Labels: labels, Created: at, Updated: at}
 	p.Issues[i.IID] = i
 	s.event(p, &Event{Action: "opened", Author: by, Target: "Issue", TID: i.ID, TIID: i.IID, TTitle: i.Title})
 	s.TellIssue(i, "open", by)
@@ -233,7 +236,7 @@ func (s *Lab) CreateIssue(ctx context.Context, p *Project, by *User, title, desc
 // UpdateIssue edits an issue.
 func (s *Lab) UpdateIssue(ctx context.Context, i *Issue, by *User, title, description, event *string) error {
 	if !s.May(by, i.Project, Reporter) && by != i.Author {
-		return Forbidden()
+		return refuse.Forbidden()
 	}
 	newTitle, newText := i.Title, i.Description
 	if title != nil {
@@ -245,11 +248,11 @@ func (s *Lab) UpdateIssue(ctx context.Context, i *Issue, by *User, title, descri
 	if err := checkTexts(newTitle, newText); err != nil {
 		return err
 	}
-	text, commands := extract(newText)
+	text, commands := quick.Extract(newText)
 	i.Title, i.Description, i.Updated = newTitle, text, s.Tick()
 	if event != nil {
 		if *event != "close" && *event != "reopen" {
-			return Refuse(http.StatusBadRequest, "state_event does not have a valid value")
+			return refuse.With(http.StatusBadRequest, "state_event does not have a valid value")
 		}
 		s.setIssue(i, by, *event)
 	} else {

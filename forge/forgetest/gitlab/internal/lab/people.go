@@ -6,45 +6,30 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"lockkeeper/forge/forgetest/gitlab/internal/folk"
 )
 
-// The access levels that GitLab calls by name.
+// The nouns of package folk, by the names that everybody uses.
+type (
+	User  = folk.User
+	Token = folk.Token
+	Group = folk.Group
+)
+
+// The access levels.
 const (
-	Guest      = 10
-	Reporter   = 20
-	Developer  = 30
-	Maintainer = 40
-	Owner      = 50
+	Guest      = folk.Guest
+	Reporter   = folk.Reporter
+	Developer  = folk.Developer
+	Maintainer = folk.Maintainer
+	Owner      = folk.Owner
 )
-
-// User is an account: of a person, or of a program.
-type User struct {
-	ID          int64
-	Login, Name string
-	Emails      []string // confirmed
-	State       string   // active, blocked
-	Bot         bool     // of an access token, or a service account
-	Admin       bool
-	Created     time.Time
-}
-
-// noreply is the address that GitLab offers to those who hide theirs.
-func (u *User) noreply() string {
-	return fmt.Sprintf("%d-%s@users.noreply.gitlab.test", u.ID, u.Login)
-}
-
-// Email is what the account commits with.
-func (u *User) Email() string {
-	if len(u.Emails) > 0 {
-		return u.Emails[0]
-	}
-	return u.noreply()
-}
 
 // UserByEmail is whose address it is, nil for nobody.
 func (s *Lab) UserByEmail(email string) *User {
 	for _, u := range s.Users {
-		if strings.EqualFold(u.noreply(), email) || slices.ContainsFunc(u.Emails, func(e string) bool { return strings.EqualFold(e, email) }) {
+		if strings.EqualFold(u.Noreply(), email) || slices.ContainsFunc(u.Emails, func(e string) bool { return strings.EqualFold(e, email) }) {
 			return u
 		}
 	}
@@ -79,52 +64,12 @@ func (s *Lab) MustUser(login string) *User {
 	panic(fmt.Sprintf("gitlab look-alike: nobody is called %q; register them first", login))
 }
 
-// Token is an access token.
-type Token struct {
-	ID      int64
-	Name    string
-	Value   string
-	User    *User
-	Scopes  []string
-	Revoked bool
-	Expires time.Time // zero: never
-	Created time.Time
-}
-
-// Active reports whether the token still opens anything.
-func (t *Token) Active(now time.Time) bool {
-	return !t.Revoked && (t.Expires.IsZero() || now.Before(t.Expires)) && t.User.State == "active"
-}
-
-// Can reports whether the token has the scope, or one that contains it.
-func (t *Token) Can(scope string) bool {
-	return slices.Contains(t.Scopes, "api") || slices.Contains(t.Scopes, scope)
-}
-
-// newToken makes a token that looks like GitLab's.
-func (s *Lab) newToken(u *User, name string, scopes ...string) *Token {
-	t := &Token{ID: s.nextID(), Name: name, User: u, Scopes: scopes, Created: s.Clock()}
+// IssueToken makes a token that looks like GitLab's.
+func (s *Lab) IssueToken(u *User, name string, scopes ...string) *Token {
+	t := &Token{ID: s.NextID(), Name: name, User: u, Scopes: scopes, Created: s.Clock()}
 	t.Value = fmt.Sprintf("glpat-%020d", t.ID*2654435761)
 	s.Tokens[t.Value] = t
 	return t
-}
-
-// Group is a group or a subgroup.
-type Group struct {
-	ID      int64
-	Path    string // the last part
-	Parent  *Group
-	Members map[int64]int // access level by user
-	Hooks   []*Hook
-	Created time.Time
-}
-
-// Full is the path with the parents'.
-func (g *Group) Full() string {
-	if g.Parent == nil {
-		return g.Path
-	}
-	return g.Parent.Full() + "/" + g.Path
 }
 
 // Group finds a group by its full path.
@@ -151,30 +96,12 @@ func (s *Lab) GroupByID(id int64) *Group {
 func (s *Lab) Subgroups(of *Group, all bool) []*Group {
 	var list []*Group
 	for _, g := range s.Groups {
-		if g.Parent == of || all && g.under(of) {
+		if g.Parent == of || all && g.Under(of) {
 			list = append(list, g)
 		}
 	}
 	slices.SortFunc(list, func(a, b *Group) int { return cmp.Compare(a.Full(), b.Full()) })
 	return list
-}
-
-func (g *Group) under(of *Group) bool {
-	for up := g.Parent; up != nil; up = up.Parent {
-		if up == of {
-			return true
-		}
-	}
-	return false
-}
-
-// level is what somebody is in a group, its parents' members included.
-func (g *Group) level(id int64) int {
-	best := 0
-	for ; g != nil; g = g.Parent {
-		best = max(best, g.Members[id])
-	}
-	return best
 }
 
 // Member is somebody with an access level.
@@ -188,7 +115,7 @@ type Member struct {
 func (s *Lab) GroupMembers(g *Group, all bool) []Member {
 	return s.members(g.Created, func(u *User) int {
 		if all {
-			return g.level(u.ID)
+			return g.Level(u.ID)
 		}
 		return g.Members[u.ID]
 	})
@@ -221,12 +148,12 @@ func (s *Lab) Level(u *User, p *Project) int {
 	if u == nil {
 		return 0
 	}
-	best := max(p.Members[u.ID], p.Group.level(u.ID))
+	best := max(p.Members[u.ID], p.Group.Level(u.ID))
 	if p.Home == u {
 		best = Owner
 	}
 	for g, most := range p.Shared {
-		best = max(best, min(most, g.level(u.ID)))
+		best = max(best, min(most, g.Level(u.ID)))
 	}
 	return best
 }
@@ -253,10 +180,25 @@ func (s *Lab) SeesGroup(u *User, g *Group) bool {
 	if u == nil {
 		return false
 	}
-	if u.Admin || g.level(u.ID) > 0 {
+	if u.Admin || g.Level(u.ID) > 0 {
 		return true
 	}
 	return slices.ContainsFunc(s.Projects, func(p *Project) bool {
-		return (p.Group == g || p.Group != nil && p.Group.under(g)) && (s.Sees(u, p) || p.Shared[g] > 0)
+		return (p.Group == g || p.Group != nil && p.Group.Under(g)) && (s.Sees(u, p) || p.Shared[g] > 0)
 	}) || slices.ContainsFunc(s.Subgroups(g, true), func(sub *Group) bool { return sub.Members[u.ID] > 0 })
+}
+
+// Register makes an account whose addresses are confirmed.
+func (s *Lab) Register(login string, emails []string) *User {
+	u := &User{ID: s.NextID(), Login: login, Name: strings.ToUpper(login[:1]) + login[1:], Emails: emails, State: "active", Created: s.Tick()}
+	s.Users = append(s.Users, u)
+	return u
+}
+
+// MustGroup is Group for what the caller has made.
+func (s *Lab) MustGroup(full string) *Group {
+	if g := s.Group(full); g != nil {
+		return g
+	}
+	panic(fmt.Sprintf("gitlab look-alike: there is no group %q", full))
 }

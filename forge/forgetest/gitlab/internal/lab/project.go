@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/gitlab/internal/post"
+	"lockkeeper/forge/forgetest/gitlab/internal/refuse"
 )
 
 // Project is a repository with all that hangs on it.
@@ -28,7 +31,7 @@ type Project struct {
 	Shared        map[*Group]int
 	Forked        *Project
 	Protected     map[string]*Protection
-	Hooks         []*Hook
+	Hooks         []*post.Hook
 	// MergeMethod is merge, rebase_merge or ff; Squash is default_off,
 	// default_on, always or never.
 	MergeMethod, Squash string
@@ -112,10 +115,11 @@ func (s *Lab) MustProject(full string) *Project {
 	panic(fmt.Sprintf("gitlab look-alike: there is no project %q", full))
 }
 
-func (s *Lab) newProject(path, visibility string) *Project {
+// Blank is a project without a repository, which nobody finds yet.
+func (s *Lab) Blank(path, visibility string) *Project {
 	now := s.Tick()
 	return &Project{
-		ID: s.nextID(), Path: path, Visibility: visibility, DefaultBranch: "main", Members: map[int64]int{}, Shared: map[*Group]int{},
+		ID: s.NextID(), Path: path, Visibility: visibility, DefaultBranch: "main", Members: map[int64]int{}, Shared: map[*Group]int{},
 		Protected: map[string]*Protection{}, MergeMethod: "merge", Squash: "default_off", Refs: map[string]string{},
 		MRs: map[int]*MR{}, Issues: map[int]*Issue{}, notes: map[int64]*Remark{}, Created: now, Active: now,
 	}
@@ -124,18 +128,18 @@ func (s *Lab) newProject(path, visibility string) *Project {
 // Fork copies a project to a person's own namespace.
 func (s *Lab) Fork(ctx context.Context, p *Project, to *User) (*Project, error) {
 	if s.Project(to.Login+"/"+p.Path) != nil {
-		return nil, Refuse(http.StatusConflict, []string{"Project namespace name has already been taken", "Name has already been taken", "Path has already been taken"})
+		return nil, refuse.With(http.StatusConflict, []string{"Project namespace name has already been taken", "Name has already been taken", "Path has already been taken"})
 	}
-	f := s.newProject(p.Path, p.Visibility)
+	f := s.Blank(p.Path, p.Visibility)
 	f.Home, f.Forked, f.DefaultBranch = to, p, p.DefaultBranch
 	var err error
-	if f.Git, err = p.Git.Fork(ctx, s.gitDir(f), p.DefaultBranch); err != nil {
+	if f.Git, err = p.Git.Fork(ctx, s.GitDir(f), p.DefaultBranch); err != nil {
 		return nil, err
 	}
 	if f.Refs, err = f.Git.Refs(ctx); err != nil {
 		return nil, err
 	}
-	if err := f.guard(); err != nil {
+	if err := f.Guard(); err != nil {
 		return nil, err
 	}
 	s.Projects = append(s.Projects, f)
@@ -214,7 +218,7 @@ type PushData struct {
 }
 
 func (s *Lab) event(p *Project, e *Event) {
-	e.ID, e.At = s.nextID(), s.Clock()
+	e.ID, e.At = s.NextID(), s.Clock()
 	p.Active = e.At
 	p.Events = append(p.Events, e)
 }
@@ -236,7 +240,47 @@ while read old new ref; do
 done
 `
 
-// guard has the repository refuse as GitLab does.
-func (p *Project) guard() error {
+// Guard has the repository refuse as GitLab does.
+func (p *Project) Guard() error {
 	return os.WriteFile(filepath.Join(p.Git.Dir, "hooks", "pre-receive"), []byte(preReceive), 0o755) //nolint:gosec // Git runs it
+}
+
+// Place puts a project into a namespace, and says who acts for its owner.
+func (s *Lab) Place(p *Project, owner string) *User {
+	p.Group, p.Home = s.Group(owner), nil
+	if p.Group == nil {
+		p.Home = s.MustUser(owner)
+		return p.Home
+	}
+	for _, u := range s.Users {
+		if p.Group.Level(u.ID) == Owner {
+			return u
+		}
+	}
+	return s.Users[0]
+}
+
+// FirstCommit puts files on the default branch of an empty project.
+func (s *Lab) FirstCommit(ctx context.Context, p *Project, by *User, files map[string]string) error {
+	if len(files) == 0 {
+		return nil
+	}
+	var list []bare.File
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		list = append(list, bare.File{Path: path, Content: []byte(files[path])})
+	}
+	tree, err := p.Git.WriteTree(ctx, "", filepath.Join(s.Dir, fmt.Sprintf("%d.index", p.ID)), list)
+	if err != nil {
+		return err
+	}
+	who := person(by, s.Tick())
+	sha, err := p.Git.CommitTree(ctx, bare.Commit{Tree: tree, Author: who, Committer: who, Message: "Initial commit"})
+	if err != nil {
+		return err
+	}
+	if err := p.Git.SetRef(ctx, "refs/heads/"+p.DefaultBranch, sha, ""); err != nil {
+		return err
+	}
+	p.Refs, err = p.Git.Refs(ctx)
+	return err
 }

@@ -9,10 +9,11 @@ import (
 	"strings"
 
 	"lockkeeper/forge/forgetest/bare"
+	"lockkeeper/forge/forgetest/gitlab/internal/refuse"
 )
 
-// zero is how Git and GitLab write that there is no commit.
-const zero = "0000000000000000000000000000000000000000"
+// Zero is how Git and GitLab write that there is no commit.
+const Zero = "0000000000000000000000000000000000000000"
 
 // bulk is how many refs of one push have events of their own.
 const bulk = 3
@@ -154,20 +155,20 @@ func (s *Lab) branchMoved(ctx context.Context, m *MR, p *Project, name string, b
 // CreateBranch makes a branch where a commit or another branch is.
 func (s *Lab) CreateBranch(ctx context.Context, p *Project, by *User, name, from string) error {
 	if !s.May(by, p, Developer) {
-		return Forbidden()
+		return refuse.Forbidden()
 	}
 	sha := p.Branch(from)
 	if sha == "" {
 		var err error
 		if sha, err = p.Git.Resolve(ctx, from); err != nil {
-			return Refuse(http.StatusBadRequest, "Invalid reference name: "+from)
+			return refuse.With(http.StatusBadRequest, "Invalid reference name: "+from)
 		}
 	}
 	if p.Branch(name) != "" {
-		return Refuse(http.StatusBadRequest, "Branch already exists")
+		return refuse.With(http.StatusBadRequest, "Branch already exists")
 	}
 	if err := p.Git.SetRef(ctx, "refs/heads/"+name, sha, ""); err != nil {
-		return Refuse(http.StatusBadRequest, "Branch name is invalid")
+		return refuse.With(http.StatusBadRequest, "Branch name is invalid")
 	}
 	return s.RefsMoved(ctx, p, by)
 }
@@ -176,11 +177,11 @@ func (s *Lab) CreateBranch(ctx context.Context, p *Project, by *User, name, from
 func (s *Lab) DeleteBranch(ctx context.Context, p *Project, by *User, name string) error {
 	switch {
 	case p.Branch(name) == "":
-		return NotFound("Branch")
+		return refuse.NotFound("Branch")
 	case !s.May(by, p, Developer):
-		return Forbidden()
+		return refuse.Forbidden()
 	case p.Protected[name] != nil || name == p.DefaultBranch:
-		return Refuse(http.StatusForbidden, "403 Forbidden - The protected or default branch cannot be deleted")
+		return refuse.With(http.StatusForbidden, "403 Forbidden - The protected or default branch cannot be deleted")
 	}
 	if err := p.Git.SetRef(ctx, "refs/heads/"+name, "", ""); err != nil {
 		return err

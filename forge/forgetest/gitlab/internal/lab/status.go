@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"lockkeeper/forge/forgetest/gitlab/internal/refuse"
 )
 
 // Pipeline is a set of results for a commit on a branch.
@@ -83,20 +85,20 @@ type NewStatus struct {
 // else becomes a new result, which takes the place of the older.
 func (s *Lab) SetStatus(ctx context.Context, p *Project, by *User, in NewStatus) (*Status, error) {
 	if !s.May(by, p, Developer) {
-		return nil, Forbidden()
+		return nil, refuse.Forbidden()
 	}
 	sha, err := p.Git.Resolve(ctx, in.SHA)
 	if err != nil {
-		return nil, NotFound("Commit")
+		return nil, refuse.NotFound("Commit")
 	}
 	if !slices.Contains([]string{"pending", "running", "success", "failed", "canceled", "skipped"}, in.State) {
-		return nil, Refuse(http.StatusBadRequest, "state does not have a valid value")
+		return nil, refuse.With(http.StatusBadRequest, "state does not have a valid value")
 	}
 	if len([]rune(in.Description)) > 255 {
-		return nil, Refuse(http.StatusBadRequest, obj{"description": []string{"is too long (maximum is 255 characters)"}})
+		return nil, refuse.With(http.StatusBadRequest, obj{"description": []string{"is too long (maximum is 255 characters)"}})
 	}
 	if len([]rune(in.Name)) > 255 {
-		return nil, Refuse(http.StatusBadRequest, obj{"name": []string{"is too long (maximum is 255 characters)"}})
+		return nil, refuse.With(http.StatusBadRequest, obj{"name": []string{"is too long (maximum is 255 characters)"}})
 	}
 	if in.Name == "" {
 		in.Name = "default"
@@ -118,11 +120,11 @@ func (s *Lab) pipeline(ctx context.Context, p *Project, by *User, sha, ref strin
 	if ref == "" {
 		in := p.Containing(ctx, sha)
 		if len(in) == 0 {
-			return nil, NotFound("References for commit")
+			return nil, refuse.NotFound("References for commit")
 		}
 		ref = in[0]
 	}
-	l := &Pipeline{ID: s.nextID(), IID: len(p.Pipelines) + 1, Project: p, SHA: sha, Ref: ref, User: by, Created: s.Tick()}
+	l := &Pipeline{ID: s.NextID(), IID: len(p.Pipelines) + 1, Project: p, SHA: sha, Ref: ref, User: by, Created: s.Tick()}
 	p.Pipelines = append(p.Pipelines, l)
 	return l, nil
 }
@@ -137,7 +139,7 @@ func (s *Lab) moveOn(line *Pipeline, by *User, in NewStatus) (*Status, error) {
 	}
 	if t != nil && t.State == in.State {
 		event := map[string]string{"pending": "enqueue", "running": "run"}[in.State]
-		return nil, Refuse(http.StatusBadRequest, `Cannot transition status via :`+event+` from :`+in.State+` (Reason(s): Status cannot transition via "`+event+`")`)
+		return nil, refuse.With(http.StatusBadRequest, `Cannot transition status via :`+event+` from :`+in.State+` (Reason(s): Status cannot transition via "`+event+`")`)
 	}
 	if t == nil {
 		for _, old := range line.Statuses {
@@ -145,7 +147,7 @@ func (s *Lab) moveOn(line *Pipeline, by *User, in NewStatus) (*Status, error) {
 				old.Retried = true
 			}
 		}
-		t = &Status{ID: s.nextID(), Pipeline: line, Name: in.Name, User: by, Created: at}
+		t = &Status{ID: s.NextID(), Pipeline: line, Name: in.Name, User: by, Created: at}
 		line.Statuses = append(line.Statuses, t)
 	}
 	t.State, t.Description, t.TargetURL = in.State, in.Description, in.TargetURL

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"lockkeeper/forge/forgetest/gitlab/internal/lab"
+	"lockkeeper/forge/forgetest/gitlab/internal/refuse"
+	"lockkeeper/forge/forgetest/gitlab/internal/shape"
 )
 
 // obj is a JSON object on its way out.
@@ -32,7 +34,7 @@ func New(s *lab.Lab) *API { return &API{Lab: s, routes: routes()} }
 
 // call is one request being answered, under the state's lock.
 type call struct {
-	*lab.Lab
+	shape.View
 	ctx     context.Context
 	r       *http.Request
 	user    *lab.User
@@ -77,10 +79,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a.Mu.Lock()
 	rt, path := a.find(r)
-	c := &call{Lab: a.Lab, ctx: context.WithoutCancel(r.Context()), r: r, path: path, header: w.Header()}
+	c := &call{View: shape.View{Lab: a.Lab}, ctx: context.WithoutCancel(r.Context()), r: r, path: path, header: w.Header()}
 	out, err := a.answer(c, rt, body)
 	if err != nil {
-		refused := lab.AsRefused(err)
+		refused := refuse.As(err)
 		out = reply{refused.Status, obj{"message": refused.Message}}
 		if whole, isWhole := refused.Message.(bare); isWhole {
 			out.body = obj(whole)
@@ -113,7 +115,7 @@ type bare obj
 
 // problem is 4xx with "error" in place of "message", as Grape answers for
 // parameters and OAuth for tokens.
-func problem(status int, text string) error { return lab.Refuse(status, bare{"error": text}) }
+func problem(status int, text string) error { return refuse.With(status, bare{"error": text}) }
 
 func (a *API) note(c *call, rt *route, status int) {
 	n := lab.Call{Method: c.r.Method, Route: "(unknown)", Path: c.r.URL.Path, Status: status}
@@ -172,10 +174,10 @@ func (a *API) answer(c *call, rt *route, body []byte) (reply, error) {
 		return out, err
 	}
 	if rt == nil {
-		return reply{}, lab.Refuse(http.StatusNotFound, bare{"error": "404 Not Found"})
+		return reply{}, refuse.With(http.StatusNotFound, bare{"error": "404 Not Found"})
 	}
 	if !rt.public && c.user == nil {
-		return reply{}, lab.Refuse(http.StatusUnauthorized, "401 Unauthorized")
+		return reply{}, refuse.With(http.StatusUnauthorized, "401 Unauthorized")
 	}
 	if err := c.scope(); err != nil {
 		return reply{}, err
@@ -205,13 +207,13 @@ func (a *API) authenticate(c *call) (reply, bool, error) {
 	t := a.Tokens[value]
 	switch {
 	case t == nil:
-		return reply{}, false, lab.Refuse(http.StatusUnauthorized, "401 Unauthorized")
+		return reply{}, false, refuse.With(http.StatusUnauthorized, "401 Unauthorized")
 	case t.User.State != "active":
-		return reply{}, false, lab.Refuse(http.StatusForbidden, "403 Forbidden - Your account has been blocked.")
+		return reply{}, false, refuse.With(http.StatusForbidden, "403 Forbidden - Your account has been blocked.")
 	case t.Revoked:
-		return reply{}, false, lab.Refuse(http.StatusUnauthorized, bare{"error": "invalid_token", "error_description": "Token was revoked. You have to re-authorize from the user."})
+		return reply{}, false, refuse.With(http.StatusUnauthorized, bare{"error": "invalid_token", "error_description": "Token was revoked. You have to re-authorize from the user."})
 	case !t.Active(a.Clock()):
-		return reply{}, false, lab.Refuse(http.StatusUnauthorized, bare{"error": "invalid_token", "error_description": "Token is expired. You can either do re-authorization or token refresh."})
+		return reply{}, false, refuse.With(http.StatusUnauthorized, bare{"error": "invalid_token", "error_description": "Token is expired. You can either do re-authorization or token refresh."})
 	}
 	c.token, c.user = t, t.User
 	limited := a.limit(c)
@@ -243,7 +245,7 @@ func (c *call) scope() error {
 	if c.token == nil || c.token.Can("api") || c.r.Method == http.MethodGet && (c.token.Can("read_api") || strings.HasSuffix(c.r.URL.Path, "/personal_access_tokens/self")) {
 		return nil
 	}
-	return lab.Refuse(http.StatusForbidden, bare{"error": "insufficient_scope",
+	return refuse.With(http.StatusForbidden, bare{"error": "insufficient_scope",
 		"error_description": "The request requires higher privileges than provided by the access token.", "scope": "api read_api"})
 }
 
@@ -296,7 +298,7 @@ func (c *call) locate(template string) error {
 			c.group = c.GroupByID(id)
 		}
 		if c.group == nil || !c.SeesGroup(c.user, c.group) {
-			return lab.NotFound("Group")
+			return refuse.NotFound("Group")
 		}
 	}
 	return nil
@@ -310,24 +312,24 @@ func (c *call) locateProject(template string) error {
 		}
 	}
 	if c.project == nil || !c.Sees(c.user, c.project) {
-		return lab.NotFound("Project")
+		return refuse.NotFound("Project")
 	}
 	if c.project.Archived && c.r.Method != http.MethodGet {
-		return lab.Forbidden()
+		return refuse.Forbidden()
 	}
 	if strings.Contains(template, "/repository/") && !c.Reads(c.user, c.project) {
-		return lab.Forbidden()
+		return refuse.Forbidden()
 	}
 	if text, named := c.path["mr"]; named {
 		iid, _ := strconv.Atoi(text)
 		if c.mr = c.project.MRs[iid]; c.mr == nil || !c.Reads(c.user, c.project) {
-			return lab.NotFound("")
+			return refuse.NotFound("")
 		}
 	}
 	if text, named := c.path["issue"]; named {
 		iid, _ := strconv.Atoi(text)
 		if c.issue = c.project.Issues[iid]; c.issue == nil {
-			return lab.NotFound("")
+			return refuse.NotFound("")
 		}
 	}
 	return nil
@@ -337,7 +339,7 @@ func (c *call) locateProject(template string) error {
 // are told to go there.
 func (c *call) movedTo(to *lab.Project) error {
 	if c.r.Method != http.MethodGet {
-		return lab.Refuse(http.StatusMethodNotAllowed, "Non GET methods are not allowed for moved projects")
+		return refuse.With(http.StatusMethodNotAllowed, "Non GET methods are not allowed for moved projects")
 	}
 	_, rest, _ := strings.Cut(strings.TrimPrefix(c.r.URL.EscapedPath(), "/projects/"), "/")
 	at := fmt.Sprintf("%s/api/v4/projects/%d", c.URL, to.ID)
@@ -348,7 +350,7 @@ func (c *call) movedTo(to *lab.Project) error {
 		at += "?" + c.r.URL.RawQuery
 	}
 	c.header.Set("Location", at)
-	return lab.Refuse(http.StatusMovedPermanently, fmt.Sprintf("This resource has been moved permanently to %s", at))
+	return refuse.With(http.StatusMovedPermanently, fmt.Sprintf("This resource has been moved permanently to %s", at))
 }
 
 // text is a parameter as text, "" when it was not given.
@@ -447,7 +449,7 @@ func (c *call) needs(keys ...string) error {
 // least refuses those who have less than an access level.
 func (c *call) least(level int) error {
 	if !c.May(c.user, c.project, level) {
-		return lab.Forbidden()
+		return refuse.Forbidden()
 	}
 	return nil
 }

@@ -8,12 +8,13 @@ import (
 
 	gitbare "lockkeeper/forge/forgetest/bare"
 	"lockkeeper/forge/forgetest/gitlab/internal/lab"
+	"lockkeeper/forge/forgetest/gitlab/internal/refuse"
 )
 
 // mrs lists merge requests by what was asked for, newest first.
 func mrs(c *call) (reply, error) {
 	if !c.Reads(c.user, c.project) {
-		return reply{}, lab.Forbidden()
+		return reply{}, refuse.Forbidden()
 	}
 	if s := c.text("state"); s != "" && !slices.Contains([]string{"opened", "closed", "locked", "merged", "all"}, s) {
 		return reply{}, problem(http.StatusBadRequest, "state does not have a valid value")
@@ -58,7 +59,7 @@ func addMR(c *call) (reply, error) {
 		Squash: c.is("squash"), RemoveSource: c.is("remove_source_branch")}
 	if to := c.numbers("target_project_id"); to != nil && len(*to) == 1 {
 		if in.Target = c.byNumber((*to)[0]); in.Target == nil || !c.Sees(c.user, in.Target) {
-			return reply{}, lab.NotFound("Project")
+			return reply{}, refuse.NotFound("Project")
 		}
 	}
 	for key, into := range map[string]*[]int64{"reviewer_ids": &in.Reviewers, "assignee_ids": &in.Assignees, "assignee_id": &in.Assignees} {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"lockkeeper/forge/forgetest/gitlab/internal/lab"
+	"lockkeeper/forge/forgetest/gitlab/internal/refuse"
 )
 
 // notes lists what stands under a merge request or an issue, newest first unless
@@ -35,7 +36,7 @@ func (c *call) remark() (*lab.Remark, error) {
 	if n := c.project.Remark(c.mr, c.issue, c.number("note")); n != nil {
 		return n, nil
 	}
-	return nil, lab.NotFound("")
+	return nil, refuse.NotFound("")
 }
 
 func note(c *call) (reply, error) {
@@ -63,7 +64,7 @@ func addNote(c *call) (reply, error) {
 		return reply{}, err
 	}
 	if !c.Reads(c.user, c.project) && c.mr != nil {
-		return reply{}, lab.Forbidden()
+		return reply{}, refuse.Forbidden()
 	}
 	out, err := c.Write(c.ctx, &lab.Remark{Project: c.project, MR: c.mr, Issue: c.issue, Author: c.user}, c.text("body"), c.text("merge_request_diff_head_sha"))
 	if err != nil {

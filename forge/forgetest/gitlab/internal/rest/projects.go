@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"lockkeeper/forge/forgetest/gitlab/internal/lab"
+	"lockkeeper/forge/forgetest/gitlab/internal/post"
+	"lockkeeper/forge/forgetest/gitlab/internal/refuse"
+	"lockkeeper/forge/forgetest/gitlab/internal/shape"
 )
 
 func version(c *call) (reply, error) {
@@ -22,7 +25,7 @@ func user(c *call) (reply, error) {
 	if u := c.UserByID(c.number("user")); u != nil {
 		return ok(c.UserFull(u, false))
 	}
-	return reply{}, lab.NotFound("User")
+	return reply{}, refuse.NotFound("User")
 }
 
 func users(c *call) (reply, error) {
@@ -93,7 +96,7 @@ func editProject(c *call) (reply, error) {
 
 func fork(c *call) (reply, error) {
 	if !c.Reads(c.user, c.project) {
-		return reply{}, lab.Forbidden()
+		return reply{}, refuse.Forbidden()
 	}
 	f, err := c.Fork(c.ctx, c.project, c.user)
 	if err != nil {
@@ -121,7 +124,7 @@ func (c *call) oneMember(list []lab.Member) (reply, error) {
 			return ok(c.MemberJSON(m))
 		}
 	}
-	return reply{}, lab.NotFound("")
+	return reply{}, refuse.NotFound("")
 }
 
 // all reports whether inherited members are asked for.
@@ -149,7 +152,7 @@ var eventKinds = map[string][]string{
 // happened on the day itself is left out.
 func events(c *call) (reply, error) {
 	if !c.Reads(c.user, c.project) {
-		return reply{}, lab.NotFound("")
+		return reply{}, refuse.NotFound("")
 	}
 	before, after := c.day("before"), c.day("after")
 	var list []*lab.Event
@@ -176,10 +179,10 @@ func (c *call) day(key string) time.Time {
 	return t
 }
 
-func (c *call) hookList() ([]*lab.Hook, error) {
+func (c *call) hookList() ([]*post.Hook, error) {
 	if c.group != nil {
 		if !slices.ContainsFunc(c.GroupMembers(c.group, true), func(m lab.Member) bool { return m.User == c.user && m.Level >= lab.Owner }) {
-			return nil, lab.Forbidden()
+			return nil, refuse.Forbidden()
 		}
 		return c.group.Hooks, nil
 	}
@@ -191,7 +194,7 @@ func hooks(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return page(c, list, true, func(h *lab.Hook) any { return c.HookJSON(h) })
+	return page(c, list, true, func(h *post.Hook) any { return c.HookJSON(h) })
 }
 
 func addHook(c *call) (reply, error) {
@@ -215,9 +218,9 @@ func deleteHook(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	kept := slices.DeleteFunc(slices.Clone(list), func(h *lab.Hook) bool { return h.ID == c.number("hook") })
+	kept := slices.DeleteFunc(slices.Clone(list), func(h *post.Hook) bool { return h.ID == c.number("hook") })
 	if len(kept) == len(list) {
-		return reply{}, lab.NotFound("")
+		return reply{}, refuse.NotFound("")
 	}
 	if c.group != nil {
 		c.group.Hooks = kept
@@ -236,7 +239,7 @@ func protections(c *call) (reply, error) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	return page(c, names, true, func(name string) any { return lab.ProtectionJSON(name, c.project.Protected[name]) })
+	return page(c, names, true, func(name string) any { return shape.ProtectionJSON(name, c.project.Protected[name]) })
 }
 
 func protection(c *call) (reply, error) {
@@ -244,9 +247,9 @@ func protection(c *call) (reply, error) {
 		return reply{}, err
 	}
 	if r := c.project.Protected[c.path["branch"]]; r != nil {
-		return ok(lab.ProtectionJSON(c.path["branch"], r))
+		return ok(shape.ProtectionJSON(c.path["branch"], r))
 	}
-	return reply{}, lab.NotFound("")
+	return reply{}, refuse.NotFound("")
 }
 
 func projectApprovals(c *call) (reply, error) {

@@ -8,6 +8,7 @@ import (
 
 	gitbare "lockkeeper/forge/forgetest/bare"
 	"lockkeeper/forge/forgetest/gitlab/internal/lab"
+	"lockkeeper/forge/forgetest/gitlab/internal/refuse"
 )
 
 func branches(c *call) (reply, error) {
@@ -18,7 +19,7 @@ func branches(c *call) (reply, error) {
 
 func branch(c *call) (reply, error) {
 	if c.project.Branch(c.path["branch"]) == "" {
-		return reply{}, lab.NotFound("Branch")
+		return reply{}, refuse.NotFound("Branch")
 	}
 	return ok(c.BranchJSON(c.ctx, c.project, c.path["branch"], c.user))
 }
@@ -50,7 +51,7 @@ func (c *call) revision(text string) (string, error) {
 			return sha, nil
 		}
 	}
-	return "", lab.NotFound("Commit")
+	return "", refuse.NotFound("Commit")
 }
 
 func commit(c *call) (reply, error) {
@@ -75,11 +76,11 @@ func commits(c *call) (reply, error) {
 		spec = []string{strings.TrimPrefix(to, "."), "^" + from}
 	}
 	if strings.HasPrefix(ref, "-") {
-		return reply{}, lab.NotFound("Commit")
+		return reply{}, refuse.NotFound("Commit")
 	}
 	list, err := c.project.Git.Log(c.ctx, 0, spec...)
 	if err != nil {
-		return reply{}, lab.NotFound("Commit")
+		return reply{}, refuse.NotFound("Commit")
 	}
 	return page(c, list, false, func(m gitbare.Commit) any { return c.CommitJSON(c.project, m) })
 }
@@ -113,12 +114,12 @@ func compare(c *call) (reply, error) {
 	from, errFrom := c.revision(c.text("from"))
 	to, errTo := c.revision(c.text("to"))
 	if errFrom != nil || errTo != nil {
-		return reply{}, lab.NotFound("")
+		return reply{}, refuse.NotFound("")
 	}
 	base := from
 	if !c.is("straight") {
 		if base = c.project.Git.MergeBase(c.ctx, from, to); base == "" {
-			return reply{}, lab.NotFound("")
+			return reply{}, refuse.NotFound("")
 		}
 	}
 	list, err := c.project.Git.Between(c.ctx, base, to)
@@ -158,13 +159,13 @@ func mergeBase(c *call) (reply, error) {
 	for _, ref := range *refs {
 		sha, err := c.revision(ref)
 		if err != nil {
-			return reply{}, lab.Refuse(http.StatusBadRequest, "Could not find ref: "+ref)
+			return reply{}, refuse.With(http.StatusBadRequest, "Could not find ref: "+ref)
 		}
 		shas = append(shas, sha)
 	}
 	base := c.project.Git.MergeBase(c.ctx, shas[0], shas[1])
 	if base == "" {
-		return reply{}, lab.NotFound("Merge Base")
+		return reply{}, refuse.NotFound("Merge Base")
 	}
 	found, err := c.project.Git.Commit(c.ctx, base)
 	if err != nil {
@@ -201,7 +202,7 @@ func setStatus(c *call) (reply, error) {
 		return reply{}, err
 	}
 	if !hash.MatchString(c.path["sha"]) {
-		return reply{}, lab.NotFound("Commit")
+		return reply{}, refuse.NotFound("Commit")
 	}
 	name := c.text("name")
 	if name == "" {
@@ -230,5 +231,5 @@ func pipeline(c *call) (reply, error) {
 			return ok(c.PipelineFull(l))
 		}
 	}
-	return reply{}, lab.NotFound("")
+	return reply{}, refuse.NotFound("")
 }
