@@ -179,7 +179,7 @@ func (f *Forge) Kind() string { return Kind }
 //
 // Source: https://docs.gitlab.com/administration/instance_limits/
 func (f *Forge) Limits() forge.Limits {
-	return forge.Limits{Comment: quick.Max, Summary: quick.Max, Reserved: reserved}
+	return forge.Limits{Comment: quick.Max, Summary: quick.Max, Reserved: reserved, PullSign: "!"}
 }
 
 // Calls reports how many requests went over the wire, by method and route.

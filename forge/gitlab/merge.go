@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 
 	gl "gitlab.com/gitlab-org/api/client-go"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/gitlab/internal/api"
 	"lockkeeper/forge/gitlab/internal/blockers"
 	"lockkeeper/forge/internal/wire"
 )
@@ -36,7 +39,13 @@ func (f *Forge) Merge(ctx context.Context, ref forge.RepoRef, number int, headSH
 	if m == forge.MethodSquash {
 		in.Squash = gl.Ptr(true)
 	}
-	merged, resp, err := f.api.SDK.MergeRequests.AcceptMergeRequest(p.ID, int64(number), in, gl.WithContext(ctx))
+	accept := func() (*gl.MergeRequest, *gl.Response, error) {
+		return f.api.SDK.MergeRequests.AcceptMergeRequest(p.ID, int64(number), in, gl.WithContext(ctx))
+	}
+	merged, resp, err := accept()
+	if forge.CodeOf(err) == forge.Conflict && f.settles(ctx, p.ID, number, headSHA) {
+		merged, resp, err = accept()
+	}
 	switch {
 	case err != nil && resp != nil && resp.StatusCode == http.StatusOK:
 		// Merged, but the answer was cut: never to be read as refused.
@@ -53,6 +62,50 @@ func (f *Forge) Merge(ctx context.Context, ref forge.RepoRef, number int, headSH
 		return "", wire.Fail(op, &forge.Error{Code: forge.Unavailable, Message: "the forge merged it and does not tell as which commit"})
 	}
 	return sha, nil
+}
+
+// pauses are how long to wait for GitLab, which works out in the background
+// whether a pull can be merged and, after the last result of a commit, that its
+// pipeline has succeeded.
+var pauses = []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second}
+
+// settles reports whether a pull whose merge was refused can be merged after all:
+// GitLab had not noticed yet that everything that it waits for is there. Other
+// causes are not waited for.
+func (f *Forge) settles(ctx context.Context, project int64, number int, headSHA string) bool {
+	for _, d := range pauses {
+		m, _, err := f.api.SDK.MergeRequests.GetMergeRequest(project, int64(number), nil, gl.WithContext(ctx))
+		if err != nil || m.State != "opened" || m.SHA != headSHA {
+			return false
+		}
+		switch word := m.DetailedMergeStatus; {
+		case word == "mergeable":
+			return true
+		case computing(word):
+		case strings.HasPrefix(word, "ci_"):
+			if !f.succeeded(ctx, project, headSHA) {
+				return false
+			}
+		default:
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(d):
+		}
+	}
+	return false
+}
+
+// succeeded reports whether every result of a commit lets its pipeline succeed.
+func (f *Forge) succeeded(ctx context.Context, project int64, sha string) bool {
+	all, err := f.api.Statuses(ctx, forge.RepoRef{ID: project}, sha)
+	bad := func(s *gl.CommitStatus) bool {
+		state := api.ResultState(s)
+		return state == forge.Pending || state == forge.Failure && !s.AllowFailure
+	}
+	return err == nil && len(all) > 0 && !slices.ContainsFunc(all, bad)
 }
 
 // offered refuses a method that the project's settings rule out.

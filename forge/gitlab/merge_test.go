@@ -65,6 +65,47 @@ func TestMergePinsTheHead(t *testing.T) {
 	}
 }
 
+// GitLab sees some time after the last status that the pipeline has succeeded.
+func TestMergeWaitsForWhatGitLabHasYetToNotice(t *testing.T) {
+	status := func(state string) string {
+		return `[{"id":1,"name":"lockkeeper","status":"` + state + `","author":{"id":99}}]`
+	}
+	for name, c := range map[string]struct {
+		words    []string // of one reading after the other
+		statuses string
+		merges   int
+		want     forge.Code
+	}{
+		"the pipeline is about to succeed": {[]string{"ci_still_running", "mergeable"}, status("success"), 2, ""},
+		"being computed":                   {[]string{"checking", "unchecked", "mergeable"}, status("success"), 2, ""},
+		"a check waits":                    {[]string{"ci_still_running"}, status("running"), 1, forge.Conflict},
+		"a check failed":                   {[]string{"ci_must_pass"}, status("failed"), 1, forge.Conflict},
+		"no check at all":                  {[]string{"ci_must_pass"}, `[]`, 1, forge.Conflict},
+		"not approved":                     {[]string{"not_approved"}, status("success"), 1, forge.Conflict},
+		"computed, and not approved":       {[]string{"checking", "not_approved"}, status("success"), 1, forge.Conflict},
+	} {
+		merges, reads := 0, 0
+		f := driver(t, answers{"GET /projects/7": ok(merger),
+			"GET /projects/7/repository/commits/" + shaHead + "/statuses": ok(c.statuses),
+			"GET /projects/7/merge_requests/3": func(w http.ResponseWriter, r *http.Request) {
+				ok(mr("opened", c.words[min(reads, len(c.words)-1)], ""))(w, r)
+				reads++
+			},
+			"PUT /projects/7/merge_requests/3/merge": func(w http.ResponseWriter, r *http.Request) {
+				if merges++; merges == 1 {
+					say(405, `{"message":"405 Method Not Allowed"}`)(w, r)
+					return
+				}
+				ok(mr("merged", "not_open", `,"merge_commit_sha":"`+shaOld+`"`))(w, r)
+			}})
+		_, err := f.Merge(t.Context(), shop, 3, shaHead, forge.MethodMerge)
+		wantCode(t, name, err, c.want)
+		if merges != c.merges {
+			t.Errorf("%s: %d merges were asked for", name, merges)
+		}
+	}
+}
+
 func TestMethodsThatTheProjectRulesOut(t *testing.T) {
 	for settings, good := range map[string][]forge.MergeMethod{
 		`"merge_method":"merge","squash_option":"default_on"`:        {forge.MethodMerge, forge.MethodSquash},
