@@ -1,6 +1,7 @@
 package graphql
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,6 +10,11 @@ import (
 	"lockkeeper/forge/forgetest/bare"
 	"lockkeeper/forge/forgetest/gitlab/internal/lab"
 )
+
+// errNoResource is how GitLab's GraphQL says 404.
+//
+//lint:ignore ST1005 GitLab's own words
+var errNoResource = errors.New("The resource that you are attempting to access does not exist or you don't have permission to perform this action")
 
 func (a *ask) query() node {
 	return node{
@@ -46,7 +52,7 @@ func (a *ask) mutation() node {
 		p := a.Project(fmt.Sprint(in["projectPath"]))
 		iid, _ := strconv.Atoi(fmt.Sprint(in["iid"]))
 		if p == nil || p.MRs[iid] == nil || !a.May(a.user, p, lab.Developer) {
-			return nil, fmt.Errorf("The resource that you are attempting to access does not exist or you don't have permission to perform this action") //nolint:staticcheck // GitLab's own words
+			return nil, errNoResource
 		}
 		failed := []string{}
 		if !a.Rereview(p.MRs[iid], a.user, a.UserByID(number(in["userId"]))) {

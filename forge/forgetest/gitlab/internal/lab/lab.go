@@ -134,14 +134,6 @@ func (s *Lab) NextID() int64 {
 // Stamp writes a time as GitLab's API does.
 func Stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// stampOrNil is Stamp, with null for no time.
-func stampOrNil(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return Stamp(t)
-}
-
 // orNil is null for an empty text.
 func orNil(text string) any {
 	if text == "" {
