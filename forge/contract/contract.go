@@ -7,6 +7,7 @@
 package contract
 
 import (
+	"cmp"
 	"context"
 	"testing"
 	"time"
@@ -57,6 +58,8 @@ type Traits struct {
 	BlockingReviews bool
 	// Signs: the forge signs commits made through its API.
 	Signs bool
+	// Page is how many entries its longest page of a list has, 0 for a hundred.
+	Page int
 	// Methods are the merge methods that it offers.
 	Methods []forge.MergeMethod
 }
@@ -169,6 +172,9 @@ type env struct {
 	f   forge.Forge
 	ref forge.RepoRef
 }
+
+// past is a number of entries that fills so many pages, and a few more.
+func (e *env) past(pages int) int { return pages*cmp.Or(e.Traits.Page, 100) + 3 }
 
 // person is somebody who may write.
 func (e *env) person(t *testing.T, login string) forge.User {

@@ -62,7 +62,7 @@ func pullLife(t *testing.T, e *env) {
 func openPulls(t *testing.T, e *env) {
 	alice := e.person(t, "alice")
 	var branches []string
-	for i := range 103 {
+	for i := range e.past(1) {
 		branches = append(branches, fmt.Sprintf("b%03d", i))
 	}
 	tip := e.Push(t, e.ref, alice, Push{Branch: "first", Also: branches, From: "main", Commits: []Commit{
