@@ -7,7 +7,7 @@ GO ?= go
 # need names the first program that is missing, before anything else is printed.
 need = @for p in $(1); do command -v $$p >/dev/null || { echo "$$p is needed but was not found in PATH: install it and run this again" >&2; exit 1; }; done
 
-.PHONY: help build demo test race lint bench soak replay fuzz clean
+.PHONY: help build demo test stories race lint bench soak replay fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ test: ## run all tests, on real control planes, databases and a real Gitea
 	$(call need,$(GO) git npm)
 	$(programs)
 	@$(GO) test -timeout 40m -p 2 -parallel 4 ./... $(apart)
+
+stories: ## tell the stories of the bot on one forge [FORGE=github|gitlab|gitea]
+	$(call need,$(GO) git npm)
+	$(programs)
+	@LOCKKEEPER_TEST_FORGE='$(FORGE)' $(GO) test -timeout 40m -parallel 4 ./bot
 
 race: ## run all tests with the race detector, which takes them twice as long
 	$(call need,$(GO) git npm)

@@ -83,6 +83,14 @@ var venues = map[string]venue{
 	},
 }
 
+// dealings is what every forge's part of the operator's file has.
+func dealings(s *config.Server) *config.Dealings {
+	if s.GitHub != nil {
+		return &s.GitHub.Dealings
+	}
+	return &s.Host().Dealings
+}
+
 // worker is somebody at work, who says commands as this forge lets them be said.
 type worker struct {
 	people.Person
