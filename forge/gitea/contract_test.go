@@ -12,7 +12,7 @@ import (
 
 // traits are what Gitea can tell and do.
 var traits = contract.Traits{
-	Committers: true, Pushers: true, Outside: true, RequestTeams: true, ManyReviewers: true, ReviewNotes: true,
+	Committers: true, Pushers: true, Reregister: true, Outside: true, RequestTeams: true, ManyReviewers: true, ReviewNotes: true,
 	NamedChecks: true, RequiredReviews: true, BlockingReviews: true, Page: 50,
 	Methods: []forge.MergeMethod{forge.MethodMerge, forge.MethodSquash, forge.MethodRebase},
 }

@@ -64,6 +64,9 @@ const maxPages = 100
 // read brings the feed up to now, and back until enough says so or nothing is
 // further back.
 func (fd *feed) read(ctx context.Context, f *Forge, ref forge.RepoRef, enough func() bool) error {
+	if len(fd.seen) > 2*maxPages*perPage {
+		fd.forget() // what is old is not asked for again
+	}
 	if fd.seen == nil {
 		fd.seen = map[int64]bool{}
 	}

@@ -89,9 +89,6 @@ func (f *Forge) read(ctx context.Context, ref forge.RepoRef) (forge.Repo, error)
 
 // repo is a repository with the name that it has now.
 func (f *Forge) repo(ctx context.Context, ref forge.RepoRef) (forge.RepoRef, error) {
-	if ref.ID == 0 {
-		return ref, checkName(ref)
-	}
 	if now, ok := f.names.now(ref.ID, f.cfg.Now()); ok {
 		return now, nil
 	}
