@@ -50,7 +50,7 @@ func eachSlash(body string, change func(string) string) string {
 	var place place
 	for line := range strings.SplitAfterSeq(body, "\n") {
 		inside := place.step(strings.TrimSuffix(line, "\n"))
-		if !inside && slashed.MatchString(line) {
+		if !inside && strings.HasPrefix(strings.TrimLeft(line, " \t\\"), "/") && slashed.MatchString(line) {
 			line = change(line)
 		}
 		b.WriteString(line)
@@ -84,6 +84,10 @@ func (p *place) step(line string) (inside bool) {
 			p.fence, p.html = "", false
 		}
 		return true
+	}
+	if line == "" || !strings.Contains("`~<> \t", line[:1]) {
+		p.html = p.html && line != ""
+		return false
 	}
 	m := fenceRE.FindStringSubmatch(line)
 	opens := m != nil && (m[1][0] == '~' || !strings.Contains(m[2], "`"))
