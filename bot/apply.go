@@ -94,7 +94,7 @@ func (b *Bot) settleBypasses(ctx context.Context, g *gathered, p *permit, failur
 			brought = append(brought, t.Plan.Target.Name)
 		}
 	}
-	how := sentence([]string{fmt.Sprintf("applied with #%d", g.key.Number), listed("approved by ", p.verdict.Approvers())})
+	how := sentence([]string{"applied with " + g.Limits.PullName(g.key.Number), listed("approved by ", p.verdict.Approvers())})
 	return b.bypass.Settle(ctx, g.Operator, g.Pull.Base.Name, p.facts.Bypass, brought, how)
 }
 
@@ -119,7 +119,7 @@ func (b *Bot) lease(ctx context.Context, g *gathered, targets []cluster.Target, 
 			return taken, nil, err
 		}
 		if !ok {
-			reasons = append(reasons, fmt.Sprintf("%s is held by %s since %s (%s)", t.Name, names.HolderName(current.Holder),
+			reasons = append(reasons, fmt.Sprintf("%s is held by %s since %s (%s)", t.Name, names.HolderName(current.Holder, g.Limits),
 				current.Acquired.UTC().Format("15:04 MST"), current.Purpose))
 			continue
 		}

@@ -3,7 +3,6 @@ package bot
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/names"
@@ -86,9 +85,9 @@ func (b *Bot) rollBack(ctx context.Context, g *gathered, c reconcile.Command) er
 		text = "is open already, and undoes it."
 	}
 	b.note(g, audit.Record{
-		Type: audit.Command, Actor: b.actor(c.Comment.Author), CommentID: c.Comment.ID, Outcome: "rollback", Reason: fmt.Sprintf("as #%d", made.Pull.Number),
+		Type: audit.Command, Actor: b.actor(c.Comment.Author), CommentID: c.Comment.ID, Outcome: "rollback", Reason: "as " + g.Limits.PullName(made.Pull.Number),
 	})
-	return b.runAll(ctx, g, g.Reply(c, report.Reply{Kind: report.ReplyRollback, Pull: made.Pull.Number, Text: text}))
+	return b.runAll(ctx, g, g.Reply(c, report.Reply{Kind: report.ReplyRollback, Pull: g.Limits.PullName(made.Pull.Number), Text: text}))
 }
 
 // askedFor notes who asked for a rollback, and so may not approve it. The new

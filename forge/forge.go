@@ -6,8 +6,10 @@
 package forge
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -350,6 +352,14 @@ type Limits struct {
 	// begins with a slash and one of them: it carries them out and removes the
 	// line (GitLab's quick actions). Only those that are commands of ours count.
 	Reserved []string
+	// PullSign stands before the number of a pull where people refer to it: "#",
+	// which "" is too, or "!" on GitLab, where "#" is for issues.
+	PullSign string
+}
+
+// PullName is what people call a pull, such as "#7".
+func (l Limits) PullName(number int) string {
+	return cmp.Or(l.PullSign, "#") + strconv.Itoa(number)
 }
 
 // Forge is what the bot needs of a forge. Implementations are safe for

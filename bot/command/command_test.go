@@ -37,6 +37,7 @@ func TestCommandsAndTheirArguments(t *testing.T) {
 		"/restore":                          {Name: Restore, Line: "/restore"},
 		"/rollback":                         {Name: Rollback, Line: "/rollback"},
 		"/rollback to #41":                  {Name: Rollback, Line: "/rollback to #41", Pull: 41},
+		"/rollback to !41":                  {Name: Rollback, Line: "/rollback to !41", Pull: 41}, // GitLab
 		"/rollback to abc1234":              {Name: Rollback, Line: "/rollback to abc1234", SHA: "abc1234"},
 		"/status":                           {Name: Status, Line: "/status"},
 		"/explain":                          {Name: Explain, Line: "/explain"},

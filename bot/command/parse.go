@@ -231,7 +231,8 @@ func readChoice(p *Parsed, args []string) error {
 	return unexpected(args[1:])
 }
 
-var pullArg = regexp.MustCompile(`^#([1-9][0-9]{0,8})$`)
+// pullArg takes GitLab's sign, too: what people copy from there.
+var pullArg = regexp.MustCompile(`^[#!]([1-9][0-9]{0,8})$`)
 
 // readRollback takes where to go back to, if that is said.
 func readRollback(p *Parsed, args []string) error {

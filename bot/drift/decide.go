@@ -105,7 +105,10 @@ type (
 	// closePull closes with a remark.
 	closePull  struct{ Remark string }
 	tellIssue  struct{}
-	closeIssue struct{ Remark string }
+	closeIssue struct {
+		Remark string
+		Pull   int // to see instead, 0 for none
+	}
 	// hush notes that somebody closed the pull, or the issue; unhush, that the
 	// pull is open again.
 	hush struct {
@@ -199,7 +202,7 @@ func over(d store.Drift, w world) step {
 	case w.Pull != nil && w.Pull.Open:
 		return closePull{why + " Nothing is left to decide."}
 	case w.IssueOpen:
-		return closeIssue{why}
+		return closeIssue{Remark: why}
 	case len(w.Fields) > 0 && d.Told == "" && d.Number == 0:
 		return wait{} // only who owns fields is not as it was
 	}
@@ -303,7 +306,7 @@ func propose(w world) step {
 	case !p.Told:
 		return updatePull{}
 	case w.IssueOpen:
-		return closeIssue{fmt.Sprintf("An edit that makes Git say what is live can be proven now: see #%d.", p.Number)}
+		return closeIssue{Remark: "An edit that makes Git say what is live can be proven now", Pull: p.Number}
 	}
 	return wait{}
 }

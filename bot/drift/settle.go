@@ -115,7 +115,11 @@ func (l *look) do(ctx context.Context, t *target, w *world, s step) (done bool, 
 	case tellIssue:
 		return w.noIssues, l.tellIssue(ctx, t, w)
 	case closeIssue:
-		return false, l.closeIssue(ctx, t, w, s.Remark)
+		remark := s.Remark
+		if s.Pull != 0 {
+			remark += ": see " + l.Forge.Limits().PullName(s.Pull) + "."
+		}
+		return false, l.closeIssue(ctx, t, w, remark)
 	case hush:
 		return false, l.hush(ctx, t, s)
 	case unhush:
@@ -143,12 +147,12 @@ func (l *look) judge(ctx context.Context, t *target) error {
 }
 
 func (l *look) hush(ctx context.Context, t *target, s hush) error {
-	closed := s.Quiet.Closed
+	closed := l.Forge.Limits().PullName(s.Quiet.Closed)
 	if s.Issue {
-		closed, t.row.Issue = t.row.Issue, 0
+		closed, t.row.Issue = fmt.Sprintf("#%d", t.row.Issue), 0
 	}
 	t.row.Quiet = s.Quiet
-	reason := fmt.Sprintf("#%d was closed: nothing is said until something else drifts, at the latest until %s", closed, s.Quiet.Until.UTC().Format("2006-01-02 15:04 MST"))
+	reason := fmt.Sprintf("%s was closed: nothing is said until something else drifts, at the latest until %s", closed, s.Quiet.Until.UTC().Format("2006-01-02 15:04 MST"))
 	if err := l.record(ctx, t, s.Quiet.By, "silenced", reason); err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ func (r *Reader) Earlier(ctx context.Context, s *reconcile.State, t *history.Tre
 			return nil, err
 		}
 		if len(shared) > 0 {
-			reasons = append(reasons, fmt.Sprintf("#%d was merged before and is not applied yet (%s); apply it first", n, strings.Join(shared, ", ")))
+			reasons = append(reasons, fmt.Sprintf("%s was merged before and is not applied yet (%s); apply it first", s.Limits.PullName(n), strings.Join(shared, ", ")))
 		}
 	}
 	return reasons, nil

@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"lockkeeper/cluster"
 	"strconv"
 	"strings"
+
+	"lockkeeper/cluster"
+	"lockkeeper/forge"
 )
 
 // PullKey names a pull in the store and in work keys.
@@ -28,12 +30,12 @@ func TargetKey(t cluster.Target) string {
 // TargetKeys is what the keys of all targets of a cluster begin with.
 func TargetKeys(clusterName string) string { return "target/" + clusterName + "/" }
 
-// HolderName makes "pull/1/7" readable.
-func HolderName(holder string) string {
+// HolderName makes "pull/1/7" readable on a forge.
+func HolderName(holder string, on forge.Limits) string {
 	var repo int64
 	var number int
 	if n, err := fmt.Sscanf(holder, "pull/%d/%d", &repo, &number); n == 2 && err == nil {
-		return fmt.Sprintf("#%d", number)
+		return on.PullName(number)
 	}
 	if strings.HasPrefix(holder, "heal/") {
 		return "a heal"

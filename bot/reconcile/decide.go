@@ -370,7 +370,7 @@ func (s *State) heldTargets() []string {
 	var out []string
 	for _, t := range s.Targets() {
 		if l, ok := s.Holders[names.TargetKey(t)]; ok {
-			out = append(out, fmt.Sprintf("%s is held by %s (%s)", t.Name, names.HolderName(l.Holder), l.Purpose))
+			out = append(out, fmt.Sprintf("%s is held by %s (%s)", t.Name, names.HolderName(l.Holder, s.Limits), l.Purpose))
 		}
 	}
 	return out

@@ -116,7 +116,7 @@ func (s *State) targetStatus(p *cluster.Plan) string {
 		return "no change"
 	}
 	if l, ok := s.Holders[names.TargetKey(p.Target)]; ok {
-		return "held by " + names.HolderName(l.Holder)
+		return "held by " + names.HolderName(l.Holder, s.Limits)
 	}
 	f := s.Facts(nil, nil)
 	f.Changes = slices.DeleteFunc(s.Changes(), func(c policy.Change) bool { return c.Target != p.Target.Name })
@@ -161,7 +161,7 @@ func (s *State) notices() []string {
 	for _, l := range s.Holders {
 		for _, t := range s.Targets() {
 			if names.TargetKey(t) == l.Key {
-				out = append(out, fmt.Sprintf("%s is held by %s since %s (%s).", t.Name, names.HolderName(l.Holder), moment(l.Acquired), l.Purpose))
+				out = append(out, fmt.Sprintf("%s is held by %s since %s (%s).", t.Name, names.HolderName(l.Holder, s.Limits), moment(l.Acquired), l.Purpose))
 			}
 		}
 	}

@@ -3,6 +3,8 @@ package report
 import (
 	"fmt"
 	"strings"
+
+	"lockkeeper/forge"
 )
 
 // Rollback is the pull that undoes what came to a base branch.
@@ -24,7 +26,12 @@ type Rollback struct {
 	Files []string
 	// MergeMode is for repositories that are applied after the merge.
 	MergeMode bool
+	// Limits are the forge's.
+	Limits forge.Limits
 }
+
+// Called is what people call a pull.
+func (v Rollback) Called(number int) string { return v.Limits.PullName(number) }
 
 // RollbackCommit is a commit that is undone, and the pull that brought it; 0 if
 // none did, or nobody asked.
@@ -35,7 +42,7 @@ type RollbackCommit struct {
 
 // PullTitle is the rollback pull's.
 func (v Rollback) PullTitle() string {
-	return clip(fmt.Sprintf("Rollback: #%d %s", v.Number, oneLine(v.Title)), 200)
+	return clip(fmt.Sprintf("Rollback: %s %s", v.Called(v.Number), oneLine(v.Title)), 200)
 }
 
 // rollbackPage is Rollback with the room there is for it.
@@ -48,7 +55,8 @@ type rollbackPage struct {
 }
 
 // Body is the rollback pull's, within the forge's limit in characters.
-func (v Rollback) Body(limit int) (string, error) {
+func (v Rollback) Body() (string, error) {
+	limit := v.Limits.Comment
 	for room := max(len(v.Undone), len(v.Files)); ; room /= 2 {
 		n, f := min(room, len(v.Undone)), min(room, len(v.Files))
 		s, err := fill("rollback.md", rollbackPage{v, v.Undone[:n], len(v.Undone) - n, v.Files[:f], len(v.Files) - f})
@@ -63,7 +71,7 @@ func (v Rollback) Body(limit int) (string, error) {
 func (v rollbackPage) Row(c RollbackCommit) string {
 	pull := "–"
 	if c.Pull != 0 {
-		pull = fmt.Sprintf("#%d", c.Pull)
+		pull = v.Called(c.Pull)
 	}
 	return fmt.Sprintf("| %s | %s | %s |", c.SHA, cell(md(clip(c.Subject, 100))), pull)
 }

@@ -16,7 +16,8 @@ func rolledBack() Rollback {
 
 func TestRollbackSaysWhatItUndoesAndWhoAsked(t *testing.T) {
 	v := rolledBack()
-	body, err := v.Body(65536)
+	v.Limits.Comment = 65536
+	body, err := v.Body()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,13 +38,26 @@ func TestRollbackSaysWhatItUndoesAndWhoAsked(t *testing.T) {
 		t.Errorf("title %q", got)
 	}
 	v.To, v.ToPull, v.Kept, v.MergeMode = strings.Repeat("b", 40), 9, 2, true
-	if body, err = v.Body(0); err != nil {
+	if body, err = v.Body(); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{strings.Repeat("b", 40) + ", when #9 had been merged", "everything that came after", "2 commits that came", "allowed and merged"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is not in\n%s", want, body)
 		}
+	}
+}
+
+// On GitLab "#12" would link to an issue.
+func TestRollbackNamesPullsAsTheForgeDoes(t *testing.T) {
+	v := rolledBack()
+	v.ToPull, v.To, v.Limits.PullSign = 9, strings.Repeat("b", 40), "!"
+	body, err := v.Body()
+	if err != nil || strings.Contains(body, "#12") || !strings.Contains(body, "Rollback of !12") || !strings.Contains(body, "when !9 had") || !strings.Contains(body, "| !12 |") {
+		t.Errorf("%v\n%s", err, body)
+	}
+	if got := v.PullTitle(); !strings.HasPrefix(got, "Rollback: !12 ") {
+		t.Errorf("title %q", got)
 	}
 }
 
@@ -54,7 +68,8 @@ func TestLongRollbackFitsTheForge(t *testing.T) {
 		v.Undone = append(v.Undone, RollbackCommit{SHA: fmt.Sprintf("%040d", i), Subject: strings.Repeat("é", 200), Pull: i})
 		v.Files = append(v.Files, strings.Repeat("f", 100)+fmt.Sprint(i))
 	}
-	body, err := v.Body(65536)
+	v.Limits.Comment = 65536
+	body, err := v.Body()
 	if err != nil || size(body) > 65536 || !strings.Contains(body, "more.") || !strings.Contains(body, "3001 files change") {
 		t.Errorf("%d characters, %v", size(body), err)
 	}

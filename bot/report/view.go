@@ -120,8 +120,8 @@ type Reply struct {
 	Items []string
 	// StickyURL links the report.
 	StickyURL string
-	// Pull is the number of another pull, which Text goes on about; 0 for none.
-	Pull int
+	// Pull is what another pull is called, which Text goes on about; "" for none.
+	Pull string
 	// Head is the SHA that is spoken of.
 	Head string
 	// Verdict is explained by ReplyExplain and ReplyStatus.

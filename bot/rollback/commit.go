@@ -10,11 +10,14 @@ import (
 	"lockkeeper/forge/git"
 )
 
+// called is what people call the pull that is undone.
+func (j *job) called() string { return j.limits.PullName(j.Pull.Number) }
+
 // subject is the first line of the commit that undoes a pull.
-func (j *job) subject() string { return fmt.Sprintf("Rollback: #%d", j.Pull.Number) }
+func (j *job) subject() string { return "Rollback: " + j.called() }
 
 func (j *job) message() string {
-	what := fmt.Sprintf("This undoes #%d.", j.Pull.Number)
+	what := fmt.Sprintf("This undoes %s.", j.called())
 	if j.back() {
 		what = fmt.Sprintf("This brings back what was at %s.", j.from)
 	}

@@ -76,13 +76,14 @@ func refuse(format string, args ...any) *Outcome {
 // job is a request on its way.
 type job struct {
 	Request
-	repo *git.Mirror
-	self forge.User
-	url  string
-	auth string
-	tip  string // of the base branch
-	from string // the commit before what is undone
-	to   string // the last one that is
+	repo   *git.Mirror
+	limits forge.Limits
+	self   forge.User
+	url    string
+	auth   string
+	tip    string // of the base branch
+	from   string // the commit before what is undone
+	to     string // the last one that is
 	// pulls are those that the rollback's branch ever had, newest first.
 	pulls []forge.Pull
 }
@@ -91,7 +92,7 @@ type job struct {
 // was done before is found.
 func (m *Maker) Open(ctx context.Context, r Request) (*Outcome, error) {
 	if !r.Pull.Merged {
-		return refuse("#%d is not merged: %s has nothing of it to undo", r.Pull.Number, r.Pull.Base.Name), nil
+		return refuse("%s is not merged: %s has nothing of it to undo", m.Forge.Limits().PullName(r.Pull.Number), r.Pull.Base.Name), nil
 	}
 	j, err := m.begin(ctx, r)
 	if err != nil {
@@ -116,7 +117,7 @@ func (m *Maker) Open(ctx context.Context, r Request) (*Outcome, error) {
 
 // begin brings the base branch here, and reads what there is of the rollback.
 func (m *Maker) begin(ctx context.Context, r Request) (*job, error) {
-	j := &job{Request: r, repo: m.Mirrors.Mirror(ctx, strconv.FormatInt(r.Repo.ID, 10))}
+	j := &job{Request: r, limits: m.Forge.Limits(), repo: m.Mirrors.Mirror(ctx, strconv.FormatInt(r.Repo.ID, 10))}
 	var err error
 	if j.self, err = m.Forge.Self(ctx); err != nil {
 		return nil, err
@@ -148,7 +149,7 @@ func (j *job) open() *Outcome {
 		case p.Author.ID == j.self.ID:
 			return &Outcome{Pull: p, Found: true}
 		default:
-			return refuse("#%d, which is not lockkeeper's, uses the branch `%s`; close it, delete the branch, and ask again", p.Number, p.Head.Name)
+			return refuse("%s, which is not lockkeeper's, uses the branch `%s`; close it, delete the branch, and ask again", j.limits.PullName(p.Number), p.Head.Name)
 		}
 	}
 	return nil
@@ -160,7 +161,7 @@ func (m *Maker) pull(ctx context.Context, j *job, edits map[string]forge.FileEdi
 	if err != nil {
 		return nil, err
 	}
-	body, err := v.Body(m.Forge.Limits().Comment)
+	body, err := v.Body()
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +188,7 @@ const mostLooked = 30
 func (m *Maker) view(ctx context.Context, j *job, edits map[string]forge.FileEdit) (report.Rollback, error) {
 	v := report.Rollback{
 		Key: fmt.Sprintf("rollback/%d/%d", j.Repo.ID, j.Pull.Number), Number: j.Pull.Number, Title: j.Pull.Title, By: j.By.Login,
-		Command: j.Command, Branch: j.Pull.Base.Name, ToPull: j.ToPull, Files: sortedKeys(edits), MergeMode: j.Repo.Apply == config.ApplyOnMerge,
+		Command: j.Command, Branch: j.Pull.Base.Name, ToPull: j.ToPull, Files: sortedKeys(edits), MergeMode: j.Repo.Apply == config.ApplyOnMerge, Limits: j.limits,
 	}
 	if j.back() {
 		v.To = j.from

@@ -29,7 +29,7 @@ func (m *Maker) span(ctx context.Context, j *job) (*Outcome, error) {
 		return nil, err
 	}
 	if !here {
-		return refuse("%s was rewritten: the merge %s of #%d is no longer on it", base, names.Short(merge), j.Pull.Number), nil
+		return refuse("%s was rewritten: the merge %s of %s is no longer on it", base, names.Short(merge), j.called()), nil
 	}
 	if j.back() {
 		return m.destination(ctx, j)
@@ -43,7 +43,7 @@ func (m *Maker) span(ctx context.Context, j *job) (*Outcome, error) {
 		return nil, err
 	}
 	if j.from == "" {
-		return refuse("nothing was on %s before #%d", base, j.Pull.Number), nil
+		return refuse("nothing was on %s before %s", base, j.called()), nil
 	}
 	return nil, nil
 }
@@ -59,12 +59,12 @@ func (m *Maker) destination(ctx context.Context, j *job) (*Outcome, error) {
 	if j.ToPull != 0 {
 		p, err := m.Forge.Pull(ctx, j.Repo.Ref(), j.ToPull)
 		if forge.CodeOf(err) == forge.NotFound {
-			return refuse("there is no pull #%d", j.ToPull), nil
+			return refuse("there is no pull %s", j.limits.PullName(j.ToPull)), nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		if name = fmt.Sprintf("#%d", j.ToPull); !p.Merged || p.Base.Name != base {
+		if name = j.limits.PullName(j.ToPull); !p.Merged || p.Base.Name != base {
 			return refuse("%s was not merged into %s", name, base), nil
 		}
 		sha = p.MergeSHA
@@ -84,7 +84,7 @@ func (m *Maker) destination(ctx context.Context, j *job) (*Outcome, error) {
 		return nil, err
 	}
 	if with {
-		return refuse("#%d was on %s at %s already; name something earlier", j.Pull.Number, base, name), nil
+		return refuse("%s was on %s at %s already; name something earlier", j.called(), base, name), nil
 	}
 	return nil, nil
 }
@@ -122,7 +122,7 @@ func (j *job) undo(ctx context.Context) (map[string]forge.FileEdit, string, *Out
 }
 
 func (j *job) conflict(ctx context.Context, conflicts []string) *Outcome {
-	out := refuse("later changes on %s stand on what #%d did, so that undoing it alone conflicts", j.Pull.Base.Name, j.Pull.Number)
+	out := refuse("later changes on %s stand on what %s did, so that undoing it alone conflicts", j.Pull.Base.Name, j.called())
 	for i, file := range conflicts {
 		if i == mostConflicts {
 			out.Reasons = append(out.Reasons, fmt.Sprintf("… and %d files more", len(conflicts)-i))
@@ -138,7 +138,7 @@ func (j *job) conflict(ctx context.Context, conflicts []string) *Outcome {
 func (j *job) nothing() *Outcome {
 	for _, p := range j.pulls {
 		if p.Merged && p.Base.Name == j.Pull.Base.Name {
-			return refuse("there is nothing to undo: #%d did", p.Number)
+			return refuse("there is nothing to undo: %s did", j.limits.PullName(p.Number))
 		}
 	}
 	return refuse("there is nothing to undo: nothing of it is left on %s", j.Pull.Base.Name)
