@@ -183,5 +183,5 @@ func (f *Forge) remote(ctx context.Context, ref forge.RepoRef) (pushed.Remote, e
 		return pushed.Remote{}, err
 	}
 	auth, err := f.GitAuth(ctx, ref)
-	return pushed.Remote{URL: p.HTTPURLToRepo, Auth: auth, Git: git.Options{CAFile: f.cfg.CAFile}}, err
+	return pushed.Remote{URL: f.cloneURL(p), Auth: auth, Git: git.Options{CAFile: f.cfg.CAFile}}, err
 }

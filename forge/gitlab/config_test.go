@@ -51,7 +51,7 @@ func TestSelfManagedUnderASubPathWithAnAuthorityOfItsOwn(t *testing.T) {
 	var got http.Header
 	s := httptest.NewUnstartedServer(answers{"GET /projects/7": func(w http.ResponseWriter, r *http.Request) {
 		got = r.Header
-		ok(`{"id":7,"path_with_namespace":"acme/web/shop","default_branch":"main","http_url_to_repo":"https://x/acme/web/shop.git","web_url":"https://x/acme/web/shop"}`)(w, r)
+		ok(`{"id":7,"path_with_namespace":"acme/web/shop","default_branch":"main","http_url_to_repo":"http://elsewhere/acme/web/shop.git","web_url":"https://x/acme/web/shop"}`)(w, r)
 	}})
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // it tells of the client that does not trust it
 	s.StartTLS()
@@ -61,7 +61,7 @@ func TestSelfManagedUnderASubPathWithAnAuthorityOfItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := f.Repo(t.Context(), shop)
-	if err != nil || r.Owner != "acme/web" || r.Name != "shop" || r.Archived {
+	if err != nil || r.Owner != "acme/web" || r.Name != "shop" || r.Archived || r.CloneURL != s.URL+"/git/lab/acme/web/shop.git" {
 		t.Errorf("%+v, %v", r, err)
 	}
 	if got.Get("PRIVATE-TOKEN") != secret || got.Get("User-Agent") != "lockkeeper/1" {

@@ -22,12 +22,17 @@ func (f *Forge) Repo(ctx context.Context, ref forge.RepoRef) (forge.Repo, error)
 	return forge.Repo{
 		RepoRef:       forge.RepoRef{ID: p.ID, Owner: owner, Name: name},
 		DefaultBranch: p.DefaultBranch,
-		CloneURL:      p.HTTPURLToRepo,
+		CloneURL:      f.cloneURL(p),
 		WebURL:        p.WebURL,
 		// What is to be deleted can be read until then, and not written to.
 		Archived: p.Archived || p.MarkedForDeletionOn != nil,
 	}, nil
 }
+
+// cloneURL is below the configured address, whatever address GitLab gives itself:
+// Git gets our token, which goes to no other host, and never unencrypted where
+// the API is encrypted (threat 8).
+func (f *Forge) cloneURL(p *gl.Project) string { return f.root + "/" + p.PathWithNamespace + ".git" }
 
 // pathRE is the path of a project or group, however deep: a number alone would be
 // taken for an ID. No part begins with a dot or hyphen.
