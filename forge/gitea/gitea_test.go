@@ -1,6 +1,7 @@
 package gitea
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -277,5 +278,75 @@ func TestDeliveriesAreNotTold(t *testing.T) {
 	}
 	if err := f.Redeliver(t.Context(), 1); forge.CodeOf(err) != forge.Invalid {
 		t.Error(err)
+	}
+}
+
+// After an apply a merge must not fail because Gitea is finding out, for all pulls
+// into a branch that moved, whether they can be merged.
+func TestMergeIsAskedForAgain(t *testing.T) {
+	head := strings.Repeat("a", 40)
+	for what, c := range map[string]struct {
+		refusals  int
+		message   string
+		mergeable bool
+		asked     int
+		want      forge.Code
+	}{
+		"at once":            {0, "", true, 1, ""},
+		"the second time":    {1, "Please try again later", true, 2, ""},
+		"refused for good":   {9, "Does not have enough approvals", true, 1, forge.Conflict},
+		"closed by somebody": {9, "Please try again later (closed)", true, 1, forge.Conflict},
+	} {
+		asked := 0
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			state := "open"
+			switch {
+			case r.URL.Path == "/api/v1/repositories/5":
+				fmt.Fprint(w, shopRepo)
+			case r.Method == http.MethodPost:
+				if asked++; asked <= c.refusals {
+					w.WriteHeader(http.StatusMethodNotAllowed)
+					fmt.Fprintf(w, `{"message":%q}`, c.message)
+				}
+			default:
+				merged := asked > c.refusals
+				if merged || strings.Contains(c.message, "closed") {
+					state = "closed"
+				}
+				fmt.Fprintf(w, `{"number":7,"state":%q,"merged":%v,"merge_commit_sha":%q,"mergeable":%v,"base":{"repo_id":5},"head":{"repo_id":5,"sha":%q}}`, state, merged, head, c.mergeable, head)
+			}
+		}))
+		f, err := New(t.Context(), Config{URL: srv.URL, Token: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sha, err := f.Merge(t.Context(), forge.RepoRef{ID: 5}, 7, head, forge.MethodMerge)
+		if forge.CodeOf(err) != c.want || asked != c.asked || err == nil && sha != head {
+			t.Errorf("%s: %q, %v, asked %d times; want %q after %d", what, sha, err, asked, c.want, c.asked)
+		}
+		srv.Close()
+	}
+}
+
+// A merge whose commit could not be read is not taken for refused.
+func TestMergeWithoutItsCommitIsNotRefused(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/api/v1/repositories/5":
+			fmt.Fprint(w, shopRepo)
+		case r.Method == http.MethodPost:
+		default:
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	defer srv.Close()
+	f, err := New(t.Context(), Config{URL: srv.URL, Token: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Merge(t.Context(), forge.RepoRef{ID: 5}, 7, strings.Repeat("a", 40), forge.MethodMerge)
+	var fe *forge.Error
+	if !errors.As(err, &fe) || fe.Code != forge.Unavailable || fe.Unsent {
+		t.Errorf("%#v", err)
 	}
 }

@@ -2,6 +2,7 @@ package gitea
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -308,8 +309,7 @@ func (f *Forge) Merge(ctx context.Context, ref forge.RepoRef, number int, headSH
 	if err != nil {
 		return "", wire.Fail(op, err)
 	}
-	// Gitea's words for the methods are ours.
-	_, _, err = f.client(ctx).MergePullRequest(ref.Owner, ref.Name, int64(number), sdk.MergePullRequestOption{Style: sdk.MergeStyle(m), HeadCommitId: headSHA})
+	err = f.merge(ctx, ref, number, headSHA, m)
 	if code(err) == forge.NotFound {
 		err = f.closedNotGone(ctx, ref, number, err)
 	}
@@ -322,7 +322,27 @@ func (f *Forge) Merge(ctx context.Context, ref forge.RepoRef, number int, headSH
 	}
 	// Merged, but it could not be read to which commit: never to be taken for
 	// refused.
-	return "", wire.Fail(op, fmt.Errorf("the merge was accepted, and its commit could not be read: %w", err))
+	return "", wire.Fail(op, &forge.Error{Code: forge.Unavailable, Message: fmt.Sprintf("the merge was accepted, and its commit could not be read (%v)", err)})
+}
+
+// merge asks for a merge, and again where Gitea refuses only because it finds out
+// anew whether the pull can be merged, as it does for all pulls into a branch that
+// moved.
+func (f *Forge) merge(ctx context.Context, ref forge.RepoRef, number int, headSHA string, m forge.MergeMethod) error {
+	for wait := 250 * time.Millisecond; ; wait *= 2 {
+		// Gitea's words for the methods are ours.
+		_, _, err := f.client(ctx).MergePullRequest(ref.Owner, ref.Name, int64(number), sdk.MergePullRequestOption{Style: sdk.MergeStyle(m), HeadCommitId: headSHA})
+		var fe *forge.Error
+		if !errors.As(err, &fe) || !strings.Contains(fe.Message, "try again later") || wait > 4*time.Second {
+			return err
+		}
+		if p, lookErr := f.pull(ctx, ref, number); lookErr != nil || p.State != forge.Open || p.Mergeable != nil && !*p.Mergeable {
+			return err
+		}
+		if pause(ctx, wait) != nil {
+			return err
+		}
+	}
 }
 
 // closedNotGone tells a pull that is closed, whose merge Gitea refuses as if

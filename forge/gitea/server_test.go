@@ -238,6 +238,26 @@ func TestConflictIsTold(t *testing.T) {
 	}
 }
 
+// Gitea looks at every pull into a branch anew when the branch moves, and merges
+// none until it knows; after an apply that must not be the end.
+func TestMergeWaitsWhileTheServerThinks(t *testing.T) {
+	w := newWorld(t)
+	f, ref := w.Driver(t, nil), w.Repo(t, "shop")
+	alice := w.writer(t, ref, "alice")
+	var numbers []int
+	var heads []string
+	for _, branch := range []string{"a", "b", "c", "d"} {
+		heads = append(heads, w.Push(t, ref, alice, one(branch, "main", alice, branch, "1\n")))
+		numbers = append(numbers, w.OpenPull(t, ref, alice, contract.NewPull{Title: branch, Head: branch, Base: "main"}))
+	}
+	for i, n := range numbers {
+		sha, err := f.Merge(t.Context(), ref, n, heads[i], forge.MethodMerge)
+		if err != nil || sha == "" {
+			t.Errorf("merge of #%d right after another: %q, %v", n, sha, err)
+		}
+	}
+}
+
 // Nobody is guessed: co-authors whom the pull does not show are accounts without
 // an ID, which policy counts as somebody unknown.
 func TestCoAuthorsAreThoseOfThePull(t *testing.T) {
