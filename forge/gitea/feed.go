@@ -39,11 +39,11 @@ func (fs *feeds) of(id int64) *feed {
 type feed struct {
 	turn  chan struct{} // held by the one reader at a time
 	seen  map[int64]bool
-	moves []*move // newest first
-	next  int     // page to read to get further back
-	whole bool    // nothing is further back
-	begun bool    // the creation of the repository was seen
-	begin time.Time
+	moves []*move   // newest first
+	next  int       // page to read to get further back
+	whole bool      // nothing is further back
+	begun bool      // the creation of the repository was seen
+	since time.Time // when its reading began
 }
 
 // move is one entry of a feed that is about where a branch points. A branch that
@@ -59,16 +59,13 @@ type move struct {
 }
 
 // maxPages bounds how far back a feed is read.
-const maxPages = 100
+const maxPages = 40
 
 // read brings the feed up to now, and back until enough says so or nothing is
 // further back.
 func (fd *feed) read(ctx context.Context, f *Forge, ref forge.RepoRef, enough func() bool) error {
-	if len(fd.seen) > 2*maxPages*perPage {
-		fd.forget() // what is old is not asked for again
-	}
-	if fd.seen == nil {
-		fd.seen = map[int64]bool{}
+	if fd.seen == nil || len(fd.seen) > 2*maxPages*perPage { // what is old is not asked for again
+		*fd = feed{turn: fd.turn, seen: map[int64]bool{}, since: f.cfg.Now()}
 	}
 	for n := 1; ; n++ {
 		fresh, all, err := fd.page(ctx, f, ref, n)
@@ -281,20 +278,24 @@ func (f *Forge) history(ctx context.Context, ref forge.RepoRef, branch, tip stri
 		}
 	}
 	if len(steps) == 0 || steps[len(steps)-1].After != tip {
-		fd.forget()
+		fd.doubt(f.cfg.Now())
 		return nil, false, nil
 	}
 	first := steps[0]
 	whole = first.Kind == forge.BranchCreation || first.At.Before(since) || fd.whole && fd.begun && first.move == fd.of(branch)[0]
 	if !whole {
-		fd.forget()
+		fd.doubt(f.cfg.Now())
 	}
 	return steps, whole, nil
 }
 
-// forget has the feed read from its beginning next time: maybe an entry was missed
-// between two pages.
-func (fd *feed) forget() { *fd = feed{turn: fd.turn} }
+// doubt has the feed read from its beginning again after a while: maybe an entry
+// was missed between two pages, or is hidden no longer.
+func (fd *feed) doubt(now time.Time) {
+	if now.Sub(fd.since) >= fresh {
+		*fd = feed{turn: fd.turn}
+	}
+}
 
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
