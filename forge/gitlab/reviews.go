@@ -191,6 +191,10 @@ func (f *Forge) RequestReview(ctx context.Context, ref forge.RepoRef, number int
 }
 
 func (f *Forge) ask(ctx context.Context, ref forge.RepoRef, number int, users []forge.User) error {
+	users, err := f.named(ctx, users)
+	if err != nil {
+		return err
+	}
 	m, _, err := f.api.SDK.MergeRequests.GetMergeRequest(ref.ID, int64(number), nil, gl.WithContext(ctx))
 	if err != nil {
 		return err
@@ -200,11 +204,11 @@ func (f *Forge) ask(ctx context.Context, ref forge.RepoRef, number int, users []
 		return err
 	}
 	ids := make([]int64, 0, len(before)+len(users))
-	states := map[int64]string{}
+	known := map[int64]api.Reviewer{}
 	for _, r := range before {
 		if r.User != nil {
 			ids = append(ids, r.User.ID)
-			states[r.User.ID] = r.State
+			known[r.User.ID] = r
 		}
 	}
 	var reviewed []forge.User
@@ -212,13 +216,11 @@ func (f *Forge) ask(ctx context.Context, ref forge.RepoRef, number int, users []
 		if m.Author != nil && m.Author.ID == u.ID {
 			return &forge.Error{Code: forge.Invalid, Unsent: true, Message: u.Login + " is the author"}
 		}
-		switch state, known := states[u.ID]; {
-		case !known:
-			ids = append(ids, u.ID)
-		case !(api.Reviewer{State: state}).Waited():
+		r, asked := known[u.ID]
+		if asked && !r.Waited() {
 			reviewed = append(reviewed, u)
-			continue
-		default:
+		}
+		if asked {
 			continue
 		}
 		p, err := f.Permission(ctx, ref, u)
@@ -228,13 +230,37 @@ func (f *Forge) ask(ctx context.Context, ref forge.RepoRef, number int, users []
 		if p < forge.Read {
 			return &forge.Error{Code: forge.Invalid, Unsent: true, Message: u.Login + " cannot read the repository"}
 		}
+		ids = append(ids, u.ID)
 	}
-	if len(ids) > len(states) {
+	if len(ids) > len(known) {
 		if err := f.setReviewers(ctx, ref, number, ids, users); err != nil {
 			return err
 		}
 	}
 	return f.askAgain(ctx, ref, number, reviewed)
+}
+
+// named finds the numbers of those who are known by login only: policies and
+// code owners name people so.
+func (f *Forge) named(ctx context.Context, users []forge.User) ([]forge.User, error) {
+	out := slices.Clone(users)
+	for i := range out {
+		u := &out[i]
+		if u.ID > 0 {
+			continue
+		}
+		var found []gl.BasicUser
+		if loginRE.MatchString(u.Login) {
+			if err := f.api.Get(ctx, "users", url.Values{"username": {u.Login}}, &found); err != nil {
+				return nil, err
+			}
+		}
+		if len(found) != 1 || found[0].ID <= 0 || !strings.EqualFold(found[0].Username, u.Login) {
+			return nil, &forge.Error{Code: forge.Invalid, Unsent: true, Message: fmt.Sprintf("there is no account %q", u.Login)}
+		}
+		*u = api.Basic(&found[0])
+	}
+	return out, nil
 }
 
 // setReviewers names all reviewers, and looks whether GitLab took those wanted.

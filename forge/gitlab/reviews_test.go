@@ -149,6 +149,13 @@ func TestReviewersThatGitLabPassesOverAreRefused(t *testing.T) {
 		"GET /projects/7/merge_requests/3/reviewers": ok(`[{"user":{"id":2,"username":"user2"},"state":"unreviewed"},{"user":{"id":4,"username":"user4"},"state":"approved"}]`),
 		"GET /projects/7/members/all/3":              member("3"),
 		"GET /projects/7/members/all/5":              member("5"),
+		"GET /users": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("username") == "USER3" {
+				ok(`[{"id":3,"username":"user3"}]`)(w, r)
+				return
+			}
+			ok(`[]`)(w, r)
+		},
 		"PUT /projects/7/merge_requests/3": func(w http.ResponseWriter, r *http.Request) {
 			b := make([]byte, r.ContentLength)
 			_, _ = r.Body.Read(b)
@@ -165,6 +172,13 @@ func TestReviewersThatGitLabPassesOverAreRefused(t *testing.T) {
 	if err := ask(user(2, "user2")); err != nil || asked != "" {
 		t.Errorf("somebody who was asked already: %v, %s", err, asked)
 	}
+	for _, login := range []string{"nobody", "", "a b"} {
+		wantCode(t, "an unknown login", ask(user(2, "user2"), forge.User{Login: login}), forge.Invalid)
+	}
+	if err := ask(forge.User{Login: "USER3"}); err != nil || asked != `{"reviewer_ids":[2,4,3]}` {
+		t.Errorf("by login alone: %v, %s", err, asked)
+	}
+	asked = ""
 	if err := ask(user(3, "user3"), user(4, "user4")); err != nil || asked != `{"reviewer_ids":[2,4,3]}` || f.Calls()["POST /api/graphql"] == 0 {
 		t.Errorf("one new, one once more: %v, %s, %v", err, asked, f.Calls())
 	}
