@@ -184,7 +184,10 @@ func (s *Server) configure(port int, assets string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(s.config(), text.Bytes(), 0o600)
+	if err := os.WriteFile(s.config(), text.Bytes(), 0o600); err != nil {
+		return err
+	}
+	return s.dress()
 }
 
 // command runs Gitea's command line, as its administrator would on its host.

@@ -44,6 +44,11 @@ func TestStoppedServerLeavesNothing(t *testing.T) {
 	if err = errors.Join(err, res.Body.Close()); err != nil || !strings.Contains(string(body), `"is_admin":true`) {
 		t.Errorf("the administrator is %s (%v)", body, err)
 	}
+	for _, asset := range []string{"js/iife.js", "js/index.js", "css/index.css"} {
+		if err := answers(t.Context(), s.URL+"/assets/"+asset); err != nil {
+			t.Errorf("pages are without %s: %v", asset, err)
+		}
+	}
 	for range 2 {
 		if err := s.Stop(); err != nil {
 			t.Fatal(err)
