@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -47,13 +50,37 @@ func (t *tour) forgeWasHonest(ctx context.Context) error {
 	if err := t.forge.Settle(ctx); err != nil {
 		return err
 	}
-	t.printf("  %s\n", t.style(faint, fmt.Sprintf("%d webhooks were delivered and answered", t.forge.Delivered())))
+	taken, err := t.taken()
+	if err != nil {
+		return err
+	}
+	told := t.forge.Delivered()
+	t.printf("  %s\n", t.style(faint, fmt.Sprintf("%d webhooks were delivered, and lockkeeper took %d", told, taken)))
+	if taken != told {
+		return errors.New("webhooks are lost")
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.violations) > 0 {
 		return fmt.Errorf("%d times not, first: %s", len(t.violations), t.violations[0])
 	}
 	return nil
+}
+
+// taken counts the webhooks that lockkeeper says it took.
+func (w *world) taken() (int, error) {
+	log, err := os.ReadFile(w.serve.Log)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for line := range bytes.Lines(log) {
+		var entry struct{ Msg, Outcome string }
+		if json.Unmarshal(line, &entry) == nil && entry.Msg == "delivery" && (entry.Outcome == "accepted" || entry.Outcome == "doubled") {
+			n++
+		}
+	}
+	return n, nil
 }
 
 func (t *tour) chapter(title string) {

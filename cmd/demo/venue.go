@@ -68,7 +68,7 @@ var venues = []venue{
 		coarse:  true,
 		folded:  map[forge.CheckState]forge.CheckState{forge.ActionRequired: forge.Failure},
 		honest:  "every event that Gitea told of was taken",
-		page:    "(sign in as {user}, password {secret}; Gitea's Go module has no styles and scripts, so that pages are plain)",
+		page:    "(sign in as {user} with the password {secret}; Gitea's own styles and scripts are not in its Go module, so that pages are plain, and merging is for /apply or the API)",
 		curl:    `curl -u {user}:{secret} -H 'Content-Type: application/json' -d '{"body": "{body}"}' {url}/api/v1/repos/acme/shop/issues/{number}/comments`,
 	},
 }
