@@ -69,8 +69,11 @@ func (f *Forge) Access() people.Access {
 	return people.Access{APIURL: f.Server.URL, Token: f.Server.Token(robot), Login: robot}
 }
 
-// AddPerson registers an account.
+// AddPerson registers an account; without addresses it has one at example.com.
 func (f *Forge) AddPerson(_ context.Context, login string, emails ...string) (forge.User, error) {
+	if len(emails) == 0 {
+		emails = []string{login + "@example.com"}
+	}
 	return forge.User{ID: f.Server.AddUser(login, emails...), Login: login, Type: forge.Person}, nil
 }
 

@@ -184,6 +184,10 @@ func (s *Lab) TellNote(n *Remark, action string) {
 			"url": s.Web(p) + n.place(), "description": n.Body, "discussion_id": post.UUID()},
 	}
 	attributes := payload["object_attributes"].(obj)
+	attributes["updated_by_id"] = nil
+	if n.EditedBy != nil { // the event's user is the note's author all the same: Notes::UpdateService
+		attributes["updated_by_id"] = n.EditedBy.ID
+	}
 	if n.MR != nil {
 		attributes["noteable_type"], attributes["noteable_id"] = "MergeRequest", n.MR.ID
 		payload["merge_request"] = s.hookMR(n.MR)
