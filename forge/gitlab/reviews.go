@@ -27,6 +27,10 @@ const (
 // button approves whatever is there by then.
 const margin = time.Second
 
+// lag is how long GitLab may take to remark an approval, which it does in the
+// background: what is remarked may have been done this long before.
+const lag = 10 * time.Second
+
 // version is what a pull's head was from a moment on.
 type version struct {
 	head string
@@ -52,9 +56,10 @@ func headAt(versions []version, at time.Time) string {
 
 // Reviews lists who approves a pull and who wants changes, oldest first. GitLab
 // keeps one judgement of each person, without a text and without the commit that
-// it was about: when it was given is told by a remark of GitLab's below the pull,
-// and what the head was then by the pull's versions. The number of a review is
-// the remark's; one whose remark is gone has the person's, and no commit. What was
+// it was about: when it was given is told with it by newer releases and by a
+// remark of GitLab's below the pull, and what the head was then by the pull's
+// versions. The number of a review is the remark's, or the person's where there is
+// none. One of which no time is told has no commit. What was
 // taken back or reset is not listed.
 func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]forge.Review, error) {
 	op := fmt.Sprintf("list reviews of pull %s#%d", ref, number)
@@ -85,6 +90,15 @@ func (f *Forge) Reviews(ctx context.Context, ref forge.RepoRef, number int) ([]f
 	return out, nil
 }
 
+// approvals are those that stand, and since when by GitLab's word; releases that
+// are older do not tell.
+type approvals struct {
+	By []struct {
+		User *gl.BasicUser `json:"user"`
+		At   *time.Time    `json:"approved_at"`
+	} `json:"approved_by"`
+}
+
 // judgements are the approvals and demands for changes that stand. Who demands
 // changes after an approval has taken that back, whatever is still listed.
 func (f *Forge) judgements(ctx context.Context, ref forge.RepoRef, number int) ([]forge.Review, error) {
@@ -92,8 +106,8 @@ func (f *Forge) judgements(ctx context.Context, ref forge.RepoRef, number int) (
 	if err != nil {
 		return nil, err
 	}
-	approvals, _, err := f.api.SDK.MergeRequests.GetMergeRequestApprovals(ref.ID, int64(number), gl.WithContext(ctx))
-	if err != nil {
+	var given approvals
+	if err := f.api.Get(ctx, fmt.Sprintf("projects/%d/merge_requests/%d/approvals", ref.ID, number), nil, &given); err != nil {
 		return nil, err
 	}
 	var out []forge.Review
@@ -104,9 +118,9 @@ func (f *Forge) judgements(ctx context.Context, ref forge.RepoRef, number int) (
 			out = append(out, forge.Review{ID: r.User.ID, Author: api.Basic(r.User), State: forge.ChangesRequested})
 		}
 	}
-	for _, a := range approvals.ApprovedBy {
-		if a != nil && a.User != nil && !against[a.User.ID] {
-			out = append(out, forge.Review{ID: a.User.ID, Author: api.Basic(a.User), State: forge.Approved})
+	for _, a := range given.By {
+		if a.User != nil && !against[a.User.ID] {
+			out = append(out, forge.Review{ID: a.User.ID, Author: api.Basic(a.User), State: forge.Approved, SubmittedAt: api.Moment(a.At)})
 		}
 	}
 	return out, nil
@@ -124,24 +138,47 @@ func (f *Forge) bind(ctx context.Context, ref forge.RepoRef, number int, reviews
 	}
 	for i := range reviews {
 		r := &reviews[i]
-		says := approvedNote
+		approved, against := last(remarks, r.Author.ID, approvedNote), last(remarks, r.Author.ID, changesNote)
 		if r.State == forge.ChangesRequested {
-			says = changesNote
+			r.SubmittedAt, r.ID = made(against), cmp.Or(against.ID, r.ID)
+		} else {
+			r.SubmittedAt, r.ID = approvedAt(r.SubmittedAt, made(approved), made(against)), cmp.Or(approved.ID, r.ID)
 		}
-		for _, n := range slices.Backward(remarks) {
-			// Anybody can write these words; only GitLab makes them a remark.
-			if n.System && n.Author.ID == r.Author.ID && strings.HasPrefix(n.Body, says) {
-				r.ID, r.SubmittedAt = n.ID, api.Moment(n.CreatedAt)
-				r.CommitSHA = headAt(versions, r.SubmittedAt)
-				break
-			}
-		}
+		r.CommitSHA = headAt(versions, r.SubmittedAt)
 		r.URL = f.noteURL(ref, number, r.ID)
 		if r.State == forge.ChangesRequested && r.CommitSHA == "" && len(versions) > 0 {
 			r.CommitSHA = versions[len(versions)-1].head // it stands until it is taken back
 		}
 	}
 	return nil
+}
+
+// last is the last remark of what somebody did, the zero one if there is none.
+// Anybody can write these words; only GitLab makes them a remark.
+func last(remarks []*gl.Note, who int64, says string) gl.Note {
+	for _, n := range slices.Backward(remarks) {
+		if n.System && n.Author.ID == who && strings.HasPrefix(n.Body, says) {
+			return *n
+		}
+	}
+	return gl.Note{}
+}
+
+func made(n gl.Note) time.Time { return api.Moment(n.CreatedAt) }
+
+// approvedAt is when an approval was given: by GitLab's word where it tells, else
+// as long before its remark as that may have taken, as the head may have moved on
+// meanwhile. Zero if the person demanded changes since: that took the approval
+// back, even where somebody took them off the list of reviewers, and the demand
+// with it.
+func approvedAt(told, remarked, against time.Time) time.Time {
+	switch {
+	case against.After(told) && against.After(remarked):
+		return time.Time{}
+	case told.IsZero() && !remarked.IsZero():
+		return remarked.Add(-lag)
+	}
+	return told
 }
 
 // versions lists what the head of a pull was, oldest first.

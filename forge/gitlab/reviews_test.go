@@ -95,10 +95,10 @@ func TestReviewsAreBoundToCommits(t *testing.T) {
 		remark("104", "4", "requested changes", "12:40:00.000", true),
 		remark("105", "95", "approved this merge request", "12:50:00.000", true))
 	want := []forge.Review{
-		{ID: 102, Author: user(2, "user2"), State: forge.Approved, CommitSHA: shaOld, SubmittedAt: at("11:30:00")},
-		{ID: 103, Author: user(3, "user3"), State: forge.Approved, CommitSHA: shaHead, SubmittedAt: at("12:30:00")},
+		{ID: 102, Author: user(2, "user2"), State: forge.Approved, CommitSHA: shaOld, SubmittedAt: at("11:29:50")},
+		{ID: 103, Author: user(3, "user3"), State: forge.Approved, CommitSHA: shaHead, SubmittedAt: at("12:29:50")},
 		{ID: 104, Author: user(4, "user4"), State: forge.ChangesRequested, CommitSHA: shaHead, SubmittedAt: at("12:40:00")},
-		{ID: 105, Author: forge.User{ID: 95, Login: "user95", Type: forge.Bot}, State: forge.Approved, CommitSHA: shaHead, SubmittedAt: at("12:50:00")},
+		{ID: 105, Author: forge.User{ID: 95, Login: "user95", Type: forge.Bot}, State: forge.Approved, CommitSHA: shaHead, SubmittedAt: at("12:49:50")},
 	}
 	if len(list) != len(want) {
 		t.Fatalf("%+v", list)
@@ -122,6 +122,41 @@ func TestApprovalWithoutRemarkBelongsToNoCommit(t *testing.T) {
 		remark("102", "2", "requested changes", "12:30:00.000", true))
 	if len(list) != 1 || list[0].CommitSHA != "" || !list[0].SubmittedAt.IsZero() {
 		t.Errorf("%+v", list)
+	}
+}
+
+// Threats 16 and 17: GitLab remarks approvals in the background, so that a push
+// right after one comes before its remark.
+func TestApprovalIsOfTheHeadOfItsTimeThoughItWasRemarkedLater(t *testing.T) {
+	told := `{"user":{"id":2,"username":"user2"},"approved_at":"2026-05-04T11:59:58.000Z"}`
+	late := remark("100", "2", "approved this merge request", "12:00:05.000", true)
+	for name, by := range map[string]string{"told": told, "remarked only": approver2} {
+		list := reviewed(t, by, "", late)
+		if len(list) != 1 || list[0].CommitSHA != shaOld || !list[0].SubmittedAt.Before(at("12:00:00")) || list[0].ID != 100 {
+			t.Errorf("%s: %+v", name, list)
+		}
+	}
+	if list := reviewed(t, told, ""); len(list) != 1 || list[0].CommitSHA != shaOld || list[0].ID != 2 {
+		t.Errorf("not remarked yet: %+v", list)
+	}
+}
+
+// Whoever may edit a pull can take a reviewer off its list, and the reviewer's
+// demand for changes goes with that: what they had approved before stays taken
+// back.
+func TestApprovalBeforeADemandForChangesDoesNotComeBack(t *testing.T) {
+	told := `{"user":{"id":2,"username":"user2"},"approved_at":"2026-05-04T12:30:00.000Z"}`
+	for name, by := range map[string]string{"told": told, "remarked only": approver2} {
+		list := reviewed(t, by, "", remark("100", "2", "approved this merge request", "12:30:01.000", true),
+			remark("101", "2", "requested changes", "12:40:00.000", true))
+		if len(list) != 1 || list[0].CommitSHA != "" || !list[0].SubmittedAt.IsZero() {
+			t.Errorf("%s: %+v", name, list)
+		}
+		list = reviewed(t, strings.ReplaceAll(by, "12:30", "12:50"), "", remark("101", "2", "requested changes", "12:40:00.000", true),
+			remark("102", "2", "approved this merge request", "12:50:01.000", true))
+		if len(list) != 1 || list[0].CommitSHA != shaHead {
+			t.Errorf("%s, approved again: %+v", name, list)
+		}
 	}
 }
 
