@@ -124,8 +124,11 @@ type payload struct {
 type attributes struct {
 	Number int    `json:"iid"`
 	On     string `json:"noteable_type"`
-	SHA    string `json:"sha"`
-	Status string `json:"status"`
+	Action string `json:"action"`
+	// EditedBy edited a note. The event's user is the note's author all the same.
+	EditedBy int64  `json:"updated_by_id"`
+	SHA      string `json:"sha"`
+	Status   string `json:"status"`
 }
 
 // ParseEvent reads a verified delivery, of a project's, a group's or the system's
@@ -188,6 +191,9 @@ func (p *payload) fill(ev *forge.Event) error {
 	}
 	ev.Repo = p.repo()
 	ev.Sender = max(p.User.ID, p.UserID, 0)
+	if p.word() == "note" && p.Attributes.Action == "update" {
+		ev.Sender = max(p.Attributes.EditedBy, 0)
+	}
 	switch p.word() {
 	case "merge_request":
 		if p.Attributes.Number <= 0 {

@@ -106,6 +106,11 @@ func TestEventsPointAtWhatToLookAt(t *testing.T) {
 			forge.Event{Repo: acme, Pull: 3, Sender: 2}},
 		"note": {"Note Hook", `{"object_kind":"note","user":{"id":2},"project_id":7,` + project + `,"object_attributes":{"id":9,"note":"/plan","noteable_type":"MergeRequest"},"merge_request":{"iid":3}}`,
 			forge.Event{Repo: acme, Pull: 3, Sender: 2}},
+		// Threat 10: the event of an edit names the note's author, whoever edited it.
+		"note edited by another": {"Note Hook", `{"object_kind":"note","user":{"id":2},` + project + `,"object_attributes":{"noteable_type":"MergeRequest","action":"update","author_id":2,"updated_by_id":5},"merge_request":{"iid":3}}`,
+			forge.Event{Repo: acme, Pull: 3, Sender: 5}},
+		"note changed by nobody": {"Note Hook", `{"object_kind":"note","user":{"id":2},` + project + `,"object_attributes":{"noteable_type":"MergeRequest","action":"update","updated_by_id":null},"merge_request":{"iid":3}}`,
+			forge.Event{Repo: acme, Pull: 3}},
 		"internal note": {"Confidential Note Hook", `{"object_kind":"note","user":{"id":2},` + project + `,"object_attributes":{"noteable_type":"MergeRequest"},"merge_request":{"iid":3}}`,
 			forge.Event{Repo: acme, Pull: 3, Sender: 2}},
 		"note on an issue":  {"Note Hook", `{"object_kind":"note",` + project + `,"object_attributes":{"noteable_type":"Issue"},"issue":{"iid":3}}`, forge.Event{Repo: acme}},
