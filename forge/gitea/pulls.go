@@ -294,7 +294,11 @@ func toCommit(c *sdk.Commit, known map[string]forge.User) forge.Commit {
 		out.Parents = append(out.Parents, p.SHA)
 	}
 	for _, m := range coAuthorLine.FindAllStringSubmatch(c.RepoCommit.Message, -1) {
-		out.CoAuthors = append(out.CoAuthors, known[strings.ToLower(m[1])])
+		u := known[strings.ToLower(m[1])]
+		if u.ID == 0 {
+			u = forge.User{Login: m[1], Type: forge.Deleted} // by its address a tool is known
+		}
+		out.CoAuthors = append(out.CoAuthors, u)
 	}
 	return out
 }

@@ -95,7 +95,11 @@ func attribute(found []*gl.Commit, attributed []api.Commit) []forge.Commit {
 			out[i].Subject, _, _ = strings.Cut(c.Message, "\n") // the title is cut after 80 characters
 		}
 		for _, m := range coAuthorRE.FindAllStringSubmatch(c.Message, -1) {
-			out[i].CoAuthors = append(out[i].CoAuthors, of(owners, m[1]))
+			u := of(owners, m[1])
+			if u.ID == 0 {
+				u.Login = m[1] // by its address a tool is known
+			}
+			out[i].CoAuthors = append(out[i].CoAuthors, u)
 		}
 	}
 	return out
