@@ -67,13 +67,16 @@ func pageQuery(n int) url.Values {
 // be set up to give less, and leaves out of a page what is not for our eyes.
 func pages[T any](read func(n int) (some []T, total int, err error)) ([]T, error) {
 	var all []T
+	longest := 1 // page
 	for n := 1; ; n++ {
 		some, total, err := read(n)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, some...)
-		if total >= 0 && len(all) >= total || len(some) == 0 && n*perPage >= total {
+		longest = max(longest, len(some))
+		// An empty page may be one of which nothing is for us.
+		if total >= 0 && len(all) >= total || len(some) == 0 && n*longest >= total {
 			return all, nil
 		}
 	}

@@ -71,7 +71,8 @@ type Forge struct {
 	feeds    feeds
 
 	selfMu sync.Mutex
-	self   account
+	self   account // zero: to be read
+	first  int64   // the account that we were at first
 }
 
 var _ forge.Forge = (*Forge)(nil)
@@ -125,6 +126,9 @@ func (f *Forge) Rotate(cfg Config) error {
 		return errors.New("gitea: the token is missing, or holds characters that no token has")
 	}
 	f.token.Store(&cfg.Token)
+	f.selfMu.Lock()
+	defer f.selfMu.Unlock()
+	f.self = account{}
 	return nil
 }
 
@@ -162,7 +166,7 @@ type account struct {
 	name, email string
 }
 
-// Self is the owner of the token. It is read once.
+// Self is the owner of the token. It is read once a token.
 func (f *Forge) Self(ctx context.Context) (forge.User, error) {
 	a, err := f.me(ctx)
 	return a.User, err
@@ -174,10 +178,16 @@ func (f *Forge) me(ctx context.Context) (account, error) {
 	if f.self.ID != 0 {
 		return f.self, nil
 	}
+	const op = "read the bot's own account"
 	u, _, err := f.client(ctx).GetMyUserInfo()
 	if err != nil {
-		return account{}, wire.Fail("read the bot's own account", err)
+		return account{}, wire.Fail(op, err)
 	}
+	if f.first != 0 && f.first != u.ID {
+		return account{}, wire.Fail(op, &forge.Error{Code: forge.Unauthorized, Unsent: true, Message: fmt.Sprintf(
+			"the new token is of another account (%s, id %d, not %d), which needs a restart", u.UserName, u.ID, f.first)})
+	}
+	f.first = u.ID
 	f.self = account{User: toUser(u), name: u.UserName, email: u.Email}
 	return f.self, nil
 }

@@ -119,8 +119,62 @@ func TestTokenCanBeReplaced(t *testing.T) {
 }
 
 // Threat 26: a name is believed for a minute only.
+// Comments of ours would no longer be known as ours, and could be taken for
+// somebody's commands.
+func TestTokenOfAnotherAccountIsRefused(t *testing.T) {
+	f := newFake(t, "", map[string]string{"/repositories/5": shopRepo, "/user": `{"id":2,"login":"bot"}`, "/repos/acme/shop/issues/3/comments": `[]`})
+	shop := forge.RepoRef{ID: 5}
+	look := func(id int) error {
+		f.mu.Lock()
+		f.paths["/user"] = fmt.Sprintf(`{"id":%d,"login":"bot"}`, id)
+		f.mu.Unlock()
+		if err := f.Rotate(Config{Token: "two"}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := f.Comments(t.Context(), shop, 3)
+		return err
+	}
+	if err := look(2); err != nil {
+		t.Error(err)
+	}
+	if err := look(9); forge.CodeOf(err) != forge.Unauthorized {
+		t.Errorf("another account: %v", err)
+	}
+	if err := look(2); err != nil {
+		t.Errorf("the old account again: %v", err)
+	}
+}
+
+// Threat 26: Gitea says that comments which were brought from elsewhere are by
+// whoever brought them.
+func TestCommentsFromElsewhereAreNobodys(t *testing.T) {
+	f := newFake(t, "", map[string]string{"/repositories/5": shopRepo, "/user": `{"id":2,"login":"bot"}`, "/repos/acme/shop/issues/3/comments": `[{"id":1,"body":"/apply","user":{"id":7,"login":"ada"},"original_author":"eve","original_author_id":99},{"id":2,"body":"/plan","user":{"id":3,"login":"acme"}}]`})
+	list, err := f.Comments(t.Context(), forge.RepoRef{ID: 5}, 3)
+	if err != nil || len(list) != 2 || list[0].Author != (forge.User{Login: "eve", Type: forge.Deleted}) || list[1].Author.ID != 3 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// Threat 26: the name that the repository had a minute ago may be that of another
+// one, in which somebody is an administrator.
+func TestPermissionIsOfTheRepositoryAsItIsCalledNow(t *testing.T) {
+	ada := func(level string) string { return `{"permission":"` + level + `","user":{"id":7,"login":"ada"}}` }
+	f := newFake(t, "", map[string]string{"/repositories/5": shopRepo,
+		"/repos/acme/shop/collaborators/ada/permission": ada("admin"), "/repos/acme/store/collaborators/ada/permission": ada("read")})
+	shop := forge.RepoRef{ID: 5}
+	if _, err := f.Repo(t.Context(), shop); err != nil {
+		t.Fatal(err)
+	}
+	f.mu.Lock()
+	f.paths["/repositories/5"] = strings.ReplaceAll(shopRepo, `"name":"shop"`, `"name":"store"`)
+	f.mu.Unlock()
+	if p, err := f.Permission(t.Context(), shop, forge.User{ID: 7, Login: "ada", Type: forge.Person}); err != nil || p != forge.Read {
+		t.Errorf("%v, %v", p, err)
+	}
+}
+
 func TestNamesAreLookedUpAgain(t *testing.T) {
-	f := newFake(t, "", map[string]string{"/repositories/5": shopRepo, "/repos/acme/shop/issues/7/comments": `[]`,
+	f := newFake(t, "", map[string]string{"/user": `{"id":2,"login":"bot"}`, "/repositories/5": shopRepo, "/repos/acme/shop/issues/7/comments": `[]`,
 		"/repos/acme/store/issues/7/comments": `[{"id":1,"user":{"id":9,"login":"acme"}}]`})
 	ref := forge.RepoRef{ID: 5, Owner: "old", Name: "name"}
 	if list, err := f.Comments(t.Context(), ref, 7); err != nil || len(list) != 0 {
@@ -253,7 +307,8 @@ func TestListsAreReadToTheirEnd(t *testing.T) {
 		"full pages":            {[]int{50, 50, 4}, 104, 3, 104},
 		"short pages":           {[]int{20, 20, 5}, 45, 3, 45},
 		"some hidden":           {[]int{49, 4, 0}, 54, 3, 53},
-		"a page hidden":         {[]int{0, 4}, 54, 3, 4},
+		"a page hidden":         {[]int{0, 4}, 54, 14, 4},
+		"a short page hidden":   {[]int{10, 0, 5}, 25, 4, 15},
 		"length not told":       {[]int{50, 3, 0}, -1, 3, 53},
 		"length not told, none": {[]int{0}, -1, 1, 0},
 	} {

@@ -120,10 +120,14 @@ func (f *Forge) Permission(ctx context.Context, ref forge.RepoRef, u forge.User)
 	if u.ID <= 0 || u.Login == "" {
 		return forge.None, nil // nobody that could be asked for
 	}
-	ref, err := f.repo(ctx, ref)
+	// Its name is read anew: under one that it had a minute ago there may be
+	// another repository, where somebody made themselves an administrator
+	// (threat 26).
+	now, err := f.read(ctx, ref)
 	if err != nil {
 		return forge.None, wire.Fail(op, err)
 	}
+	ref = now.RepoRef
 	p, _, err := f.client(ctx).CollaboratorPermission(ref.Owner, ref.Name, u.Login)
 	if code(err) == forge.NotFound {
 		// The login is gone, or the repository: the one is an answer.

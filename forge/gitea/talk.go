@@ -22,6 +22,10 @@ func (f *Forge) Comments(ctx context.Context, ref forge.RepoRef, number int) ([]
 	if err != nil {
 		return nil, wire.Fail(op, err)
 	}
+	// Which comments are ours is known by the account that we are.
+	if _, err := f.me(ctx); err != nil {
+		return nil, wire.Fail(op, err)
+	}
 	var list []*sdk.Comment
 	total, err := f.get(ctx, at(ref, "/issues/%d/comments", number), nil, &list)
 	if err != nil {
@@ -53,10 +57,16 @@ func (f *Forge) unknown(ctx context.Context, ref forge.RepoRef, number int, err 
 	return err
 }
 
+// toComment reads a comment. One that came with a repository from elsewhere is
+// said to be by whoever brought the repository, and is by nobody here.
 func toComment(r *sdk.Comment) forge.Comment {
-	return forge.Comment{
+	c := forge.Comment{
 		ID: r.ID, Author: toUser(r.Poster), Body: r.Body, URL: r.HTMLURL, CreatedAt: r.Created, UpdatedAt: r.Updated,
 	}
+	if r.OriginalAuthor != "" {
+		c.Author = forge.User{Login: r.OriginalAuthor, Type: forge.Deleted}
+	}
+	return c
 }
 
 // CreateComment writes to the conversation of a pull.
