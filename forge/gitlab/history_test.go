@@ -41,7 +41,7 @@ func TestCommitsAreAttributedByGitLabAlone(t *testing.T) {
 	for i, want := range []struct {
 		author, committer forge.User
 		also              []forge.User
-	}{{alice, alice, nil}, {bob, alice, []forge.User{alice, nobody}}, {nobody, nobody, nil}} {
+	}{{alice, alice, nil}, {bob, alice, []forge.User{alice, {Login: "nobody@x", Type: forge.Deleted}}}, {nobody, nobody, nil}} {
 		if g := got[i]; g.Author != want.author || g.Committer != want.committer || fmt.Sprint(g.CoAuthors) != fmt.Sprint(want.also) || g.Verified {
 			t.Errorf("commit %d: %+v", i, g)
 		}
