@@ -139,6 +139,9 @@ type Check struct {
 	// App is the forge's number of the app that has to have written it; 0:
 	// anybody.
 	App int64 `yaml:"app,omitempty" json:"app,omitempty" jsonschema:"minimum=0"`
+	// By is the forge's number of the account that has to have written it, for
+	// commit statuses and for forges without apps; 0: anybody.
+	By int64 `yaml:"by,omitempty" json:"by,omitempty" jsonschema:"minimum=0"`
 }
 
 // Soak asks that the same head was applied in another environment, and has been

@@ -118,6 +118,12 @@ func (c Check) validate(at place) {
 	if c.App < 0 {
 		at.at("app").add("got %d, want the forge's number of an app", c.App)
 	}
+	if c.By < 0 {
+		at.at("by").add("got %d, want the forge's number of an account", c.By)
+	}
+	if c.App != 0 && c.By != 0 {
+		at.at("by").add("app is given too; name the one that writes the check")
+	}
 }
 
 func (s Soak) validate(at place, name string) {

@@ -275,7 +275,7 @@ func (r *Reader) checks(ctx context.Context, s *reconcile.State) error {
 		return err
 	}
 	for _, c := range found {
-		s.Checks = append(s.Checks, policy.Check{Name: c.Name, App: c.AppID, AppSlug: c.AppSlug, State: string(c.State)})
+		s.Checks = append(s.Checks, policy.Check{Name: c.Name, App: c.AppID, AppSlug: c.AppSlug, By: c.By.ID, ByLogin: c.By.Login, State: string(c.State)})
 	}
 	return nil
 }

@@ -78,6 +78,8 @@ func (e *evaluation) check(env string, want RequiredCheck) Node {
 		case c.Name != want.Name:
 		case want.App != 0 && c.App != want.App:
 			n.NotCounted = append(n.NotCounted, fmt.Sprintf("%s of %s, which is not app %d", c.Name, c.Writer(), want.App))
+		case want.By != 0 && c.By != want.By:
+			n.NotCounted = append(n.NotCounted, fmt.Sprintf("%s of %s, which is not account %d", c.Name, c.Account(), want.By))
 		default:
 			states = append(states, c.State)
 		}

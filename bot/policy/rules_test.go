@@ -388,6 +388,7 @@ func TestWithdrawnApprovalsSayWhy(t *testing.T) {
 func TestConditions(t *testing.T) {
 	freeze := policy.Environment{Freeze: []calendar.Window{{Name: "holidays", From: "2026-02-28", To: "2026-03-02", Zone: "Europe/Berlin"}}}
 	check := policy.Environment{Checks: []policy.RequiredCheck{{Name: "ci/test", App: 15368}}}
+	account := policy.Environment{Checks: []policy.RequiredCheck{{Name: "ci/test", By: 9}}}
 	loose := policy.Environment{Checks: []policy.RequiredCheck{{Name: "ci/test"}}}
 	age := policy.Environment{MinimumAge: 90 * time.Minute}
 	soak := policy.Environment{Soak: &policy.Soak{In: "staging", For: 30 * time.Minute}}
@@ -414,6 +415,11 @@ func TestConditions(t *testing.T) {
 		{name: "neutral is no success", env: check, tells: "where it is neutral", facts: checks(policy.Check{Name: "ci/test", App: 15368, State: "neutral"})},
 		{name: "another app wrote it", env: check, tells: "ci/test of app 7 (fake), which is not app 15368", // threat 25
 			facts: checks(policy.Check{Name: "ci/test", App: 7, AppSlug: "fake", State: "success"})},
+		{name: "the account's status", env: account, allow: true, facts: checks(policy.Check{Name: "ci/test", By: 9, ByLogin: "robot", State: "success"})},
+		{name: "another account's status", env: account, tells: "ci/test of @mallory (account 8), which is not account 9", // threat 25
+			facts: checks(policy.Check{Name: "ci/test", By: 8, ByLogin: "mallory", State: "success"})},
+		{name: "nobody knows whose status", env: account, tells: "of an account that the forge does not name", facts: checks(policy.Check{Name: "ci/test", State: "success"})},
+		{name: "the account has not said", env: account, tells: "check ci/test (account 9) has to succeed on 1111111, where it has not run"},
 		{name: "a status that no app wrote", env: check, tells: "of no app", facts: checks(policy.Check{Name: "ci/test", State: "success"})},
 		{name: "whoever wrote it, all of them", env: loose, tells: "where it is failure",
 			facts: checks(policy.Check{Name: "ci/test", App: 7, State: "success"}, policy.Check{Name: "ci/test", App: 8, State: "failure"})},

@@ -236,16 +236,27 @@ type OwnerSet struct {
 }
 
 // Check is a check run or commit status of the head. App is the forge's number
-// of the app that wrote it, 0 for a status that no app wrote.
+// of the app that wrote it, 0 for a status that no app wrote; By is that of the
+// account, 0 where the forge does not tell.
 type Check struct {
 	Name    string `json:"name"`
 	App     int64  `json:"app,omitempty"`
 	AppSlug string `json:"appSlug,omitempty"`
+	By      int64  `json:"by,omitempty"`
+	ByLogin string `json:"byLogin,omitempty"`
 	// State is "success", or the forge's word for anything else.
 	State string `json:"state"`
 }
 
-// Writer names who wrote the check.
+// Account names whose account wrote the check.
+func (c Check) Account() string {
+	if c.By == 0 {
+		return "an account that the forge does not name"
+	}
+	return fmt.Sprintf("@%s (account %d)", c.ByLogin, c.By)
+}
+
+// Writer names which app wrote the check.
 func (c Check) Writer() string {
 	switch {
 	case c.App == 0:

@@ -228,8 +228,8 @@ func (c *checker) environment(e policy.Environment) {
 		}
 	}
 	for _, x := range e.Checks {
-		if x.App == 0 {
-			c.warn(where, "check %q counts whoever wrote it; pin its app", x.Name)
+		if x.App == 0 && x.By == 0 {
+			c.warn(where, "check %q counts whoever wrote it; pin its app, or its account with `by`", x.Name)
 		}
 	}
 	c.wayBack(e)

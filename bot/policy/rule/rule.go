@@ -141,19 +141,23 @@ type Environment struct {
 	Rollback *Requirement `json:"rollback,omitempty"`
 }
 
-// RequiredCheck has to have succeeded on the head. App pins who wrote it (threat
-// 25); 0: anybody, and then all of that name.
+// RequiredCheck has to have succeeded on the head. App or By pins who wrote it, an
+// app or an account (threat 25); 0: anybody, and then all of that name.
 type RequiredCheck struct {
 	Name string `json:"name"`
 	App  int64  `json:"app,omitempty"`
+	By   int64  `json:"by,omitempty"`
 }
 
-// String is the name, and the app if it is pinned.
+// String is the name, and who is pinned.
 func (c RequiredCheck) String() string {
-	if c.App == 0 {
-		return c.Name
+	switch {
+	case c.App != 0:
+		return fmt.Sprintf("%s (app %d)", c.Name, c.App)
+	case c.By != 0:
+		return fmt.Sprintf("%s (account %d)", c.Name, c.By)
 	}
-	return fmt.Sprintf("%s (app %d)", c.Name, c.App)
+	return c.Name
 }
 
 // Soak asks that the pull was applied in another environment, and has been
