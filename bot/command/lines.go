@@ -33,17 +33,68 @@ type candidate struct {
 func candidates(src []byte) []candidate {
 	doc := markdown.Parse(text.NewReader(src))
 	open := enclosure{}
+	quoted := longQuotes(doc, src)
 	var out []candidate
 	for n := doc.FirstChild(); n != nil; n = n.NextSibling() {
 		switch n.Kind() {
 		case ast.KindHTMLBlock:
 			open.read(htmlOf(n.(*ast.HTMLBlock), src))
 		case ast.KindParagraph:
-			out = append(out, paragraph(n, src, open)...)
+			if found := paragraph(n, src, open); !quoted(n.Lines().At(0).Start) {
+				out = append(out, found...)
+			}
 		case ast.KindBlockquote:
 			out = append(out, continued(n, src, open, "quote")...)
 		case ast.KindList:
 			out = append(out, continued(n, src, open, "list")...)
+		}
+	}
+	return out
+}
+
+// longQuote is a line that begins or ends one of GitLab's quotes of many lines.
+//
+// Source: https://docs.gitlab.com/user/markdown/#multiline-blockquote
+var longQuote = regexp.MustCompile(`(?m)^>{3,}[ \t]*$`)
+
+// longQuotes finds GitLab's quotes between two lines of ">>>", which elsewhere are
+// lines of no meaning. What they hold may be somebody else's command. One with
+// more marks may hold others; one without an end goes on to the end of the text.
+func longQuotes(doc ast.Node, src []byte) func(at int) bool {
+	type mark struct{ at, open int }
+	var marks []mark
+	var open []int // how many marks each has
+	code := blocks(doc)
+	for _, m := range longQuote.FindAllIndex(src, -1) {
+		for len(code) > 0 && code[0].Stop <= m[0] {
+			code = code[1:]
+		}
+		if len(code) > 0 && code[0].Start <= m[0] {
+			continue
+		}
+		size := len(bytes.TrimRight(src[m[0]:m[1]], " \t"))
+		if n := len(open); n > 0 && open[n-1] <= size {
+			open = open[:n-1]
+		} else {
+			open = append(open, size)
+		}
+		marks = append(marks, mark{m[0], len(open)})
+	}
+	return func(at int) bool {
+		i, _ := slices.BinarySearchFunc(marks, at, func(m mark, at int) int { return cmp.Compare(m.at, at) })
+		return i > 0 && marks[i-1].open > 0
+	}
+}
+
+// blocks are where there is code or HTML, in order.
+func blocks(doc ast.Node) []text.Segment {
+	var out []text.Segment
+	for n := doc.FirstChild(); n != nil; n = n.NextSibling() {
+		switch n.Kind() {
+		case ast.KindFencedCodeBlock, ast.KindCodeBlock, ast.KindHTMLBlock:
+			if l := n.Lines(); l.Len() > 0 {
+				out = append(out, text.NewSegment(l.At(0).Start, l.At(l.Len()-1).Stop))
+			}
 		}
 	}
 	return out
