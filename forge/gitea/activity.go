@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	sdk "code.gitea.io/sdk/gitea"
@@ -14,8 +15,9 @@ import (
 
 // Pushes reads who pushed to the head branch from the head repository's activity
 // feed, newest first, back to the branch's creation. ok is false where the feed
-// may not be read (a fork that is not shown to us, one that is gone) and where it
-// has gaps: Gitea leaves out what people do who hide their activity.
+// may not be read (a fork that is not shown to us, one that is gone), where it
+// has gaps (Gitea leaves out what people do who hide their activity), and where
+// somebody pushed with a deploy key.
 func (f *Forge) Pushes(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]forge.BranchPush, bool, error) {
 	op := fmt.Sprintf("list pushes to %s of pull %s#%d", p.Head.Name, ref, p.Number)
 	if p.Head.RepoID == 0 || p.Head.Name == "" {
@@ -39,7 +41,22 @@ func (f *Forge) Pushes(ctx context.Context, ref forge.RepoRef, p forge.Pull) ([]
 	if err != nil {
 		return nil, false, wire.Fail(op, err)
 	}
-	return out, true, nil
+	named, err := f.people(ctx, head, out)
+	if err != nil {
+		return nil, false, wire.Fail(op, err)
+	}
+	return out, named, nil
+}
+
+// people reports whether somebody in particular made each push. What comes with a
+// deploy key, Gitea says, is by the owner of the repository: an organisation
+// pushes nothing itself. With a person as the owner it cannot be told.
+func (f *Forge) people(ctx context.Context, ref forge.RepoRef, pushes []forge.BranchPush) (bool, error) {
+	if !slices.ContainsFunc(pushes, func(p forge.BranchPush) bool { return strings.EqualFold(p.By.Login, ref.Owner) }) {
+		return true, nil
+	}
+	org, err := f.organisation(ctx, ref.Owner)
+	return !org, err
 }
 
 // ungiven is the answer where pushes are not told: no error if that is because

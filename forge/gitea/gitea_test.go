@@ -173,6 +173,36 @@ func TestPermissionIsOfTheRepositoryAsItIsCalledNow(t *testing.T) {
 	}
 }
 
+// Who came by a deploy key is nobody in particular: Gitea names the owner.
+func TestOrganisationsPushNothing(t *testing.T) {
+	entry := func(id int, by, content string) string {
+		return fmt.Sprintf(`{"id":%d,"op_type":"commit_repo","ref_name":"refs/heads/x","act_user":%s,"content":%q,"created":"2026-01-02T03:04:05Z"}`, id, by, content)
+	}
+	sha := strings.Repeat("a", 40)
+	for what, x := range map[string]struct {
+		by, orgs, users string // who pushed, and what the owner is
+		ok              bool
+	}{
+		"a person":                         {`{"id":7,"login":"ada"}`, "", "", true},
+		"the owner, an organisation":       {`{"id":3,"login":"acme"}`, `{"id":3}`, `{"id":3,"login":"acme"}`, false},
+		"the owner, a person":              {`{"id":3,"login":"acme"}`, "", `{"id":3,"login":"acme"}`, true},
+		"the owner, who hides from us":     {`{"id":3,"login":"acme"}`, "", "", false},
+		"an organisation of another spell": {`{"id":3,"login":"Acme"}`, `{"id":3}`, "", false},
+	} {
+		f := newFake(t, "", map[string]string{"/repositories/5": shopRepo, "/repos/acme/shop/activities/feeds?limit=50&page=2": `[]`,
+			"/repos/acme/shop/activities/feeds": "[" + entry(2, x.by, `{"HeadCommit":{"Sha1":"`+sha+`"}}`) + "," + entry(1, x.by, "") + "]"})
+		for path, body := range map[string]string{"/orgs/acme": x.orgs, "/users/acme": x.users} {
+			if body != "" {
+				f.paths[path] = body
+			}
+		}
+		p := forge.Pull{Number: 3, Head: forge.Branch{Name: "x", SHA: sha, RepoID: 5}, Base: forge.Branch{RepoID: 5}}
+		if pushes, ok, err := f.Pushes(t.Context(), forge.RepoRef{ID: 5}, p); err != nil || ok != x.ok || len(pushes) != 1 {
+			t.Errorf("%s: %+v, %v, %v", what, pushes, ok, err)
+		}
+	}
+}
+
 func TestNamesAreLookedUpAgain(t *testing.T) {
 	f := newFake(t, "", map[string]string{"/user": `{"id":2,"login":"bot"}`, "/repositories/5": shopRepo, "/repos/acme/shop/issues/7/comments": `[]`,
 		"/repos/acme/store/issues/7/comments": `[{"id":1,"user":{"id":9,"login":"acme"}}]`})

@@ -247,7 +247,19 @@ func (f *Forge) inside(ctx context.Context, owner, login string) (bool, error) {
 	if code(err) != forge.NotFound {
 		return in, err
 	}
-	_, _, err = f.client(ctx).GetOrg(owner)
+	org, err := f.organisation(ctx, owner)
+	return err == nil && !org, err
+}
+
+// organisation tells an organisation from a person. An owner who is not shown to
+// us at all counts as an organisation, which may be one that shows itself to its
+// members only.
+func (f *Forge) organisation(ctx context.Context, name string) (bool, error) {
+	_, _, err := f.client(ctx).GetOrg(name)
+	if code(err) != forge.NotFound {
+		return err == nil, err
+	}
+	_, _, err = f.client(ctx).GetUserInfo(name)
 	if code(err) == forge.NotFound {
 		return true, nil
 	}
