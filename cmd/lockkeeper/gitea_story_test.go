@@ -19,13 +19,6 @@ import (
 	ongitea "lockkeeper/forge/people/gitea"
 )
 
-const storyPolicy = `targets:
-  - {name: shop, path: deploy, cluster: main, environment: production, namespace: %s}
-environments:
-  production:
-    approvals: {required: 1}
-`
-
 // TestTheWholeStoryOnGitea has nothing in it that is not real: `lockkeeper serve`,
 // a Gitea that protects its main branch, and a Kubernetes API server.
 func TestTheWholeStoryOnGitea(t *testing.T) {
@@ -38,10 +31,6 @@ func TestTheWholeStoryOnGitea(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHosted(t, world, "gitea:\n  url: %s\n  tokenFile: token", false)
-	_, err = h.As("owner").Push(t.Context(), h.repo.String(), "main", "", people.Commit{Message: "Ask for approvals", Files: map[string]string{
-		".lockkeeper.yaml": fmt.Sprintf(storyPolicy, h.ns),
-	}})
-	h.must(err)
 	h.must(world.Protect(t.Context(), h.repo.String(), "main", people.Protection{Checks: []string{"lockkeeper"}, Reviews: 1}))
 
 	h.change("two")

@@ -76,6 +76,13 @@ var hostings = []struct {
 	}, false},
 }
 
+const oneApproval = `targets:
+  - {name: shop, path: deploy, cluster: main, environment: production, namespace: %s}
+environments:
+  production:
+    approvals: {required: 1}
+`
+
 func newHosted(t *testing.T, world people.Forge, section string, nested bool) *hosted {
 	t.Helper()
 	ctx, cp := t.Context(), controlPlane(t)
@@ -91,7 +98,7 @@ func newHosted(t *testing.T, world people.Forge, section string, nested bool) *h
 	}
 	var err error
 	h.repo, err = world.AddRepo(ctx, people.NewRepo{Owner: h.owner, Name: "shop", Private: true, Files: map[string]string{
-		".lockkeeper.yaml": fmt.Sprintf("targets:\n  - {name: shop, path: deploy, cluster: main, environment: production, namespace: %s}\n", h.ns),
+		".lockkeeper.yaml": fmt.Sprintf(oneApproval, h.ns),
 		"deploy/a.yaml":    aConfigMap("a", "one"),
 	}})
 	h.must(err)
