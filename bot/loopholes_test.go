@@ -158,6 +158,7 @@ func TestPushedMergeThatHoldsMoreThanThePullWaits(t *testing.T) {
 	h.must(h.pushFrom("owner", dir, merge+":refs/heads/main"))
 	h.settle()
 	if !h.pull(n).Merged {
+		h.hub("a push that holds a pull's head merges no pull there, unless the repository is set so")
 		t.Fatal("the look-alike does not take the push for a merge")
 	}
 	mustContain(t, h.sticky(n), "merged this although the policy had not allowed it")
