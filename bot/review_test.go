@@ -77,7 +77,7 @@ func TestRebaseMergeAppliesAllOfItsCommits(t *testing.T) {
 	h.must(err)
 	n, err := h.as(opener).OpenPull(t.Context(), shop, "main", "change", "Change", "")
 	h.must(err)
-	_, err = h.as(second).Merge(t.Context(), shop, n, "rebase")
+	_, err = h.as(second).Merge(t.Context(), shop, n, h.keepingCommits())
 	h.must(err)
 	h.settle()
 	if h.value("a") != "two" || h.value("b") != "three" {

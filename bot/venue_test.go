@@ -191,6 +191,18 @@ func (h *house) hub(why string) *forgetest.Server {
 	return nil
 }
 
+// keepingCommits is the method of a merge that puts every commit on main. On GitLab
+// the owner chooses it for the whole project.
+func (h *house) keepingCommits() string {
+	h.t.Helper()
+	l, is := h.forge.(*labpeople.Forge)
+	if !is {
+		return "rebase"
+	}
+	h.must(l.Server.As("owner").Do(h.t.Context(), http.MethodPut, labserver.ProjectPath(shop), map[string]any{"merge_method": "ff"}, nil))
+	return "merge"
+}
+
 // app is the bot's App.
 func (h *house) app() *forgetest.App {
 	h.t.Helper()
