@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
@@ -92,6 +93,19 @@ func (f Forges) Kind() string {
 		return OnGitea
 	}
 	return ""
+}
+
+// Where says which forge the file is for by its kind and address, which is lower
+// case and without a slash at the end. Numbers of repositories, pulls and accounts
+// mean others elsewhere.
+func (f Forges) Where() string {
+	at := "https://api.github.com"
+	if f.GitHub != nil {
+		at = cmp.Or(f.GitHub.APIURL, at)
+	} else if h := f.Host(); h != nil {
+		at = h.URL
+	}
+	return f.Kind() + " at " + strings.ToLower(strings.TrimRight(at, "/"))
 }
 
 // Dealings is what all sections have, of the one that is there.

@@ -123,3 +123,16 @@ func TestSchemaHasOneForge(t *testing.T) {
 		}
 	}
 }
+
+func TestForgesAreToldApartByKindAndAddress(t *testing.T) {
+	for want, f := range map[string]config.Forges{
+		"github at https://api.github.com":         {GitHub: &config.GitHub{}},
+		"github at https://git.example.com/api/v3": {GitHub: &config.GitHub{APIURL: "https://git.example.com/api/v3/"}},
+		"gitlab at https://gitlab.com":             {GitLab: &config.Host{URL: config.GitLabURL}},
+		"gitea at https://example.com/git":         {Gitea: &config.Host{URL: "https://EXAMPLE.com/git/"}},
+	} {
+		if got := f.Where(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -60,6 +60,8 @@ var (
 	ErrExists = tables.ErrExists
 	// ErrFinished: the command or operation has its outcome already.
 	ErrFinished = tables.ErrFinished
+	// ErrElsewhere: the database is another forge's.
+	ErrElsewhere = tables.ErrElsewhere
 	// ErrTaken: this run's replica was taken for dead, and its work is another's.
 	ErrTaken = errors.New("this run was taken over by another replica")
 	// ErrNewer: a later lockkeeper has changed the database's schema.

@@ -100,6 +100,7 @@ var suite = map[string]func(t *testing.T, open opener){
 	"LeaseHasOneHolder":                testLeases,
 	"LeaseTokensRise":                  testLeaseRace,
 	"OperationHasOneOutcome":           testOperations,
+	"StoreIsForOneForge":               testHome,
 	"BranchIsNotedWithWhatWasFound":    testBranches,
 	"BypassIsSettledOnce":              testBypassSettled,
 	"DutyIsClosedOnce":                 testDuties,

@@ -390,3 +390,17 @@ func testClosed(t *testing.T, open opener) {
 		}
 	}
 }
+
+func testHome(t *testing.T, open opener) {
+	s := open(t, Options{})
+	for range 2 {
+		ok(t, s.Home(t.Context(), "gitlab at https://gitlab.com"))
+	}
+	for _, other := range []string{"gitea at https://gitlab.com", "gitlab at https://git.example.com"} {
+		err := s.Home(t.Context(), other)
+		if !errors.Is(err, ErrElsewhere) || !strings.Contains(err.Error(), "for gitlab at https://gitlab.com, not for "+other) {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+	ok(t, s.Home(t.Context(), "gitlab at https://gitlab.com"))
+}

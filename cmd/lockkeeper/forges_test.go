@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,6 +12,7 @@ import (
 
 	"lockkeeper/bot/config"
 	"lockkeeper/bot/secret"
+	"lockkeeper/bot/store"
 	"lockkeeper/bot/web"
 	"lockkeeper/forge"
 )
@@ -94,6 +97,30 @@ func TestEveryForgeOfTheServerFileIsReached(t *testing.T) {
 }
 
 // The system's authorities stay trusted beside the operator's, by Git too.
+// Small numbers of repositories, pulls and accounts are on every forge, and are
+// others on each.
+func TestStoreOfAnotherForgeIsRefused(t *testing.T) {
+	path := on(t, "gitlab: {tokenFile: token, webhookSecretFiles: [webhook]}", "acme/shop")
+	begin := func() error {
+		s, err := open(t.Context(), path, &secret.Redactor{}, slog.New(slog.DiscardHandler))
+		if err == nil {
+			s.close()
+		}
+		return err
+	}
+	if err := begin(); errors.Is(err, store.ErrElsewhere) {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, strings.Replace(string(text), "gitlab: {", "gitea: {url: https://git.example.com, ", 1))
+	if err := begin(); !errors.Is(err, store.ErrElsewhere) || !strings.Contains(err.Error(), "gitea at https://git.example.com") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestAuthoritiesAreAddedToTheSystems(t *testing.T) {
 	_, file := enterprise(t, "http://127.0.0.1:1")
 	a, err := readAuthorities(file)

@@ -105,6 +105,9 @@ func (s *service) open(ctx context.Context, server *config.Server, creds credent
 	if err != nil {
 		return err
 	}
+	if err := s.store.Home(ctx, server.Where()); err != nil {
+		return err
+	}
 	s.log = s.log.With(trail.Replica, s.store.Replica())
 	return s.wire(ctx, server, creds)
 }
