@@ -118,7 +118,6 @@ func TestTokenCanBeReplaced(t *testing.T) {
 	}
 }
 
-// Threat 26: a name is believed for a minute only.
 // Comments of ours would no longer be known as ours, and could be taken for
 // somebody's commands.
 func TestTokenOfAnotherAccountIsRefused(t *testing.T) {
@@ -203,6 +202,7 @@ func TestOrganisationsPushNothing(t *testing.T) {
 	}
 }
 
+// Threat 26: a name is believed for a minute only.
 func TestNamesAreLookedUpAgain(t *testing.T) {
 	f := newFake(t, "", map[string]string{"/user": `{"id":2,"login":"bot"}`, "/repositories/5": shopRepo, "/repos/acme/shop/issues/7/comments": `[]`,
 		"/repos/acme/store/issues/7/comments": `[{"id":1,"user":{"id":9,"login":"acme"}}]`})

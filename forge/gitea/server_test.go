@@ -271,7 +271,7 @@ func TestCoAuthorsAreThoseOfThePull(t *testing.T) {
 	}})
 	n := w.OpenPull(t, ref, alice, contract.NewPull{Title: "x", Head: "x", Base: "main"})
 	list, err := f.Commits(t.Context(), ref, settled(t, f, ref, n))
-	if err != nil || len(list) != 2 || !slices.Equal(list[0].CoAuthors, []forge.User{bob, {}}) || list[0].Author != alice || list[1].Author != bob {
+	if err != nil || len(list) != 2 || !slices.Equal(list[0].CoAuthors, []forge.User{bob, {Login: contract.Email("carol"), Type: forge.Deleted}}) || list[0].Author != alice || list[1].Author != bob {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
