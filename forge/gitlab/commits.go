@@ -17,7 +17,7 @@ import (
 	"lockkeeper/forge/internal/wire"
 )
 
-const authorsQuery = `query($ids:[ID!],$iid:String!,$after:String){projects(ids:$ids){nodes{mergeRequest(iid:$iid){commits(first:100,after:$after){nodes{sha authorEmail author{id username bot}}pageInfo{hasNextPage endCursor}}}}}}`
+const authorsQuery = `query($ids:[ID!],$iid:String!,$after:String){projects(ids:$ids){nodes{mergeRequest(iid:$iid){commits(first:100,after:$after){nodes{sha authorEmail author{id username name bot}}pageInfo{hasNextPage endCursor}}}}}}`
 
 // Commits lists p.Base.SHA..p.Head.SHA with the accounts that GitLab attributes
 // them to, by the address of the author. It tells no account of committers and

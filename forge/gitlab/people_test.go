@@ -119,12 +119,13 @@ func TestProgramsAreToldFromPeople(t *testing.T) {
 		"QUERY users(": func(w http.ResponseWriter, r *http.Request) {
 			n++
 			ok(`{"data":{"users":{"nodes":[{"id":"gid://gitlab/User/1","username":"alice","bot":false},{"id":"gid://gitlab/User/2","username":"group_3_bot_5a","bot":true},
-				{"id":"gid://gitlab/User/3","username":"ghost","bot":false},{"id":"gid://gitlab/User/4","username":"service_account_7","bot":true}]}}}`)(w, r)
+				{"id":"gid://gitlab/User/3","username":"ghost","bot":false},{"id":"gid://gitlab/User/4","username":"service_account_7","bot":true},
+				{"id":"gid://gitlab/User/5","username":"ghost1","name":"Ghost User","bot":false},{"id":"gid://gitlab/User/6","username":"ghost7","name":"Ada","bot":false}]}}}`)(w, r)
 		},
 	}
 	f := driver(t, a)
 	for range 2 {
-		users := []forge.User{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 50}, {ID: 51}, {ID: 52}, {Type: forge.Deleted}, {ID: 1}}
+		users := []forge.User{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 50}, {ID: 51}, {ID: 52}, {Type: forge.Deleted}, {ID: 1}, {ID: 5}, {ID: 6}}
 		var to []*forge.User
 		for i := range users {
 			to = append(to, &users[i])
@@ -132,7 +133,7 @@ func TestProgramsAreToldFromPeople(t *testing.T) {
 		if err := f.api.Typed(t.Context(), to...); err != nil {
 			t.Fatal(err)
 		}
-		want := []forge.AccountType{forge.Person, forge.Bot, forge.Deleted, forge.Bot, forge.Person, forge.Bot, forge.Deleted, forge.Deleted, forge.Person}
+		want := []forge.AccountType{forge.Person, forge.Bot, forge.Deleted, forge.Bot, forge.Person, forge.Bot, forge.Deleted, forge.Deleted, forge.Person, forge.Deleted, forge.Person}
 		for i, u := range users {
 			if u.Type != want[i] {
 				t.Errorf("%d: %s, want %s", u.ID, u.Type, want[i])

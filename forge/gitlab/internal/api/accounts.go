@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,12 +86,13 @@ func (a *API) Typed(ctx context.Context, users ...*forge.User) error {
 	return nil
 }
 
-const kindsQuery = `query($ids:[ID!]){users(ids:$ids,first:100){nodes{id username bot}}}`
+const kindsQuery = `query($ids:[ID!]){users(ids:$ids,first:100){nodes{id username name bot}}}`
 
 // Person is an account as GraphQL shows it.
 type Person struct {
 	ID       string `json:"id"` // gid://gitlab/User/7
 	Username string `json:"username"`
+	Name     string `json:"name"`
 	Bot      bool   `json:"bot"`
 }
 
@@ -100,16 +102,20 @@ func (p Person) User() forge.User {
 	if err != nil || id <= 0 {
 		return forge.User{Type: forge.Deleted}
 	}
-	return forge.User{ID: id, Login: p.Username, Type: kindOf(p.Username, p.Bot)}
+	return forge.User{ID: id, Login: p.Username, Type: kindOf(p.Username, p.Name, p.Bot)}
 }
+
+// ghostly are the names that GitLab gives its ghost where somebody was called
+// ghost before (gitlab.com: ghost1).
+var ghostly = regexp.MustCompile(`^ghost[0-9]+$`)
 
 // kindOf tells programs from people, and GitLab's ghost, which has what deleted
 // accounts left behind, from both.
 //
 // Source: https://docs.gitlab.com/user/profile/account/delete_account/#associated-records
-func kindOf(login string, bot bool) forge.AccountType {
+func kindOf(login, name string, bot bool) forge.AccountType {
 	switch {
-	case login == "ghost":
+	case login == "ghost", name == "Ghost User" && ghostly.MatchString(login):
 		return forge.Deleted
 	case bot:
 		return forge.Bot
@@ -145,7 +151,7 @@ func (a *API) learnKinds(ctx context.Context, ids []int64) error {
 		}
 		kind := forge.Deleted
 		if err == nil && u.ID == id {
-			kind = kindOf(u.Username, u.Bot)
+			kind = kindOf(u.Username, u.Name, u.Bot)
 		}
 		a.kinds.learn(id, kind)
 	}
