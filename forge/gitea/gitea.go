@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/gitea/internal/verdict"
 	"lockkeeper/forge/internal/wire"
 )
 
@@ -67,7 +68,7 @@ type Forge struct {
 
 	names    names
 	members  members
-	verdicts verdicts
+	verdicts verdict.Memory
 	feeds    feeds
 
 	selfMu sync.Mutex

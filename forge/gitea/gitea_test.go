@@ -248,30 +248,6 @@ func TestPermissionIsThatOfTheAccount(t *testing.T) {
 	}
 }
 
-// A pull that is said not to be mergeable may only be in the queue.
-func TestMergeabilityIsUnknownAtFirst(t *testing.T) {
-	var v verdicts
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	p := forge.Pull{Number: 7, Head: forge.Branch{SHA: "a"}, Base: forge.Branch{SHA: "b", RepoID: 5}}
-	if got, _ := v.of(p, false, now); got != nil {
-		t.Errorf("at once: %v", *got)
-	}
-	if got, _ := v.of(p, false, now.Add(settled)); got == nil || *got {
-		t.Errorf("when settled: %v", got)
-	}
-	p.Base.SHA = "c"
-	if got, _ := v.of(p, false, now.Add(settled)); got != nil {
-		t.Errorf("after the base moved: %v", *got)
-	}
-	if got, _ := v.of(p, true, now.Add(settled)); got == nil || !*got {
-		t.Errorf("mergeable: %v", got)
-	}
-	p.Draft = true
-	if got, word := v.of(p, false, now); got == nil || *got || word != "draft" {
-		t.Errorf("a draft: %v, %s", got, word)
-	}
-}
-
 func TestTitlesOfDrafts(t *testing.T) {
 	for title, want := range map[string]string{"WIP: a": "a", "wip:a": "a", "[WIP] a": "a", "WIP:": "WIP:", "Entwurf: a": "Entwurf: a", "a": "a"} {
 		if got := undraft(title); got != want {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	sdk "code.gitea.io/sdk/gitea"
@@ -115,7 +114,7 @@ func (f *Forge) whole(ref forge.RepoRef, p *sdk.PullRequest) (forge.Pull, error)
 	}
 	out := toPull(p)
 	if out.State == forge.Open {
-		out.Mergeable, out.MergeState = f.verdicts.of(out, p.Mergeable, f.cfg.Now())
+		out.Mergeable, out.MergeState = f.verdicts.Of(out, p.Mergeable, f.cfg.Now())
 	}
 	return out, nil
 }
@@ -166,50 +165,6 @@ func undraft(title string) string {
 		}
 	}
 	return title
-}
-
-// settled is how long a pull has to be said not to be mergeable until that is
-// believed: Gitea says the same while it finds out.
-const settled = 3 * time.Second
-
-// verdicts remember since when pulls are said not to be mergeable. Zero value
-// ready.
-type verdicts struct {
-	mu    sync.Mutex
-	since map[verdict]time.Time
-}
-
-// verdict is what was judged.
-type verdict struct {
-	repo       int64
-	number     int
-	head, base string
-}
-
-// of turns Gitea's yes or no into whether a pull can be merged, nil while Gitea
-// may still be finding out.
-func (v *verdicts) of(p forge.Pull, yes bool, now time.Time) (*bool, string) {
-	key := verdict{p.Base.RepoID, p.Number, p.Head.SHA, p.Base.SHA}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if p.Draft { // which is never mergeable, whatever else holds
-		return &yes, "draft"
-	}
-	if yes {
-		delete(v.since, key)
-		return &yes, "mergeable"
-	}
-	if v.since == nil || len(v.since) > 10_000 {
-		v.since = map[verdict]time.Time{}
-	}
-	since, seen := v.since[key]
-	if !seen {
-		v.since[key], since = now, now
-	}
-	if now.Sub(since) < settled {
-		return nil, "checking"
-	}
-	return &yes, "conflict"
 }
 
 // closer is who closed a pull last, by what its timeline says at that time.

@@ -1,4 +1,4 @@
-package gitea
+package webhook
 
 import (
 	"crypto/hmac"
