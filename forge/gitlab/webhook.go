@@ -191,8 +191,13 @@ func (p *payload) fill(ev *forge.Event) error {
 	}
 	ev.Repo = p.repo()
 	ev.Sender = max(p.User.ID, p.UserID, 0)
-	if p.word() == "note" && p.Attributes.Action == "update" {
+	switch {
+	case p.word() == "note" && p.Attributes.Action == "update":
 		ev.Sender = max(p.Attributes.EditedBy, 0)
+	case p.word() == "pipeline":
+		// Who it names began the pipeline, which a status of ours may have done;
+		// whose result ended it is not told.
+		ev.Sender = 0
 	}
 	switch p.word() {
 	case "merge_request":

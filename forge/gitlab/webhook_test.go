@@ -118,7 +118,7 @@ func TestEventsPointAtWhatToLookAt(t *testing.T) {
 		"note on a snippet": {"Note Hook", `{"object_kind":"note",` + project + `,"object_attributes":{"noteable_type":"Snippet"},"snippet":{"id":53}}`, forge.Event{Repo: acme}},
 		"push":              {"Push Hook", `{"object_kind":"push","event_name":"push","ref":"refs/heads/feature/größe","user_id":2,"project_id":7,` + project + `}`, forge.Event{Repo: acme, Branch: "feature/größe", Sender: 2}},
 		"tag push":          {"Tag Push Hook", `{"object_kind":"tag_push","ref":"refs/tags/v1","user_id":2,"project_id":7,` + project + `}`, forge.Event{}},
-		"pipeline done":     {"Pipeline Hook", `{"object_kind":"pipeline","user":{"id":2},` + project + `,"object_attributes":{"id":31,"status":"success","sha":"` + shaHead + `"},"merge_request":{"iid":3}}`, forge.Event{Repo: acme, Commit: shaHead, Sender: 2}},
+		"pipeline done":     {"Pipeline Hook", `{"object_kind":"pipeline","user":{"id":2},` + project + `,"object_attributes":{"id":31,"status":"success","sha":"` + shaHead + `"},"merge_request":{"iid":3}}`, forge.Event{Repo: acme, Commit: shaHead}},
 		"pipeline running":  {"Pipeline Hook", `{"object_kind":"pipeline",` + project + `,"object_attributes":{"status":"running","sha":"` + shaHead + `"}}`, forge.Event{Repo: acme}},
 		"job done":          {"Job Hook", `{"object_kind":"build","sha":"` + shaHead + `","build_status":"failed","project_id":7,"user":{"id":2}}`, forge.Event{Repo: forge.RepoRef{ID: 7}, Commit: shaHead, Sender: 2}},
 		"job done, no hash": {"Job Hook", `{"object_kind":"build","sha":"main","build_status":"failed","project_id":7}`, forge.Event{Repo: forge.RepoRef{ID: 7}}},
