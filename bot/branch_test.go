@@ -295,7 +295,7 @@ func TestUnknownPusherIsAskedForAgain(t *testing.T) {
 	h := newHouse(t, build{})
 	h.seedLive()
 	activity := func(r *http.Request) *forgetest.Fault {
-		if strings.HasSuffix(r.URL.Path, "/activity") {
+		if strings.HasSuffix(r.URL.Path, "/activity") || asksLockkeeper(r) && strings.HasSuffix(r.URL.Path, "/events") {
 			return &forgetest.Fault{Status: http.StatusForbidden, Message: "Resource not accessible by integration"}
 		}
 		return nil

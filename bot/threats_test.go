@@ -326,7 +326,7 @@ func TestThreat16PushBetweenApplyAndTheRun(t *testing.T) {
 		value string
 		wants []string
 	}{
-		"as the command is taken up": {func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/reactions") }, "", []string{"refused"}},
+		"as the command is taken up": {reacts, "", []string{"refused"}},
 		"as it is merged": {func(r *http.Request) bool {
 			return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/merge")
 		}, "two", []string{"NOT merged"}},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -116,11 +117,17 @@ func spell(reserved []string, body string) string {
 	return strings.Join(lines, "\n")
 }
 
+// mergeRequest is how GitLab calls a pull.
+var mergeRequest = regexp.MustCompile(`(^|[\s(])!(\d+)`)
+
 // plainly is what the bot says, without what differs by forge: stories are told
 // in GitHub's words.
 func (h *house) plainly(body string) string {
 	for _, word := range h.driver.Limits().Reserved {
 		body = strings.ReplaceAll(body, "/lockkeeper "+word, "/"+word)
+	}
+	if h.forge.Kind() == config.OnGitLab {
+		body = mergeRequest.ReplaceAllString(body, "$1#$2")
 	}
 	return body
 }
@@ -213,7 +220,16 @@ func (h *house) app() *forgetest.App {
 // fail has the forge answer as f says.
 func (h *house) fail(f func(*http.Request) *forgetest.Fault) {
 	h.t.Helper()
-	h.hub(faulty).Fail(f)
+	l, is := h.forge.(*labpeople.Forge)
+	if !is {
+		h.hub(faulty).Fail(f)
+		return
+	}
+	if f == nil {
+		l.Server.Fail(nil)
+		return
+	}
+	l.Server.Fail(func(r *http.Request) *labserver.Fault { return (*labserver.Fault)(f(r)) })
 }
 
 // advance moves the forge's clock on, which is the bot's too.
