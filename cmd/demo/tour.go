@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -50,15 +49,15 @@ func (t *tour) forgeWasHonest(ctx context.Context) error {
 	if err := t.forge.Settle(ctx); err != nil {
 		return err
 	}
+	told := t.forge.Delivered() // before looking what was taken: more may come at any time
 	taken, err := t.taken()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case taken < told:
+		return fmt.Errorf("%d webhooks were delivered, and lockkeeper took only %d", told, taken)
 	}
-	told := t.forge.Delivered()
-	t.printf("  %s\n", t.style(faint, fmt.Sprintf("%d webhooks were delivered, and lockkeeper took %d", told, taken)))
-	if taken != told {
-		return errors.New("webhooks are lost")
-	}
+	t.printf("  %s\n", t.style(faint, fmt.Sprintf("%d webhooks were delivered, and lockkeeper took each", told)))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.violations) > 0 {
