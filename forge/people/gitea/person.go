@@ -243,15 +243,15 @@ type pull struct {
 	Merged      bool
 	MergeSHA    *string `json:"merge_commit_sha"`
 	Base, Head  struct {
-		Ref string
-		SHA string
+		// Label is the branch's name; Ref is another one once the branch is gone.
+		Label, Ref, SHA string
 	}
 }
 
 func (w pull) seen() people.Pull {
 	p := people.Pull{
 		Number: w.Number, Title: w.Title, Body: w.Body, Author: w.User.Login, State: w.State,
-		Base: w.Base.Ref, Head: w.Head.Ref, HeadSHA: w.Head.SHA, Merged: w.Merged,
+		Base: w.Base.Ref, Head: w.Head.Label, HeadSHA: w.Head.SHA, Merged: w.Merged,
 	}
 	if w.MergeSHA != nil && w.Merged {
 		p.MergeSHA = *w.MergeSHA
