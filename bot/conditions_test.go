@@ -33,6 +33,7 @@ func TestConditionFreezeWindowEndsByItself(t *testing.T) {
       - {name: holidays, from: "2026-01-01", to: "2026-01-06", zone: Europe/Berlin}
       - {name: nights, cron: "0 22 * * *", for: 8h, zone: Europe/Berlin}
 `})
+	h.advance(0) // the dates are of its clock
 	n := h.approved()
 	mustContain(t, h.sticky(n), "production: frozen (holidays) until 2026-01-07 00:00 Europe/Berlin")
 	h.refused(second, n, "two", "frozen (holidays)")
@@ -85,6 +86,8 @@ func TestConditionOverrideGoesThroughAFreeze(t *testing.T) {
     freeze: [{name: holidays, from: "2026-01-01", to: "2026-01-06", zone: UTC, except: [{from: "2026-01-02", to: "2026-01-02"}]}]
     override: {by: {users: [cho]}, expires: 1h, review: 24h}
 `})
+	h.advance(0) // the dates are of its clock
+	h.advance(0) // the dates are of its clock
 	n := h.approved()
 	h.refused(second, n, "two", "frozen (holidays)")
 	mustContain(t, h.say(second, n, "/override checkout is down"), "overridden")
@@ -375,6 +378,7 @@ floors:
 			s.Floors = floors.Floors
 		},
 	})
+	h.advance(0) // the dates are of its clock
 	h.member(second)
 	n := h.open(opener, "change", change("two"))
 	mustContain(t, h.sticky(n), "(the operator's floor)", "2 approvals", "frozen (the operator's)")

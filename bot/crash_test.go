@@ -31,6 +31,7 @@ func (h *house) until(what string, ok func() bool) {
 		case <-tick.C:
 		}
 	}
+	h.settled = time.Now()
 }
 
 // applying starts an apply that waits for a Deployment which no node takes, and
