@@ -190,6 +190,16 @@ func (f *Forge) RequestReview(ctx context.Context, ref forge.RepoRef, number int
 	}
 	var in sdk.PullReviewRequestOptions
 	for _, u := range users {
+		if u.ID == 0 { // named by a policy; who is asked gets no say by that
+			is, _, err := f.client(ctx).GetUserInfo(u.Login)
+			if code(err) == forge.NotFound {
+				return wire.Fail(op, invalid("there is no account %s", u.Login))
+			}
+			if err != nil {
+				return wire.Fail(op, err)
+			}
+			u = toUser(is)
+		}
 		if err := f.reviewer(ctx, ref, p, u); err != nil {
 			return wire.Fail(op, err)
 		}
