@@ -200,7 +200,7 @@ func toPull(m *gl.BasicMergeRequest) forge.Pull {
 	case "merged":
 		// Made by a merge commit, else by a squash, else fast-forward to the head.
 		p.MergeSHA = cmp.Or(m.MergeCommitSHA, m.SquashCommitSHA, m.SHA)
-		p.MergedBy = api.Basic(cmp.Or(m.MergeUser, m.MergedBy))
+		p.MergedBy = api.Basic(m.MergeUser)
 	case "closed":
 		p.ClosedBy = api.Basic(m.ClosedBy)
 	}

@@ -35,7 +35,7 @@ func (f *Forge) Comments(ctx context.Context, ref forge.RepoRef, number int) ([]
 	}
 	var out []forge.Comment
 	for _, n := range found {
-		if !n.System && n.Type != gl.DiffNote && !n.Internal && !n.Confidential {
+		if !n.System && n.Type != gl.DiffNote && !n.Internal {
 			out = append(out, f.toComment(ref, number, n, me.user.ID))
 		}
 	}
