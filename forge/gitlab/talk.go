@@ -35,7 +35,8 @@ func (f *Forge) Comments(ctx context.Context, ref forge.RepoRef, number int) ([]
 	}
 	var out []forge.Comment
 	for _, n := range found {
-		if !n.System && n.Type != gl.DiffNote && !n.Internal {
+		//lint:ignore SA1019 releases before internal notes had another name for them; what is hidden must not be heard
+		if !n.System && n.Type != gl.DiffNote && !n.Internal && !n.Confidential {
 			out = append(out, f.toComment(ref, number, n, me.user.ID))
 		}
 	}
