@@ -225,7 +225,7 @@ func (b *Bot) commands(ctx context.Context, g *gathered) error {
 		if c.CreatedAt.Before(g.Memory.Met.Add(-lateCommand)) {
 			continue
 		}
-		for i, p := range command.Parse(c.Body) {
+		for i, p := range command.Parse(c.Body, g.Limits.Reserved...) {
 			at := place{c.ID, i}
 			if done[at] {
 				continue

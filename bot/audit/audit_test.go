@@ -234,7 +234,7 @@ func TestTextIsForPeople(t *testing.T) {
 	if err := Text(&out, all); err != nil {
 		t.Fatal(err)
 	}
-	const want = "    1  2026-11-22T17:30:15Z  gate  acme/shop#1  by eve\ufffd[2J\ufffd (github:583231)  target=shop/prod  head=0123456789ab  plan=aa11  operation=op-1  outcome=deny\n" +
+	const want = "    1  2026-11-22T17:30:15Z  gate  acme/shop pull 1  by eve\ufffd[2J\ufffd (github:583231)  target=shop/prod  head=0123456789ab  plan=aa11  operation=op-1  outcome=deny\n" +
 		"      line\ufffdbreak\ufffd\n" +
 		"    2  2026-11-22T17:30:15Z  gate  by lockkeeper  target=shop/prod  head=0123456789ab  plan=aa11  operation=op-1  outcome=deny\n"
 	if out.String() != want {
@@ -325,6 +325,6 @@ func ExampleText() {
 	}
 	fmt.Print(out.String())
 	// Output:
-	//     1  2026-11-22T18:00:00Z  refusal  acme/shop#7  by eve (github:5)  outcome=deny
+	//     1  2026-11-22T18:00:00Z  refusal  acme/shop pull 7  by eve (github:5)  outcome=deny
 	//       eve is a contributor
 }

@@ -64,7 +64,7 @@ func (r Record) subject() string {
 	case r.Pull == 0:
 		return r.Repo.String()
 	}
-	return fmt.Sprintf("%s#%d", r.Repo, r.Pull)
+	return fmt.Sprintf("%s pull %d", r.Repo, r.Pull)
 }
 
 // String is "login (forge:id)", or "lockkeeper" for the bot itself.

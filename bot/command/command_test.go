@@ -236,6 +236,16 @@ func TestReservedWordsAreSpelledLong(t *testing.T) {
 			t.Errorf("%q is spelled %q, want %q", line, got, want)
 		}
 	}
+	for body, want := range map[string]string{
+		"/aprove":            "did you mean `/lockkeeper approve`?",
+		"/aply":              "did you mean `/apply`?",
+		"@lockkeeper unlock": "did you mean `/lockkeeper unlock`?",
+		"/unlock":            "usage: `/lockkeeper unlock restore|keep`",
+	} {
+		if got := Parse(body, reserved...); len(got) != 1 || got[0].Err == nil || !strings.Contains(got[0].Err.Error(), want) {
+			t.Errorf("%q: %+v, want %s", body, got, want)
+		}
+	}
 	if help := Markdown(reserved...); !strings.Contains(help, "`/lockkeeper approve [digest]`") || !strings.Contains(help, "`/apply [target...] [sha]`") {
 		t.Errorf("help: %s", help)
 	}

@@ -13,12 +13,12 @@ var mention = regexp.MustCompile(`(?i)^(@?)lockkeeper(?:-[a-z0-9-]+)?(?:\[bot\])
 
 // nearMiss explains a line that is no command but was probably meant to be
 // one; err is nil for all other lines.
-func nearMiss(line string) (suggestion string, err error) {
+func nearMiss(line string, reserved []string) (suggestion string, err error) {
 	if m := mention.FindStringSubmatch(line); m != nil {
 		spec, known := Lookup(strings.ToLower(m[2]))
 		// Without the @, "lockkeeper plan failed" is a sentence.
 		if known && (m[1] == "@" || strings.TrimSpace(m[3]) == "") {
-			s := "/" + string(spec.Name)
+			s := spec.spelled(reserved)
 			return s, fmt.Errorf("commands start with a slash; did you mean %s?", code(s))
 		}
 		return "", nil
@@ -38,7 +38,7 @@ func nearMiss(line string) (suggestion string, err error) {
 	if !found {
 		return "", nil
 	}
-	s := "/" + string(spec.Name)
+	s := spec.spelled(reserved)
 	if r, strange := strangeRune(line); strange {
 		return s, fmt.Errorf("a command must be plain ASCII, and this line holds %s; did you mean %s?", describe(r), code(s))
 	}

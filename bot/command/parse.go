@@ -54,8 +54,8 @@ type Parsed struct {
 
 // Parse returns the commands of a comment in order, near misses included.
 // Lines that have nothing to do with us are not returned. It never fails: what
-// is wrong with a line is in its Err.
-func Parse(body string) []Parsed {
+// is wrong with a line is in its Err, which spells reserved words as Spell does.
+func Parse(body string, reserved ...string) []Parsed {
 	body = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\x00", "\ufffd").Replace(body)
 	first, ok := promising(body)
 	if !ok {
@@ -71,7 +71,7 @@ func Parse(body string) []Parsed {
 	}
 	var out []Parsed
 	for _, c := range candidates([]byte(body)) {
-		p, ok := parseLine(c)
+		p, ok := parseLine(c, reserved)
 		if !ok {
 			continue
 		}
@@ -88,7 +88,7 @@ func Parse(body string) []Parsed {
 // stood in the right place. Most comments have none and need not be read.
 func promising(body string) (Parsed, bool) {
 	for line := range strings.SplitSeq(body, "\n") {
-		if p, ok := parseLine(candidate{text: line, plain: true}); ok {
+		if p, ok := parseLine(candidate{text: line, plain: true}, nil); ok {
 			return p, true
 		}
 	}
@@ -104,16 +104,16 @@ func intricate(body string) bool {
 }
 
 // parseLine reads one line of a comment; ok is false if it is none of ours.
-func parseLine(c candidate) (p Parsed, ok bool) {
+func parseLine(c candidate, reserved []string) (p Parsed, ok bool) {
 	line := strings.Trim(c.text, " \t")
 	p.Line = shorten(line, maxLine)
 	spec, rest, known := named(line)
 	if !known {
-		p.Suggestion, p.Err = nearMiss(line)
+		p.Suggestion, p.Err = nearMiss(line, reserved)
 		return p, p.Err != nil
 	}
 	if err := c.acceptable(line, spec); err != nil {
-		p.Suggestion, p.Err = "/"+string(spec.Name), err
+		p.Suggestion, p.Err = spec.spelled(reserved), err
 		return p, true
 	}
 	p.Name = spec.Name
@@ -122,7 +122,7 @@ func parseLine(c candidate) (p Parsed, ok bool) {
 		args = []string{strings.Trim(rest, " \t")}
 	}
 	if err := spec.read(&p, args); err != nil {
-		p.Err = fmt.Errorf("%w; usage: %s", err, code(spec.Usage()))
+		p.Err = fmt.Errorf("%w; usage: %s", err, code(Spell(spec.Usage(), reserved)))
 	}
 	return p, true
 }
@@ -147,7 +147,7 @@ func named(line string) (spec Spec, rest string, known bool) {
 func (c candidate) acceptable(line string, spec Spec) error {
 	switch {
 	case c.inside != "":
-		return fmt.Errorf("this line belongs to the %s above it, where commands do not count; leave an empty line before %s and do not indent it", c.inside, code("/"+string(spec.Name)))
+		return fmt.Errorf("this line belongs to the %s above it, where commands do not count; leave an empty line before it and do not indent it", c.inside)
 	case len(line) > maxLine:
 		return fmt.Errorf("this line is longer than %d characters", maxLine)
 	}

@@ -183,6 +183,9 @@ func Spell(line string, reserved []string) string {
 	return line
 }
 
+// spelled is the bare command, as Spell writes it.
+func (s Spec) spelled(reserved []string) string { return Spell("/"+string(s.Name), reserved) }
+
 // Markdown is the table for people: the answer to /help, and the README's list.
 // Reserved words are spelled as Spell does.
 func Markdown(reserved ...string) string {

@@ -218,12 +218,13 @@ func (e *evaluation) duties() []Node {
 		if !slices.Contains(e.envs, d.Environment) {
 			continue
 		}
-		n := Node{OK: !e.f.At.IsZero() && e.f.At.Before(d.Due), Title: fmt.Sprintf("%s: @%s's override of #%d is reviewed by %s", d.Environment, d.By.Login, d.Pull, clock(d.Due))}
+		pull := e.f.Pull.Called(d.Pull)
+		n := Node{OK: !e.f.At.IsZero() && e.f.At.Before(d.Due), Title: fmt.Sprintf("%s: @%s's override of %s is reviewed by %s", d.Environment, d.By.Login, pull, clock(d.Due))}
 		if n.OK {
 			e.recheck(d.Due)
 		} else {
-			n.Missing = []string{fmt.Sprintf("%s: the review of @%s's override of #%d was due at %s; somebody else who may approve there, and did not contribute to it, has to answer `/reviewed` on #%d",
-				d.Environment, d.By.Login, d.Pull, clock(d.Due), d.Pull)}
+			n.Missing = []string{fmt.Sprintf("%s: the review of @%s's override of %s was due at %s; somebody else who may approve there, and did not contribute to it, has to answer `/reviewed` on %s",
+				d.Environment, d.By.Login, pull, clock(d.Due), pull)}
 		}
 		out = append(out, n)
 	}

@@ -242,7 +242,7 @@ func (e *evaluation) special() []ask {
 	if len(e.f.Bypass) > 0 {
 		var came []string
 		for _, b := range e.f.Bypass {
-			came = append(came, b.String())
+			came = append(came, b.Told(e.f.Pull.Sign))
 		}
 		slices.Sort(came)
 		anybody := people{writers: true, who: People{}.String()}

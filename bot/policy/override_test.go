@@ -142,6 +142,7 @@ func TestOverdueReviewsBlockTheirEnvironment(t *testing.T) {
 	try(t, []situation{
 		{name: "due later", facts: owed("production", noon.Add(2*time.Hour)), allow: true, tells: "@bob's override of #3 is reviewed by 2026-03-01 14:00 UTC"},
 		{name: "overdue", facts: owed("production", noon), tells: "has to answer `/reviewed` on #3"},
+		{name: "overdue on GitLab", facts: also(owed("production", noon), func(f *policy.Facts) { f.Pull.Sign = "!" }), tells: "has to answer `/reviewed` on !3"},
 		{name: "elsewhere", facts: owed("staging", noon), allow: true},
 	})
 }

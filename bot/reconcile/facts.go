@@ -20,7 +20,7 @@ func (s *State) Facts(changes []policy.Change, blocked []string) policy.Facts {
 		At: s.Now,
 		Pull: policy.Pull{
 			Repo: s.Operator.Ref(), Number: s.Pull.Number, Author: s.Pull.Author,
-			Base: s.Pull.Base, Head: s.Pull.Head,
+			Base: s.Pull.Base, Head: s.Pull.Head, Sign: s.Limits.PullSign,
 		},
 		Commits: s.commits(), EquivalentHeads: s.EquivalentHeads,
 		Pushers: s.Pushers, PushersKnown: s.PushersKnown,
@@ -153,7 +153,7 @@ func (s *State) policyBypassed(changes []policy.Change) []string {
 	var out []string
 	for _, b := range s.Bypass {
 		if len(changes) > 0 && slices.Contains(b.Targets, config.RepoFile) {
-			out = append(out, b.String()+" past the gate: it changes targets, policy or CODEOWNERS")
+			out = append(out, b.Told(s.Limits.PullSign)+" past the gate: it changes targets, policy or CODEOWNERS")
 		}
 	}
 	return out

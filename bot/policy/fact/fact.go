@@ -100,7 +100,12 @@ type Pull struct {
 	Author forge.User    `json:"author"`
 	Base   forge.Branch  `json:"base"`
 	Head   forge.Branch  `json:"head"`
+	// Sign stands before the number of a pull on its forge; "" is "#".
+	Sign string `json:"sign,omitempty"`
 }
+
+// Called is what people call a pull of the same forge.
+func (p Pull) Called(number int) string { return forge.Limits{PullSign: p.Sign}.PullName(number) }
 
 // Rollback is a way back to a revision of the base branch.
 type Rollback struct {
@@ -339,10 +344,11 @@ type Bypass struct {
 	Pull int        `json:"pull,omitempty"`
 }
 
-// String is the commit and how it came.
-func (b Bypass) String() string {
+// Told is the commit and how it came, on a forge where this sign stands before
+// the numbers of pulls.
+func (b Bypass) Told(sign string) string {
 	if b.Pull != 0 {
-		return fmt.Sprintf("%s, #%d merged by @%s", Short(b.SHA), b.Pull, b.By.Login)
+		return fmt.Sprintf("%s, %s merged by @%s", Short(b.SHA), Pull{Sign: sign}.Called(b.Pull), b.By.Login)
 	}
 	return fmt.Sprintf("%s pushed by @%s", Short(b.SHA), b.By.Login)
 }
