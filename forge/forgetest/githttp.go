@@ -3,8 +3,6 @@ package forgetest
 import (
 	"context"
 	"net/http"
-	"net/http/cgi"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -37,7 +35,7 @@ func (s *Server) serveGit(w http.ResponseWriter, r *http.Request) {
 		lock.(*sync.Mutex).Lock()
 		defer lock.(*sync.Mutex).Unlock()
 	}
-	s.backend(w, r, repo, rest, env)
+	bare.Serve(w, r, s.Root, "/"+filepath.Base(repo.Git.Dir)+"/"+rest, env)
 	if rest == "git-receive-pack" {
 		s.Mu.Lock()
 		defer s.Mu.Unlock()
@@ -69,20 +67,4 @@ func (s *Server) gitAccess(r *http.Request, full string, push bool) (*hub.Repo, 
 		return nil, nil, http.StatusForbidden
 	}
 	return repo, cred, 0
-}
-
-func (s *Server) backend(w http.ResponseWriter, r *http.Request, repo *hub.Repo, rest string, env []string) {
-	git, err := exec.LookPath("git")
-	if err != nil {
-		http.Error(w, "git is not installed on this machine", http.StatusInternalServerError)
-		return
-	}
-	name := filepath.Base(repo.Git.Dir)
-	r2 := withPath(r, "/"+name+"/"+rest)
-	h := &cgi.Handler{
-		Path: git, Args: []string{"http-backend"}, Root: "/", Dir: s.Root,
-		Env: append(append(bare.Env(), env...), "GIT_PROJECT_ROOT="+s.Root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=git",
-			"GIT_PROTOCOL="+r.Header.Get("Git-Protocol")),
-	}
-	h.ServeHTTP(w, r2)
 }

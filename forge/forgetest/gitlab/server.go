@@ -8,9 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/cgi"
 	"net/url"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -173,7 +171,7 @@ func (s *Server) git(w http.ResponseWriter, r *http.Request) {
 		lock.(*sync.Mutex).Lock()
 		defer lock.(*sync.Mutex).Unlock()
 	}
-	s.backend(w, r, project, rest, env)
+	bare.Serve(w, r, s.Dir, "/"+filepath.Base(project.Git.Dir)+"/"+rest, env)
 	if rest == "git-receive-pack" {
 		s.Mu.Lock()
 		defer s.Mu.Unlock()
@@ -220,18 +218,4 @@ func (s *Server) gitAccess(r *http.Request, full string, push bool) (*lab.Projec
 		return nil, nil, http.StatusForbidden
 	}
 	return project, user, 0
-}
-
-func (s *Server) backend(w http.ResponseWriter, r *http.Request, p *lab.Project, rest string, env []string) {
-	git, err := exec.LookPath("git")
-	if err != nil {
-		http.Error(w, "git is not installed on this machine", http.StatusInternalServerError)
-		return
-	}
-	h := &cgi.Handler{
-		Path: git, Args: []string{"http-backend"}, Root: "/", Dir: s.Dir,
-		Env: append(append(bare.Env(), env...), "GIT_PROJECT_ROOT="+s.Dir, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=git",
-			"GIT_PROTOCOL="+r.Header.Get("Git-Protocol")),
-	}
-	h.ServeHTTP(w, withPath(r, "/"+filepath.Base(p.Git.Dir)+"/"+rest))
 }
