@@ -60,6 +60,7 @@ func TestConditionThatTimeSettlesIsLookedAtAgain(t *testing.T) {
     freeze: [{name: lunch, from: "2026-01-05T08:00", to: "2026-01-05T12:00", zone: UTC}]
     override: {by: {users: [cho]}, expires: 1h, review: 24h}
 `, Server: func(s *config.Server) { s.Repositories[0].Apply = config.ApplyOnMerge }})
+	h.advance(0) // the dates are of its clock
 	n := h.approved()
 	red := func() {
 		t.Helper()
@@ -86,7 +87,6 @@ func TestConditionOverrideGoesThroughAFreeze(t *testing.T) {
     freeze: [{name: holidays, from: "2026-01-01", to: "2026-01-06", zone: UTC, except: [{from: "2026-01-02", to: "2026-01-02"}]}]
     override: {by: {users: [cho]}, expires: 1h, review: 24h}
 `})
-	h.advance(0) // the dates are of its clock
 	h.advance(0) // the dates are of its clock
 	n := h.approved()
 	h.refused(second, n, "two", "frozen (holidays)")
