@@ -103,7 +103,7 @@ func TestDirectPushIsReportedAndItsSyncNeedsSomebodyElse(t *testing.T) { // thre
 		t.Fatalf("closed: %+v", closed)
 	}
 	found = h.bypasses()
-	if len(found) != 2 || found[1].Outcome != "settled" || !strings.Contains(found[1].Reason, fmt.Sprintf("#%d; approved by @%s", n, reviewer)) {
+	if len(found) != 2 || found[1].Outcome != "settled" || !strings.Contains(found[1].Reason, fmt.Sprintf("%s; approved by @%s", h.driver.Limits().PullName(n), reviewer)) {
 		t.Fatalf("recorded: %+v", found)
 	}
 }

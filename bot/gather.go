@@ -254,6 +254,11 @@ func (b *Bot) look(ctx context.Context, g *gathered, repo forge.Repo) error {
 		return err
 	}
 	g.BaseSHA, g.src = shas[0], &history.Trees{Repo: mirror}
+	if g.Pull.Merged && g.Pull.MergeSHA == g.Pull.Head.SHA { // fast-forward, or so says a forge that does not tell
+		if g.Pull.MergeSHA, err = history.Brought(ctx, mirror, g.Pull.MergeSHA, g.BaseSHA); err != nil {
+			return err
+		}
+	}
 	if g.version == 0 && g.Pull.Merged && g.Pull.MergeSHA != g.BaseSHA {
 		if err := b.meetMerged(ctx, g); err != nil {
 			return err

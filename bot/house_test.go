@@ -138,6 +138,11 @@ func newHouse(t *testing.T, b build) *house {
 	h.configure(b)
 	h.start()
 	t.Cleanup(h.tell)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("lockkeeper warned of this:\n%s", h.said.warnings())
+		}
+	})
 	t.Cleanup(h.stop)
 	return h
 }

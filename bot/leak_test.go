@@ -136,6 +136,17 @@ func (r *record) String() string {
 	return r.text.String()
 }
 
+// warnings are the lines that tell of trouble: most of why a story failed.
+func (r *record) warnings() string {
+	var out strings.Builder
+	for line := range strings.Lines(r.String()) {
+		if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
 // planted are the secrets of a story: what the operator gave, what was minted,
 // and what Secrets hold.
 func (h *house) planted() []secret.Secret {

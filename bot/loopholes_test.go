@@ -152,6 +152,8 @@ func TestPushedMergeThatHoldsMoreThanThePullWaits(t *testing.T) {
 	n := h.open(opener, "change", change("two"))
 	h.say(reviewer, n, "/approve")
 	h.push(opener, "evil", map[string]string{"deploy/a.yaml": configMap("a", "two"), "deploy/b.yaml": configMap("b", "smuggled")})
+	h.push("owner", "main", map[string]string{"README.md": "moved on\n"})
+	h.settle()
 	dir := h.clone()
 	merge := h.git(dir, "-c", "user.name=owner", "-c", "user.email=owner@example.com",
 		"commit-tree", "evil^{tree}", "-p", "main", "-p", "change", "-m", "Merge")

@@ -160,6 +160,7 @@ func TestStoriesOn(t *testing.T) {
 		},
 		config.OnGitLab: {
 			"plan, approve, apply, merge": TestPullIsPlannedApprovedAppliedAndMerged,
+			"pushed merge":                TestPushedMergeThatHoldsMoreThanThePullWaits,
 			"reviews":                     TestReviewApprovesAndRequestForChangesBlocks,
 			"rollback":                    TestARollbackIsAPullAndMayNeedFewerApprovals,
 		},

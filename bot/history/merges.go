@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sort"
 	"sync"
 
 	"lockkeeper/bot/reconcile"
@@ -86,4 +87,24 @@ func Pushers(s *reconcile.State, pushes []forge.BranchPush) []forge.User {
 		}
 	}
 	return out
+}
+
+// Brought finds the commit of a branch's first-parent line that brought a commit
+// there: itself, unless somebody pushed a merge of it. It is the commit itself,
+// too, where the branch does not have it.
+func Brought(ctx context.Context, repo *git.Mirror, sha, tip string) (string, error) {
+	there, err := repo.IsAncestor(ctx, sha, tip)
+	if err != nil || !there {
+		return sha, err
+	}
+	line, err := repo.FirstParents(ctx, sha, tip)
+	if err != nil || len(line) == 0 || len(line[0].Parents) > 0 && line[0].Parents[0] == sha {
+		return sha, err
+	}
+	at := sort.Search(len(line)-1, func(i int) bool {
+		has, e := repo.IsAncestor(ctx, sha, line[i].SHA)
+		err = errors.Join(err, e)
+		return has
+	})
+	return line[at].SHA, err
 }
