@@ -158,6 +158,7 @@ func Run(t *testing.T, newFixture func(t *testing.T) *Fixture) {
 		{"cut connection", cutConnection},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // each has a forge, or an account and repositories, of its own
 			f := newFixture(t)
 			e := &env{Fixture: f, f: f.Driver(t, nil)}
 			e.ref = f.Repo(t, "shop")
