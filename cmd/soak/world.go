@@ -112,14 +112,22 @@ func build(ctx context.Context, o options, d *diary) (*world, error) {
 
 // staff starts the replicas and leads webhooks to them.
 func (w *world) staff(ctx context.Context, n int) (err error) {
+	if w.postgres != nil {
+		if err := homeless(ctx, w.house.Database()); err != nil {
+			return err
+		}
+	}
 	for i := range n {
 		r, err := w.hire(ctx, string(rune('a'+i)))
 		if err != nil {
 			return err
 		}
 		w.replicas = append(w.replicas, r)
-		if err := r.start(ctx); err != nil {
-			return err
+		within, cancel := context.WithTimeout(ctx, time.Minute)
+		err = r.start(within)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("replica %s does not start, see %s: %w", r.name, r.log, err)
 		}
 	}
 	if w.door, err = fault.NewLink(ctx, w.anyDoor); err != nil {
@@ -128,6 +136,24 @@ func (w *world) staff(ctx context.Context, n int) (err error) {
 	w.house.Hook(w.door.Address())
 	w.store, err = store.Open(ctx, w.house.Database(), store.Options{})
 	return err
+}
+
+// homeless makes the database forget which forge it is for: the roads lead to one
+// forge, by another address for each replica, which it would refuse.
+func homeless(ctx context.Context, database string) error {
+	s, err := store.Open(ctx, database, store.Options{}) // makes the tables
+	if err == nil {
+		err = s.Close()
+	}
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "CREATE RULE homeless AS ON INSERT TO home DO INSTEAD NOTHING")
+	return errors.Join(err, conn.Close(ctx))
 }
 
 // hire makes the roads and the operator's file of a replica.
