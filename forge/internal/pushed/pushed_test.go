@@ -29,7 +29,7 @@ type remote struct {
 	pushed.Remote
 	cut atomic.Bool // answers to pushes do not arrive
 	// meanwhile is called as a push arrives.
-	meanwhile func()
+	meanwhile atomic.Pointer[func()]
 }
 
 func newRemote(t *testing.T) *remote {
@@ -49,8 +49,8 @@ func newRemote(t *testing.T) *remote {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		if r.meanwhile != nil && strings.HasSuffix(q.URL.Path, "/git-receive-pack") {
-			r.meanwhile()
+		if act := r.meanwhile.Load(); act != nil && strings.HasSuffix(q.URL.Path, "/git-receive-pack") {
+			(*act)()
 		}
 		if r.cut.Load() && strings.HasSuffix(q.URL.Path, "/git-receive-pack") {
 			backend.ServeHTTP(httptest.NewRecorder(), q)
@@ -195,7 +195,7 @@ func TestPushInBetweenIsAConflict(t *testing.T) {
 	r := newRemote(t)
 	main := r.tip("main")
 	first := r.must(forge.NewCommit{Branch: "bot", Base: main, Message: "One", Edits: edit("a", "1")})
-	r.meanwhile = func() { r.git(r.dir, "update-ref", "refs/heads/bot", main) }
+	r.meanwhile.Store(new(func() { r.git(r.dir, "update-ref", "refs/heads/bot", main) }))
 	n := forge.NewCommit{Branch: "bot", Parent: first, Message: "Two", Edits: edit("a", "2")}
 	_, err := r.commit(n)
 	r.wantCode("moved in between", err, forge.Conflict)
