@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"lockkeeper/forge/git/internal/check"
 )
 
 // Signature is who a commit names, and when; nothing of it is verified.
@@ -73,7 +75,7 @@ func parseCommit(data []byte) (Commit, error) {
 			c.Committer = parseSignature(value)
 		}
 	}
-	if err := checkSHAs(append(c.Parents, c.Tree)...); err != nil {
+	if err := check.SHAs(append(c.Parents, c.Tree)...); err != nil {
 		return Commit{}, fmt.Errorf("%w: malformed commit: %w", ErrCorrupt, err)
 	}
 	c.Message = message
@@ -112,7 +114,7 @@ func coAuthors(message string) []Signature {
 // Commits lists the commits that head has and base has not, side branches
 // included, parents before children.
 func (r *Repo) Commits(ctx context.Context, base, head string) ([]Commit, error) {
-	if err := checkSHAs(base, head); err != nil {
+	if err := check.SHAs(base, head); err != nil {
 		return nil, err
 	}
 	shas, err := r.revList(ctx, "--topo-order", "--reverse", head, "^"+base)
@@ -126,7 +128,7 @@ func (r *Repo) Commits(ctx context.Context, base, head string) ([]Commit, error)
 // first parents, oldest first: what happened to a branch, merge by merge. A
 // commit that from has already, by whichever parent, is not listed.
 func (r *Repo) FirstParents(ctx context.Context, from, to string) ([]Commit, error) {
-	if err := checkSHAs(from, to); err != nil {
+	if err := check.SHAs(from, to); err != nil {
 		return nil, err
 	}
 	shas, err := r.revList(ctx, "--first-parent", "--reverse", to, "^"+from)
@@ -171,7 +173,7 @@ func (r *Repo) unknown(err error) error {
 
 // IsAncestor reports whether commit a is b or one of its ancestors.
 func (r *Repo) IsAncestor(ctx context.Context, a, b string) (bool, error) {
-	if err := checkSHAs(a, b); err != nil {
+	if err := check.SHAs(a, b); err != nil {
 		return false, err
 	}
 	_, err := r.run(ctx, "merge-base", "--is-ancestor", a, b)
@@ -187,7 +189,7 @@ func (r *Repo) IsAncestor(ctx context.Context, a, b string) (bool, error) {
 // MergeBase returns the best common ancestor of two commits; ErrUnrelated
 // tells that there is none.
 func (r *Repo) MergeBase(ctx context.Context, a, b string) (string, error) {
-	if err := checkSHAs(a, b); err != nil {
+	if err := check.SHAs(a, b); err != nil {
 		return "", err
 	}
 	out, err := r.run(ctx, "merge-base", a, b)
@@ -204,7 +206,7 @@ func (r *Repo) MergeBase(ctx context.Context, a, b string) (string, error) {
 // that the merge commit would have. With conflicts it returns the paths in
 // conflict, sorted, and no tree. ErrUnrelated tells that nothing can be merged.
 func (r *Repo) MergeTree(ctx context.Context, base, head string) (tree string, conflicts []string, err error) {
-	if err := checkSHAs(base, head); err != nil {
+	if err := check.SHAs(base, head); err != nil {
 		return "", nil, err
 	}
 	out, err := r.run(ctx, "merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", base, head)
@@ -215,7 +217,7 @@ func (r *Repo) MergeTree(ctx context.Context, base, head string) (tree string, c
 		return "", nil, fmt.Errorf("merge %s into %s: %w", head, base, r.unknown(err))
 	}
 	fields := nulEnded(out)
-	if len(fields) == 0 || checkSHA(fields[0]) != nil {
+	if len(fields) == 0 || check.SHA(fields[0]) != nil {
 		if err == nil {
 			err = fmt.Errorf("unexpected answer %.100q", out)
 		}
@@ -247,7 +249,7 @@ func (r *Repo) IsCleanMerge(ctx context.Context, commit string) (bool, error) {
 // ChangedFiles lists the paths whose content or mode differs between two
 // trees (or commits), sorted. A renamed file is listed under both names.
 func (r *Repo) ChangedFiles(ctx context.Context, a, b string) ([]string, error) {
-	if err := checkSHAs(a, b); err != nil {
+	if err := check.SHAs(a, b); err != nil {
 		return nil, err
 	}
 	out, err := r.run(ctx, "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv", a, b)

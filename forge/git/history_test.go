@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lockkeeper/forge/git/internal/check"
 )
 
 func TestMergeTree(t *testing.T) {
@@ -205,7 +207,7 @@ func FuzzParseCommit(f *testing.F) {
 	f.Add([]byte("tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor A <a@x> 1 +0000\n\nm\n\nCo-authored-by: B <b@x>"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := parseCommit(data)
-		if err == nil && checkSHAs(append(c.Parents, c.Tree)...) != nil {
+		if err == nil && check.SHAs(append(c.Parents, c.Tree)...) != nil {
 			t.Errorf("accepted %+v", c)
 		}
 	})

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/git/internal/check"
+	"lockkeeper/forge/git/internal/said"
 )
 
 // shortHash makes any string a file or ref name.
@@ -95,14 +97,14 @@ func (m *Mirror) fetchWhole(ctx context.Context, url, auth string, wants []strin
 }
 
 func checkFetch(url, auth string, files bool, wants []string) error {
-	if err := checkURL(url, files); err != nil {
+	if err := check.URL(url, files); err != nil {
 		return err
 	}
-	if err := checkAuth(auth); err != nil {
+	if err := check.Auth(auth); err != nil {
 		return err
 	}
 	for _, want := range wants {
-		if checkSHA(want) != nil && checkRef(want) != nil {
+		if check.SHA(want) != nil && check.Ref(want) != nil {
 			return fmt.Errorf("fetch %s: %q is neither a full ref name nor a full commit hash", url, want)
 		}
 	}
@@ -116,7 +118,7 @@ func (m *Mirror) present(ctx context.Context, wants []string) ([]string, bool) {
 		return nil, false
 	}
 	for _, want := range wants {
-		if checkSHA(want) != nil {
+		if check.SHA(want) != nil {
 			return nil, false
 		}
 	}
@@ -238,10 +240,10 @@ func (m *Mirror) ResolveCommit(ctx context.Context, rev string) (string, error) 
 	if _, err := os.Stat(filepath.Join(m.dir, "HEAD")); err != nil {
 		return "", fmt.Errorf("%w: %s (nothing was fetched yet)", ErrNoRevision, rev)
 	}
-	if checkSHA(rev) == nil {
+	if check.SHA(rev) == nil {
 		return m.hashed(ctx, rev)
 	}
-	if err := checkRef(rev); err != nil {
+	if err := check.Ref(rev); err != nil {
 		return "", err
 	}
 	return m.revParse(ctx, m.dir, private(rev), rev)
@@ -264,44 +266,12 @@ func (m *Mirror) tidy(ctx context.Context) error {
 	return err
 }
 
-// remoteWords maps what git says of remotes to what the bot does about it;
-// the first match counts.
-var remoteWords = []struct {
-	words  string
-	code   forge.Code
-	status int
-}{
-	{"terminal prompts disabled", forge.Unauthorized, 401},
-	{"Authentication failed", forge.Unauthorized, 401},
-	{"returned error: 401", forge.Unauthorized, 401},
-	{"returned error: 403", forge.Forbidden, 403},
-	{"returned error: 404", forge.NotFound, 404},
-	{"returned error: 429", forge.RateLimited, 429},
-	{"returned error: 3", forge.Invalid, 0}, // redirects are not followed
-	{"unable to update url base from redirection", forge.Invalid, 0},
-	{"couldn't find remote ref", forge.NotFound, 0},
-	{"not our ref", forge.NotFound, 0},
-	{"Server does not allow request for unadvertised object", forge.NotFound, 0},
-	{"does not appear to be a git repository", forge.NotFound, 0},
-	{"' not found", forge.NotFound, 404},
-	{"unable to access", forge.Unavailable, 0},
-	{"RPC failed", forge.Unavailable, 0},
-	{"hung up", forge.Unavailable, 0},
-	{"early EOF", forge.Unavailable, 0},
-	{"returned error: 5", forge.Unavailable, 0},
-	{"remote error", forge.Unavailable, 0},
-	{"expected flush", forge.Unavailable, 0},
-	{"not valid: is this a git repository", forge.Invalid, 0},
-}
-
 // remoteError makes a failure that the remote caused a *forge.Error.
 func remoteError(op string, err error) error {
 	var f *failure
 	if errors.As(err, &f) && !errors.Is(err, ErrNoRoom) && !errors.Is(err, ErrReadOnly) {
-		for _, r := range remoteWords {
-			if strings.Contains(f.stderr, r.words) {
-				return &forge.Error{Op: op, Code: r.code, Status: r.status, Message: f.stderr, Err: err}
-			}
+		if code, status, known := said.OfRemote(f.stderr); known {
+			return &forge.Error{Op: op, Code: code, Status: status, Message: f.stderr, Err: err}
 		}
 	}
 	return fmt.Errorf("%s: %w", op, err)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"lockkeeper/forge/git/internal/check"
 )
 
 // errMissing means that the repository has no object of that hash.
@@ -77,7 +79,7 @@ func (p *readers) all(ctx context.Context, shas []string) ([]object, error) {
 // with lends a reader, and ends it where it cannot be used again.
 func (p *readers) with(ctx context.Context, shas []string, use func(r *reader) error) error {
 	for _, sha := range shas {
-		if err := checkSHA(sha); err != nil {
+		if err := check.SHA(sha); err != nil {
 			return err
 		}
 	}

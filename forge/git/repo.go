@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"lockkeeper/forge/git/internal/check"
 )
 
 // Repo reads the objects of one repository. It is safe for concurrent use.
@@ -125,10 +127,10 @@ func (r *Repo) run(ctx context.Context, args ...string) ([]byte, error) {
 // hash, or for a clone everything that git understands (HEAD, main, v1.2,
 // 1a2b3c4, origin/main~2). An unknown one is ErrNoRevision.
 func (r *Repo) ResolveCommit(ctx context.Context, rev string) (string, error) {
-	if checkSHA(rev) == nil {
+	if check.SHA(rev) == nil {
 		return r.hashed(ctx, rev)
 	}
-	if err := checkRevision(rev); err != nil {
+	if err := check.Revision(rev); err != nil {
 		return "", err
 	}
 	return r.revParse(ctx, r.clone, rev, rev)
@@ -237,3 +239,6 @@ func (r *Repo) directory(ctx context.Context, sha string) (*directory, error) {
 	r.dirs.put(sha, d)
 	return d, nil
 }
+
+// CheckBranch refuses what cannot be the name of a branch.
+func CheckBranch(name string) error { return check.Ref("refs/heads/" + name) }

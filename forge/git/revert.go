@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/git/internal/check"
 )
 
 // Revert undoes on tip what the commits after from, up to and including to,
@@ -15,7 +16,7 @@ import (
 // besides stays. It returns the tree, which is that of tip where nothing is left
 // to undo; with conflicts their paths, sorted, and no tree.
 func (r *Repo) Revert(ctx context.Context, tip, from, to string) (tree string, conflicts []string, err error) {
-	if err := checkSHAs(tip, from, to); err != nil {
+	if err := check.SHAs(tip, from, to); err != nil {
 		return "", nil, err
 	}
 	// A merge of from into tip as if both had grown out of to. merge-tree takes
@@ -55,7 +56,7 @@ func (r *Repo) frame(ctx context.Context, commit string, parents ...string) (str
 // takes it. A submodule that differs is ErrSubmodule: no forge's API can move
 // one; a file over the size limit is ErrTooLarge.
 func (r *Repo) Edits(ctx context.Context, from, to string) (map[string]forge.FileEdit, error) {
-	if err := checkSHAs(from, to); err != nil {
+	if err := check.SHAs(from, to); err != nil {
 		return nil, err
 	}
 	out, err := r.run(ctx, "diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--no-ext-diff", "--no-textconv", from, to)
@@ -95,7 +96,7 @@ func (r *Repo) edit(ctx context.Context, raw string) (forge.FileEdit, error) {
 // OnLine lists the commits on tip's line of first parents whose hash begins so,
 // newest first.
 func (r *Repo) OnLine(ctx context.Context, tip, beginning string) ([]string, error) {
-	if err := checkSHA(tip); err != nil {
+	if err := check.SHA(tip); err != nil {
 		return nil, err
 	}
 	line, err := r.revList(ctx, "--first-parent", tip)

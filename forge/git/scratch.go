@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/git/internal/check"
 )
 
 // ErrEdit means that an edit cannot be made to a tree.
@@ -42,7 +43,7 @@ func Scratch(ctx context.Context, opts Options) (*Repo, error) {
 // and without the contents of files where the remote can leave them out. auth is
 // as for Mirror.Fetch; failures of the remote are *forge.Error.
 func (r *Repo) FetchTip(ctx context.Context, url, auth, sha string) error {
-	if err := errors.Join(checkURL(url, r.opts.AllowFile), checkAuth(auth), checkSHA(sha)); err != nil {
+	if err := errors.Join(check.URL(url, r.opts.AllowFile), check.Auth(auth), check.SHA(sha)); err != nil {
 		return err
 	}
 	_, err := r.git.run(ctx, call{gitDir: r.dir, auth: auth, files: r.opts.AllowFile, args: []string{
@@ -56,7 +57,7 @@ func (r *Repo) FetchTip(ctx context.Context, url, auth, sha string) error {
 // RemoteTip is the commit that a ref (a full name) of the remote stands at, ""
 // if there is no such ref.
 func (r *Repo) RemoteTip(ctx context.Context, url, auth, ref string) (string, error) {
-	if err := errors.Join(checkURL(url, r.opts.AllowFile), checkAuth(auth), checkRef(ref)); err != nil {
+	if err := errors.Join(check.URL(url, r.opts.AllowFile), check.Auth(auth), check.Ref(ref)); err != nil {
 		return "", err
 	}
 	out, err := r.git.run(ctx, call{gitDir: r.dir, auth: auth, files: r.opts.AllowFile, args: []string{"ls-remote", "--quiet", url, ref}})
@@ -66,7 +67,7 @@ func (r *Repo) RemoteTip(ctx context.Context, url, auth, ref string) (string, er
 	for line := range strings.Lines(string(out)) {
 		// A name is matched at its end too: refs/x/refs/heads/main.
 		if sha, name, ok := strings.Cut(strings.TrimSpace(line), "\t"); ok && name == ref {
-			return sha, checkSHA(sha)
+			return sha, check.SHA(sha)
 		}
 	}
 	return "", nil
@@ -76,7 +77,7 @@ func (r *Repo) RemoteTip(ctx context.Context, url, auth, ref string) (string, er
 // tree. Every file gets the mode that its edit says. What cannot be done, such
 // as the deletion of a file that is not there, is ErrEdit.
 func (r *Repo) WriteFiles(ctx context.Context, base string, edits map[string]forge.FileEdit) (string, error) {
-	if err := checkSHA(base); err != nil {
+	if err := check.SHA(base); err != nil {
 		return "", err
 	}
 	dir, err := os.MkdirTemp("", "lockkeeper-index-")

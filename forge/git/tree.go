@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"lockkeeper/forge/git/internal/check"
 )
 
 // entry is one line of a tree object.
@@ -100,7 +102,7 @@ type Tree struct {
 // Tree returns the tree object of that hash as a file system. Reads from it
 // stop when ctx ends.
 func (r *Repo) Tree(ctx context.Context, sha string) (*Tree, error) {
-	if err := checkSHA(sha); err != nil {
+	if err := check.SHA(sha); err != nil {
 		return nil, err
 	}
 	if _, err := r.directory(ctx, sha); err != nil {

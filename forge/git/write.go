@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lockkeeper/forge"
+	"lockkeeper/forge/git/internal/check"
 )
 
 // Edit is the new content of one file, or its deletion.
@@ -106,7 +107,7 @@ func (r *Repo) indexLine(ctx context.Context, tree *Tree, name string, e Edit) (
 // gives the same hash. No ref is moved. Only Tree, Parents, Author,
 // Committer and Message count, both signatures with their time.
 func (r *Repo) WriteCommit(ctx context.Context, c Commit) (string, error) {
-	if err := checkSHAs(append(c.Parents, c.Tree)...); err != nil {
+	if err := check.SHAs(append(c.Parents, c.Tree)...); err != nil {
 		return "", err
 	}
 	args := []string{"commit-tree", "--no-gpg-sign"}
@@ -147,11 +148,11 @@ func signatureEnv(role string, s Signature) ([]string, error) {
 // sha deletes the ref. auth is as for Fetch.
 func (r *Repo) Push(ctx context.Context, url, auth, sha, ref, expectedOld string) error {
 	for _, s := range []string{sha, expectedOld} {
-		if s != "" && checkSHA(s) != nil {
-			return checkSHA(s)
+		if s != "" && check.SHA(s) != nil {
+			return check.SHA(s)
 		}
 	}
-	if err := errors.Join(checkURL(url, r.opts.AllowFile), checkAuth(auth), checkRef(ref)); err != nil {
+	if err := errors.Join(check.URL(url, r.opts.AllowFile), check.Auth(auth), check.Ref(ref)); err != nil {
 		return err
 	}
 	op := fmt.Sprintf("push %s to %s", ref, url)

@@ -1,4 +1,6 @@
-package git
+// Package check refuses what must not be given to git: half hashes, malformed
+// refs, what it could take for an option, and URLs that it would not fetch safely.
+package check
 
 import (
 	"fmt"
@@ -9,17 +11,18 @@ import (
 
 var hash = regexp.MustCompile(`^(?:[0-9a-f]{40}|[0-9a-f]{64})$`)
 
-// checkSHA refuses everything but a full lower-case object hash.
-func checkSHA(sha string) error {
+// SHA refuses everything but a full lower-case object hash.
+func SHA(sha string) error {
 	if !hash.MatchString(sha) {
 		return fmt.Errorf("%q is not a full object hash (40 lower-case hex digits)", sha)
 	}
 	return nil
 }
 
-func checkSHAs(shas ...string) error {
+// SHAs refuses if SHA refuses any of them.
+func SHAs(shas ...string) error {
 	for _, sha := range shas {
-		if err := checkSHA(sha); err != nil {
+		if err := SHA(sha); err != nil {
 			return err
 		}
 	}
@@ -29,17 +32,17 @@ func checkSHAs(shas ...string) error {
 // badInRef are the characters and sequences that git-check-ref-format refuses.
 var badInRef = regexp.MustCompile(`[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|/$|\.$|\.lock(?:/|$)`)
 
-// checkRef refuses everything but a full, well-formed ref name.
-func checkRef(ref string) error {
+// Ref refuses everything but a full, well-formed ref name.
+func Ref(ref string) error {
 	if !strings.HasPrefix(ref, "refs/") || len(ref) > 500 || badInRef.MatchString(ref) {
 		return fmt.Errorf("%q is not a full ref name such as refs/heads/main", ref)
 	}
 	return nil
 }
 
-// checkRevision lets through what a person types for a commit (HEAD~2,
+// Revision lets through what a person types for a commit (HEAD~2,
 // origin/main, 1a2b3c4) and nothing that git could take for an option or a range.
-func checkRevision(rev string) error {
+func Revision(rev string) error {
 	bad := rev == "" || len(rev) > 500 || strings.HasPrefix(rev, "-") || strings.HasPrefix(rev, "^") ||
 		strings.Contains(rev, "..") || strings.ContainsFunc(rev, func(r rune) bool { return r <= ' ' || r == 0x7f })
 	if bad {
@@ -48,9 +51,9 @@ func checkRevision(rev string) error {
 	return nil
 }
 
-// checkURL refuses URLs that git would not fetch safely. Its errors never
+// URL refuses URLs that git would not fetch safely. Its errors never
 // hold the URL's user information.
-func checkURL(raw string, files bool) error {
+func URL(raw string, files bool) error {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return fmt.Errorf("the repository's URL cannot be parsed; it must be an http(s) URL")
@@ -75,13 +78,10 @@ func checkURL(raw string, files bool) error {
 	return fmt.Errorf("the repository's URL %q is refused: only http and https are fetched", raw)
 }
 
-// checkAuth refuses a header value that would smuggle in further headers.
-func checkAuth(auth string) error {
+// Auth refuses a header value that would smuggle in further headers.
+func Auth(auth string) error {
 	if strings.ContainsAny(auth, "\r\n\x00") {
 		return fmt.Errorf("the credential for Git holds a line break; check the token in the server config")
 	}
 	return nil
 }
-
-// CheckBranch refuses what cannot be the name of a branch.
-func CheckBranch(name string) error { return checkRef("refs/heads/" + name) }
