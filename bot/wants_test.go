@@ -9,6 +9,7 @@ import (
 
 	"lockkeeper/bot/audit"
 	"lockkeeper/bot/config"
+	"lockkeeper/bot/report/escape"
 	"lockkeeper/forge"
 	"lockkeeper/forge/forgetest"
 	"lockkeeper/forge/people"
@@ -522,7 +523,7 @@ func TestWant10OverdueReviewsBlockTheEnvironment(t *testing.T) {
 	h.say(reviewer, n, "/approve")
 	mustContain(t, h.sticky(n), "ready for") // not overdue yet
 	h.advance(49 * time.Hour)
-	h.refused(second, n, "three", "cho's override of", fmt.Sprintf("%d was due", first), "/reviewed")
+	h.refused(second, n, "three", escape.Markdown("override of "+h.driver.Limits().PullName(first)+" was due"), "/reviewed")
 	h.say(second, n, "/override we cannot wait")
 	h.refused(second, n, "three", "was due")
 	mustContain(t, h.say(reviewer, n, "/reviewed"), "refused", "owes no review") // said on the wrong pull
