@@ -294,12 +294,13 @@ func (b *Bot) follow(ctx context.Context, g *gathered, a reconcile.Apply) (progr
 	}, edits.Wait
 }
 
-// showProgress edits the report in place. A report that cannot be edited now is no
-// reason to stop applying.
+// showProgress edits the report in place, unless another replica has taken the
+// apply over. A report that cannot be edited now is no reason to stop applying.
 func (b *Bot) showProgress(ctx context.Context, state reconcile.State, a reconcile.Apply, results []cluster.Result) {
 	key := names.PullKey{Repo: state.Operator.ID, Number: state.Pull.Number}.String()
 	if err := b.store.UpdateOperation(ctx, a.ID, facts(results)); err != nil {
 		b.log.WarnContext(ctx, "the progress of an operation could not be stored; its outcome will be", "key", key, "error", err)
+		return
 	}
 	state.Results = results
 	bodies, err := report.Sticky(state.View(), state.Limits)
