@@ -71,27 +71,19 @@ func driver[F interface {
 // road is how a forge is spoken to, by HTTP and by Git.
 type road struct {
 	http *http.Client
-	// gitCA is Git's file of certificates to trust, in a directory of its own; both
-	// are "" where the system's suffice.
-	gitCA, dir string
+	// gitCA is Git's file of certificates to trust, "" where the system's suffice.
+	gitCA string
 }
 
 // forgeTimeout ends a call to the forge.
 const forgeTimeout = 30 * time.Second
 
-// newRoad has each request counted.
-func newRoad(trusted authorities, metrics *web.Metrics) (road, error) {
+// newRoad has each request counted. What Git has to trust is kept in dir.
+func newRoad(trusted authorities, dir string, metrics *web.Metrics) (road, error) {
 	r := road{http: &http.Client{Transport: counted{trusted.transport(), metrics}, Timeout: forgeTimeout}}
 	var err error
-	r.dir, r.gitCA, err = trusted.bundle()
+	r.gitCA, err = trusted.bundle(dir)
 	return r, err
-}
-
-func (r road) close() error {
-	if r.dir == "" {
-		return nil
-	}
-	return os.RemoveAll(r.dir)
 }
 
 // counted counts each request to the forge.
@@ -152,14 +144,11 @@ var systemBundles = []string{
 	"/etc/pki/tls/cacert.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
 }
 
-// bundle writes them behind the system's into a new directory, for Git, which
-// takes one file and nothing beside it. Both results are "" if there are none.
-func (a authorities) bundle() (dir, file string, err error) {
+// bundle writes them behind the system's into a file of a directory, for Git,
+// which takes one file and nothing beside it; "" if there are none.
+func (a authorities) bundle(dir string) (file string, err error) {
 	if len(a) == 0 {
-		return "", "", nil
-	}
-	if dir, err = os.MkdirTemp("", "lockkeeper-ca-"); err != nil {
-		return "", "", fmt.Errorf("keep the certificates of the forge for Git: %w", err)
+		return "", nil
 	}
 	var all []byte
 	for _, path := range append([]string{os.Getenv("SSL_CERT_FILE")}, systemBundles...) {
@@ -167,9 +156,15 @@ func (a authorities) bundle() (dir, file string, err error) {
 			break
 		}
 	}
-	file = filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(file, append(append(all, '\n'), a...), 0o600); err != nil {
-		return "", "", errors.Join(fmt.Errorf("keep the certificates of the forge for Git: %w", err), os.RemoveAll(dir))
+	if dir, err = filepath.Abs(dir); err == nil { // Git runs elsewhere
+		err = os.MkdirAll(dir, 0o700)
 	}
-	return dir, file, nil
+	file = filepath.Join(dir, "authorities.pem")
+	if err == nil {
+		err = os.WriteFile(file, append(append(all, '\n'), a...), 0o600)
+	}
+	if err != nil {
+		return "", fmt.Errorf("keep the certificates of the forge for Git: %w", err)
+	}
+	return file, nil
 }

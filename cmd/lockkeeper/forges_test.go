@@ -62,7 +62,7 @@ func TestEveryForgeOfTheServerFileIsReached(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			by, err := newRoad(creds.authorities, web.NewMetrics())
+			by, err := newRoad(creds.authorities, t.TempDir(), web.NewMetrics())
 			if err != nil || by.gitCA != "" {
 				t.Fatal(by, err)
 			}
@@ -96,7 +96,6 @@ func TestEveryForgeOfTheServerFileIsReached(t *testing.T) {
 	}
 }
 
-// The system's authorities stay trusted beside the operator's, by Git too.
 // Small numbers of repositories, pulls and accounts are on every forge, and are
 // others on each.
 func TestStoreOfAnotherForgeIsRefused(t *testing.T) {
@@ -121,6 +120,8 @@ func TestStoreOfAnotherForgeIsRefused(t *testing.T) {
 	}
 }
 
+// The system's authorities stay trusted beside the operator's, by Git too, and the
+// next start takes the place of the copy that Git reads.
 func TestAuthoritiesAreAddedToTheSystems(t *testing.T) {
 	_, file := enterprise(t, "http://127.0.0.1:1")
 	a, err := readAuthorities(file)
@@ -130,19 +131,19 @@ func TestAuthoritiesAreAddedToTheSystems(t *testing.T) {
 	system := filepath.Join(t.TempDir(), "system.pem")
 	write(t, system, "# the system's\n")
 	t.Setenv("SSL_CERT_FILE", system)
-	by, err := newRoad(a, web.NewMetrics())
-	if err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	for range 2 {
+		by, err := newRoad(a, dir, web.NewMetrics())
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(by.gitCA)
+		if err != nil || !strings.HasPrefix(string(text), "# the system's\n") || strings.Count(string(text), string(a)) != 1 {
+			t.Errorf("Git trusts\n%s%v", text, err)
+		}
 	}
-	text, err := os.ReadFile(by.gitCA)
-	if err != nil || !strings.HasPrefix(string(text), "# the system's\n") || !strings.Contains(string(text), string(a)) {
-		t.Errorf("Git trusts\n%s%v", text, err)
-	}
-	if err := by.close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := os.Stat(by.dir); !os.IsNotExist(err) {
-		t.Errorf("%s is left behind: %v", by.dir, err)
+	if all, err := os.ReadDir(dir); err != nil || len(all) != 1 {
+		t.Errorf("%s has %v, %v", dir, all, err)
 	}
 }
 

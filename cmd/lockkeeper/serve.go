@@ -95,7 +95,7 @@ func open(ctx context.Context, file string, redact *secret.Redactor, log *slog.L
 
 // open opens what is used until the end, one after the other.
 func (s *service) open(ctx context.Context, server *config.Server, creds credentials) (err error) {
-	if s.road, err = newRoad(creds.authorities, s.metrics); err != nil {
+	if s.road, err = newRoad(creds.authorities, server.Cache, s.metrics); err != nil {
 		return err
 	}
 	if s.forge, err = reach(ctx, server.Forges, creds, s.road); err != nil {
@@ -207,8 +207,5 @@ func (s *service) close() {
 		if err := s.store.Close(); err != nil {
 			s.log.Warn("the store could not be closed", "error", err)
 		}
-	}
-	if err := s.road.close(); err != nil {
-		s.log.Warn("the copy of the forge's certificates could not be removed", "error", err)
 	}
 }
