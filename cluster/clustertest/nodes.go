@@ -75,7 +75,9 @@ func (c *ControlPlane) startControllers(ctx context.Context) error {
 	return errors.Join(
 		c.run("kube-controller-manager", append(common[:len(common):len(common)],
 			"--service-account-private-key-file="+c.key("service-accounts.key"), "--root-ca-file="+c.key("ca.crt"),
-			"--node-monitor-grace-period=10m")), // a busy machine is no reason to evict
+			// A node that is silent for so long has its pods marked as not ready, which
+			// kwok never takes back. It tells every ten minutes that nodes are alive.
+			"--node-monitor-grace-period=24h")),
 		c.run("kube-scheduler", common),
 		c.run("kwok", []string{"--kubeconfig=" + c.Kubeconfig, "--config=" + stageFile, "--manage-all-nodes=true"}),
 	)
