@@ -14,6 +14,7 @@ import (
 	"lockkeeper/forge"
 	"lockkeeper/forge/git/internal/check"
 	"lockkeeper/forge/git/internal/said"
+	"lockkeeper/forge/git/internal/shelf"
 )
 
 // shortHash makes any string a file or ref name.
@@ -157,7 +158,7 @@ func (m *Mirror) ready(ctx context.Context) error {
 
 // reset replaces the mirror by an empty one.
 func (m *Mirror) reset(ctx context.Context) error {
-	old, err := os.MkdirTemp(filepath.Dir(m.dir), "old-")
+	old, err := os.MkdirTemp(filepath.Dir(m.dir), shelf.Gone)
 	if err != nil {
 		return err
 	}

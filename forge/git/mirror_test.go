@@ -394,6 +394,30 @@ func TestManyFetchesKeepTheMirrorTidy(t *testing.T) {
 	checkFileA(t, m, last, fmt.Sprint(maxPacks+1))
 }
 
+// What a killed process was changing is found and removed by the next one, which
+// looks into the cache only.
+func TestTreesAreWrittenInTheCache(t *testing.T) {
+	r := newRemote(t)
+	r.write("a", "1")
+	main := r.commit("main")
+	m, ctx := newMirror(t), t.Context()
+	if _, err := m.Fetch(ctx, r.url, secret, main); err != nil {
+		t.Fatal(err)
+	}
+	base, err := m.TreeOf(ctx, main)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+	if _, err := m.WriteTree(ctx, base, map[string]Edit{"a": {Content: []byte("2")}}); err != nil {
+		t.Error(err)
+	}
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(m.dir), "old-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
 func TestPush(t *testing.T) {
 	r := newRemote(t)
 	r.write("a", "1")

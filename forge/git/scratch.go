@@ -14,6 +14,7 @@ import (
 
 	"lockkeeper/forge"
 	"lockkeeper/forge/git/internal/check"
+	"lockkeeper/forge/git/internal/shelf"
 )
 
 // ErrEdit means that an edit cannot be made to a tree.
@@ -80,15 +81,11 @@ func (r *Repo) WriteFiles(ctx context.Context, base string, edits map[string]for
 	if err := check.SHA(base); err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp("", "lockkeeper-index-")
+	x, err := r.index(ctx, base)
 	if err != nil {
-		return "", onDisk(err)
-	}
-	defer os.RemoveAll(dir)
-	x := index{repo: r, ctx: ctx, env: []string{"GIT_INDEX_FILE=" + filepath.Join(dir, "index")}}
-	if _, err := x.run(nil, "read-tree", base); err != nil {
 		return "", err
 	}
+	defer os.RemoveAll(x.dir)
 	if err := x.apply(edits); err != nil {
 		return "", err
 	}
@@ -100,11 +97,26 @@ func (r *Repo) WriteFiles(ctx context.Context, base string, edits map[string]for
 type index struct {
 	repo *Repo
 	ctx  context.Context
-	env  []string
+	dir  string // of its own
+}
+
+// index lists the files of a tree. It stands beside the repository: what a killed
+// process leaves of it in a cache, the next OpenCache removes.
+func (r *Repo) index(ctx context.Context, tree string) (index, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(r.dir), shelf.Gone)
+	if err != nil {
+		return index{}, onDisk(err)
+	}
+	x := index{r, ctx, dir}
+	if _, err = x.run(nil, "read-tree", tree); err != nil {
+		_ = os.RemoveAll(dir)
+	}
+	return x, err
 }
 
 func (x index) run(stdin []byte, args ...string) ([]byte, error) {
-	return x.repo.git.run(x.ctx, call{gitDir: x.repo.dir, env: x.env, stdin: bytes.NewReader(stdin), args: args})
+	env := []string{"GIT_INDEX_FILE=" + filepath.Join(x.dir, "index")}
+	return x.repo.git.run(x.ctx, call{gitDir: x.repo.dir, env: env, stdin: bytes.NewReader(stdin), args: args})
 }
 
 // apply makes the deletions first: a file may take the place of a directory.

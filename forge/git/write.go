@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -40,20 +39,15 @@ func (r *Repo) WriteTree(ctx context.Context, base string, edits map[string]Edit
 		}
 		lines.WriteString(line)
 	}
-	dir, err := os.MkdirTemp("", "lockkeeper-index-")
+	x, err := r.index(ctx, base)
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(dir)
-	index := []string{"GIT_INDEX_FILE=" + filepath.Join(dir, "index")}
-	if _, err := r.git.run(ctx, call{gitDir: r.dir, env: index, args: []string{"read-tree", base}}); err != nil {
+	defer os.RemoveAll(x.dir)
+	if _, err := x.run(lines.Bytes(), "update-index", "--replace", "-z", "--index-info"); err != nil {
 		return "", err
 	}
-	_, err = r.git.run(ctx, call{gitDir: r.dir, env: index, stdin: &lines, args: []string{"update-index", "--replace", "-z", "--index-info"}})
-	if err != nil {
-		return "", err
-	}
-	out, err := r.git.run(ctx, call{gitDir: r.dir, env: index, args: []string{"write-tree"}})
+	out, err := x.run(nil, "write-tree")
 	if err != nil {
 		return "", err
 	}

@@ -20,8 +20,9 @@ import (
 // ErrInUse means that another process has the directory.
 var ErrInUse = errors.New("another process uses the directory; every replica needs one of its own")
 
-// gone begins the names of directories that are being removed.
-const gone = "old-"
+// Gone begins the names of directories that are being removed, or are there for a
+// moment: Open removes them.
+const Gone = "old-"
 
 // Shelf is such a directory. It is safe for concurrent use.
 type Shelf struct {
@@ -57,7 +58,7 @@ func Open(dir, suffix string, limit int64) (*Shelf, error) {
 	}
 	for _, e := range entries {
 		switch {
-		case strings.HasPrefix(e.Name(), gone):
+		case strings.HasPrefix(e.Name(), Gone):
 			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
 		case e.IsDir() && strings.HasSuffix(e.Name(), suffix):
 			i := &item{used: lastUse(filepath.Join(dir, e.Name()))}
@@ -176,7 +177,7 @@ func (s *Shelf) takeOff(limit int64, before func(name string)) (moved []string, 
 		if total <= limit {
 			break
 		}
-		to := filepath.Join(s.dir, fmt.Sprintf("%s%d-%s", gone, time.Now().UnixNano(), name))
+		to := filepath.Join(s.dir, fmt.Sprintf("%s%d-%s", Gone, time.Now().UnixNano(), name))
 		before(name)
 		err := os.Rename(filepath.Join(s.dir, name), to)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
