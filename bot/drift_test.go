@@ -189,6 +189,34 @@ func TestDriftPullLivesAsLongAsItsDrift(t *testing.T) {
 	}
 }
 
+// What others pushed to the branch was merged with it: it keeps nobody from
+// proposing what drifts later, as it would if it were all that there is of it.
+func TestDriftBranchWithCommitsOfOthersIsUsedAgainOnceItWasMerged(t *testing.T) {
+	h := newHouse(t, build{})
+	h.seedLive()
+	h.byHand("a", "by hand")
+	h.lookForDrift()
+	first := h.driftPull(1)
+	h.push(second, first.Head.Ref, map[string]string{"NOTES": "seen by cho"})
+	h.settle()
+	mustContain(t, h.driftPull(1).Body, "not lockkeeper's")
+	h.approve(reviewer, first.Number)
+	h.approve(opener, first.Number)
+	mustContain(t, h.say(opener, first.Number, "/apply"), "Merged as")
+	tip := h.head(first.Head.Ref)
+
+	h.byHand("a", "by another hand")
+	h.lookForDrift()
+	next := h.driftPull(2)
+	mustContain(t, next.Body, "by another hand")
+	if next.State != "open" || next.Head.Ref != first.Head.Ref || h.head(next.Head.Ref) == tip {
+		t.Errorf("%+v", next)
+	}
+	if got := h.inGit("NOTES"); got != "seen by cho" {
+		t.Errorf("main has %q", got)
+	}
+}
+
 const secretManifest = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\n  namespace: NS\nstringData:\n  password: " + gitMark + "first\n"
 
 // Threat 7: a Secret that drifts is reported, and what it holds is neither

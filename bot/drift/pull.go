@@ -148,7 +148,7 @@ func (l *look) foreign(ctx context.Context, t *target, tip string) ([]string, er
 
 // taken reports whether the branch of a pull that is yet to be opened is there
 // with commits of others. One with nothing but ours is deleted, unless it holds
-// what is proposed.
+// what is proposed, and so is one that was merged as it is.
 func (l *look) taken(ctx context.Context, t *target) (bool, error) {
 	auth, err := l.Forge.GitAuth(ctx, t.op.Ref())
 	if err != nil {
@@ -165,17 +165,30 @@ func (l *look) taken(ctx context.Context, t *target) (bool, error) {
 	if tip == t.base.sha {
 		return false, nil // left behind by a call that failed
 	}
-	foreign, err := l.foreign(ctx, t, tip)
-	if err != nil || len(foreign) > 0 {
-		return len(foreign) > 0, err
-	}
-	tree, err := t.mirror.TreeOf(ctx, tip)
-	if err != nil || tree == t.offer.tree {
-		t.row.Tip = tip
+	merged, err := l.merged(ctx, t, tip)
+	if err != nil {
 		return false, err
+	}
+	if !merged {
+		foreign, err := l.foreign(ctx, t, tip)
+		if err != nil || len(foreign) > 0 {
+			return len(foreign) > 0, err
+		}
+		tree, err := t.mirror.TreeOf(ctx, tip)
+		if err != nil || tree == t.offer.tree {
+			t.row.Tip = tip
+			return false, err
+		}
 	}
 	t.row.Tip = ""
 	return false, l.Forge.DeleteBranch(ctx, t.op.Ref(), t.row.Branch, tip)
+}
+
+// merged reports whether a pull of ours brought the branch, as it stands, to its
+// base: whatever others have on it, nothing of theirs is only there.
+func (l *look) merged(ctx context.Context, t *target, tip string) (bool, error) {
+	all, err := l.Forge.PullsOf(ctx, t.op.Ref(), t.row.Branch)
+	return slices.ContainsFunc(all, func(p forge.Pull) bool { return p.Author.ID == l.Self.ID && p.Merged && p.Head.SHA == tip }), err
 }
 
 // openPull makes branch and commit, unless they are there, and opens the pull.
