@@ -90,6 +90,8 @@ type pull struct {
 	Number int
 	User   struct{ Login string }
 	Head   struct{ Ref string }
+	State  string
+	Merged string `json:"merged_at"` // "" if it was not
 }
 
 // people act as the members of a team do, all at once, without waiting for the
