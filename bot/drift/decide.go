@@ -62,6 +62,7 @@ type world struct {
 
 	issue    forge.Issue // that is open
 	noIssues bool        // the repository has none for us
+	merged   []string    // heads of ours on its branch that were merged
 }
 
 // sight is what the forge says of a drift pull.

@@ -54,7 +54,7 @@ func (l *look) edit(ctx context.Context, t *target, w *world) error {
 	if w.Pull != nil && w.Pull.Open {
 		return nil
 	}
-	taken, err := l.taken(ctx, t)
+	taken, err := l.taken(ctx, t, w)
 	if err != nil || !taken {
 		return err
 	}

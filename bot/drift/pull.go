@@ -50,6 +50,11 @@ func (l *look) lookAtPull(ctx context.Context, t *target, w *world) error {
 	}
 	ours := func(p forge.Pull) bool { return p.Author.ID == l.Self.ID }
 	open := func(p forge.Pull) bool { return ours(p) && p.State == forge.Open }
+	for _, p := range all {
+		if ours(p) && p.Merged {
+			w.merged = append(w.merged, p.Head.SHA)
+		}
+	}
 	at := slices.IndexFunc(all, func(p forge.Pull) bool { return open(p) && p.Base.Name == t.base.name })
 	if at < 0 {
 		at = slices.IndexFunc(all, open)
@@ -149,7 +154,7 @@ func (l *look) foreign(ctx context.Context, t *target, tip string) ([]string, er
 // taken reports whether the branch of a pull that is yet to be opened is there
 // with commits of others. One with nothing but ours is deleted, unless it holds
 // what is proposed, and so is one that was merged as it is.
-func (l *look) taken(ctx context.Context, t *target) (bool, error) {
+func (l *look) taken(ctx context.Context, t *target, w *world) (bool, error) {
 	auth, err := l.Forge.GitAuth(ctx, t.op.Ref())
 	if err != nil {
 		return false, err
@@ -165,11 +170,7 @@ func (l *look) taken(ctx context.Context, t *target) (bool, error) {
 	if tip == t.base.sha {
 		return false, nil // left behind by a call that failed
 	}
-	merged, err := l.merged(ctx, t, tip)
-	if err != nil {
-		return false, err
-	}
-	if !merged {
+	if !slices.Contains(w.merged, tip) { // else nothing of anybody's is only there
 		foreign, err := l.foreign(ctx, t, tip)
 		if err != nil || len(foreign) > 0 {
 			return len(foreign) > 0, err
@@ -182,13 +183,6 @@ func (l *look) taken(ctx context.Context, t *target) (bool, error) {
 	}
 	t.row.Tip = ""
 	return false, l.Forge.DeleteBranch(ctx, t.op.Ref(), t.row.Branch, tip)
-}
-
-// merged reports whether a pull of ours brought the branch, as it stands, to its
-// base: whatever others have on it, nothing of theirs is only there.
-func (l *look) merged(ctx context.Context, t *target, tip string) (bool, error) {
-	all, err := l.Forge.PullsOf(ctx, t.op.Ref(), t.row.Branch)
-	return slices.ContainsFunc(all, func(p forge.Pull) bool { return p.Author.ID == l.Self.ID && p.Merged && p.Head.SHA == tip }), err
 }
 
 // openPull makes branch and commit, unless they are there, and opens the pull.
