@@ -394,22 +394,29 @@ func TestManyFetchesKeepTheMirrorTidy(t *testing.T) {
 	checkFileA(t, m, last, fmt.Sprint(maxPacks+1))
 }
 
-// What a killed process was changing is found and removed by the next one, which
-// looks into the cache only.
-func TestTreesAreWrittenInTheCache(t *testing.T) {
-	r := newRemote(t)
+// fetched is a remote with one commit, of one file, and a mirror that has it.
+func fetched(t *testing.T) (r *remote, m *Mirror, commit, tree string) {
+	t.Helper()
+	r = newRemote(t)
 	r.write("a", "1")
-	main := r.commit("main")
-	m, ctx := newMirror(t), t.Context()
-	if _, err := m.Fetch(ctx, r.url, secret, main); err != nil {
+	commit = r.commit("main")
+	m = newMirror(t)
+	if _, err := m.Fetch(t.Context(), r.url, secret, commit); err != nil {
 		t.Fatal(err)
 	}
-	base, err := m.TreeOf(ctx, main)
+	tree, err := m.TreeOf(t.Context(), commit)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r, m, commit, tree
+}
+
+// What a killed process was changing is found and removed by the next one, which
+// looks into the cache only.
+func TestTreesAreWrittenInTheCache(t *testing.T) {
+	_, m, _, base := fetched(t)
 	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
-	if _, err := m.WriteTree(ctx, base, map[string]Edit{"a": {Content: []byte("2")}}); err != nil {
+	if _, err := m.WriteTree(t.Context(), base, map[string]Edit{"a": {Content: []byte("2")}}); err != nil {
 		t.Error(err)
 	}
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(m.dir), "old-*"))
@@ -419,17 +426,8 @@ func TestTreesAreWrittenInTheCache(t *testing.T) {
 }
 
 func TestPush(t *testing.T) {
-	r := newRemote(t)
-	r.write("a", "1")
-	main := r.commit("main")
-	m, ctx := newMirror(t), t.Context()
-	if _, err := m.Fetch(ctx, r.url, secret, main); err != nil {
-		t.Fatal(err)
-	}
-	base, err := m.TreeOf(ctx, main)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r, m, main, base := fetched(t)
+	ctx := t.Context()
 	tree, err := m.WriteTree(ctx, base, map[string]Edit{"a": {Content: []byte("2")}})
 	if err != nil {
 		t.Fatal(err)
