@@ -23,8 +23,8 @@ type Server struct {
 	Store string `yaml:"store" json:"store"`
 	// StorePasswordFile holds the password of the PostgreSQL user.
 	StorePasswordFile string `yaml:"storePasswordFile,omitempty" json:"storePasswordFile,omitempty"`
-	// Cache is a directory for Git mirrors; everything in it can be thrown
-	// away. Every replica needs one of its own.
+	// Cache is a directory for Git mirrors and what Git needs; all of it can be
+	// thrown away while lockkeeper does not run. Every replica needs one of its own.
 	Cache string `yaml:"cache" json:"cache"`
 	// CacheLimit is how much the mirrors may take up: beyond it the least
 	// recently used go, and are fetched again when needed; default 10GiB.

@@ -156,12 +156,10 @@ func (a authorities) bundle(dir string) (file string, err error) {
 			break
 		}
 	}
-	if dir, err = filepath.Abs(dir); err == nil { // Git runs elsewhere
-		err = os.MkdirAll(dir, 0o700)
-	}
 	file = filepath.Join(dir, "authorities.pem")
+	err = errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(file, append(append(all, '\n'), a...), 0o600))
 	if err == nil {
-		err = os.WriteFile(file, append(append(all, '\n'), a...), 0o600)
+		file, err = filepath.Abs(file) // Git runs elsewhere
 	}
 	if err != nil {
 		return "", fmt.Errorf("keep the certificates of the forge for Git: %w", err)
