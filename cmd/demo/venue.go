@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -102,7 +101,7 @@ func startGitLab(context.Context, *world) (people.Forge, error) {
 }
 
 func startGitea(ctx context.Context, _ *world) (people.Forge, error) {
-	return ongitea.Start(ctx, gitea.Options{Progress: os.Stderr})
+	return ongitea.Start(ctx, gitea.Options{Progress: aside{}})
 }
 
 // violation notes that the look-alike said what its model would not.

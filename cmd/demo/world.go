@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -95,8 +96,18 @@ func newWorld(ctx context.Context, t terminal, v venue) (*world, error) {
 	return w, nil
 }
 
+// aside tells what takes so long in the midst of a line that is to end with how
+// long it took.
+type aside struct{}
+
+// Write gives a line of its own to one that is told.
+func (aside) Write(line []byte) (int, error) {
+	_, err := fmt.Fprintf(os.Stderr, "\n  %s ", bytes.TrimSpace(line))
+	return len(line), err
+}
+
 func (w *world) build(ctx context.Context) error {
-	bin, err := clustertest.Binaries(ctx, os.Stderr)
+	bin, err := clustertest.Binaries(ctx, aside{})
 	if err != nil {
 		return err
 	}
